@@ -1,0 +1,64 @@
+# `make` alone lists the targets. Everything is installed into .venv, nothing outside this folder.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := domain projections api infra tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format coverage bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.installed  ## set up .venv with the locked versions (does nothing when it is up to date)
+
+# pip checks every file against the hashes of the lock, which is complete, so nothing is resolved
+# (`pip check` proves it); bytecode is written by all cores afterwards, where pip would use one.
+# The project itself is linked, not copied.
+.venv/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "需要 Python 3.11 或更高版本。Python 3.11 or later is needed: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
+	  echo "无法建立虚拟环境,请先执行 apt install python3-venv。No virtual environment could be made: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing the locked packages into .venv ..."
+	@$(PIP) install --require-hashes --no-deps --no-compile -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check
+	@$(BIN)/python -m compileall -q -j 0 $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@touch $@
+
+demo: install  ## start everything on this machine with sample data, and print the address
+	@$(BIN)/wangge demo
+
+test: install  ## run all tests, in random order (a failure prints its seed; repeat it with ARGS="-p randomly -p 'randomly_seed=N'")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install  ## check format, lint, types and the direction of imports; changes no file
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "Not formatted: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: install  ## format the source and repair what ruff can repair
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+coverage: install  ## run all tests and show which lines and branches none of them reached
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+bench: install  ## measure speed against its peers on this machine
+	@if test -e tests/bench -o -e tests/bench.py; then $(BIN)/python -m tests.bench $(ARGS); \
+	  else echo "There is no benchmark yet (tests/bench)."; fi
+
+# uv reads pyproject.toml and keeps the versions of the present lock; delete the lock first to take the newest.
+lock: install  ## write requirements.lock again from pyproject.toml
+	@test -x $(BIN)/uv || $(PIP) install uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	@! grep -nE '://|--(extra-)?index|--find-links' requirements.lock || { \
+	  echo "requirements.lock names an index: it must not" >&2; exit 1; }
+
+clean:  ## remove .venv, caches and build output (no data folder is touched)
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

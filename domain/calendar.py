@@ -1,0 +1,345 @@
+"""The working calendar (工作日历): when the office works, and how time limits run on it.
+
+The State Council publishes the holidays and make-up working days (调休) of one year at a time, so
+years come in as events. A year that is not published yet is taken as plain Monday to Friday, and
+whatever is reckoned with it says so (暂定): it is recomputed when the schedule is there.
+
+All instants are taken at whole seconds, in the office's time zone.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
+from itertools import pairwise
+from typing import Final, assert_never
+from zoneinfo import ZoneInfo
+
+from domain.errors import Refused
+from domain.places import EVERYWHERE
+from domain.roles import Actor, demand
+
+STREAM: Final = "calendar"
+OFFICE_TIME: Final = ZoneInfo("Asia/Shanghai")
+
+FIRST_YEAR: Final = 1949
+LAST_YEAR: Final = 2999
+
+MINUTES_A_DAY: Final = 24 * 60
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """Working time within a day, from ``start`` until ``end``, in minutes since midnight."""
+
+    start: int
+    end: int
+
+    @property
+    def seconds(self) -> int:
+        """How long it is, in seconds."""
+        return (self.end - self.start) * 60
+
+
+DEFAULT_HOURS: Final = (Period(8 * 60 + 30, 12 * 60), Period(14 * 60, 17 * 60 + 30))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishYear:
+    """Take in the schedule of a year, as the State Council publishes it.
+
+    Days are given as the notice gives them: holidays may fall on weekends, and the days around New
+    Year may be those of the December before.
+    """
+
+    by: Actor
+    at: datetime
+    year: int
+    holidays: tuple[date, ...]
+    makeup_days: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclareDay:
+    """Let the office work, or not, on one day, whatever the schedule says (a typhoon, a feast)."""
+
+    by: Actor
+    at: datetime
+    day: date
+    working: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWorkingHours:
+    """Change the hours of every working day."""
+
+    by: Actor
+    at: datetime
+    periods: tuple[Period, ...]
+
+
+Command = PublishYear | DeclareDay | SetWorkingHours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YearPublished:
+    """The schedule of a year, days in order; it replaces what was published of that year before."""
+
+    at: datetime
+    year: int
+    holidays: tuple[date, ...]
+    makeup_days: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayDeclared:
+    """One day works, or does not, by the office's own decision; no schedule changes it."""
+
+    at: datetime
+    day: date
+    working: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingHoursSet:
+    """Every working day has these hours, in order."""
+
+    at: datetime
+    periods: tuple[Period, ...]
+
+
+Event = YearPublished | DayDeclared | WorkingHoursSet
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """An instant in office time, ``provisional`` (暂定) if a year it needs is not published."""
+
+    at: datetime
+    provisional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is published for one year."""
+
+    holidays: tuple[date, ...]
+    makeup_days: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """The office's working time, and arithmetic on it.
+
+    Working days are counted, not walked: Monday to Friday by division, then corrected by the days
+    that differ. So a limit of years costs what one of hours costs, and nothing can loop for ever.
+    """
+
+    hours: tuple[Period, ...] = DEFAULT_HOURS
+    years: Mapping[int, Schedule] = field(default_factory=dict)
+    declared: Mapping[date, bool] = field(default_factory=dict)
+
+    # The days that differ from Monday to Friday, as ordinals in order.
+    _off: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _on: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known: dict[date, bool] = {}
+        # In the order of years: where two schedules name the same day of December, the later wins.
+        for _, schedule in sorted(self.years.items(), key=lambda item: item[0]):
+            known |= dict.fromkeys(schedule.holidays, False)
+            known |= dict.fromkeys(schedule.makeup_days, True)
+        known |= self.declared
+        off = sorted(day.toordinal() for day, on in known.items() if _weekday(day) and not on)
+        on = sorted(day.toordinal() for day, on in known.items() if on and not _weekday(day))
+        object.__setattr__(self, "_off", tuple(off))
+        object.__setattr__(self, "_on", tuple(on))
+
+    @property
+    def working_day_seconds(self) -> int:
+        """Seconds in a full working day."""
+        return sum(period.seconds for period in self.hours)
+
+    def is_working_day(self, day: date) -> bool:
+        """Whether the office works on a day; by Monday to Friday where its year is unpublished."""
+        return self.working_days(day, day + timedelta(days=1)) == 1
+
+    def working_days(self, start: date, end: date) -> int:
+        """How many days the office works from ``start`` until, without it, ``end``."""
+        return self._days_before(end.toordinal()) - self._days_before(start.toordinal())
+
+    def is_provisional(self, start: datetime, end: datetime) -> bool:
+        """Whether a day from ``start`` to ``end`` belongs to a schedule that is not published."""
+        first, last = office_time(start).date(), office_time(end).date()
+        # The notice for a year also moves days just before New Year: these stay open until then.
+        last_year = last.year + (last >= _year_end(last.year))
+        return any(year not in self.years for year in range(first.year, last_year + 1))
+
+    def working_seconds(self, start: datetime, end: datetime) -> int:
+        """Working seconds from ``start`` to ``end``, both aware; 0 when ``end`` is not later."""
+        return max(
+            self._worked_before(office_time(end)) - self._worked_before(office_time(start)), 0
+        )
+
+    def add_working(self, start: datetime, seconds: int) -> Reckoned:
+        """The first instant by which that many working seconds have passed since ``start``.
+
+        So a limit that is used up with the working day ends at its close, not at the next opening,
+        and zero seconds end where they start, also outside working hours.
+        """
+        assert seconds >= 0, seconds
+        begin = office_time(start)
+        if seconds == 0:
+            return Reckoned(begin, self.is_provisional(begin, begin))
+        total = self._worked_before(begin) + seconds
+        days, rest = divmod(total - 1, self.working_day_seconds)
+        end = self._into_day(self._nth_working_day(days, begin.toordinal()), rest + 1)
+        return Reckoned(end, self.is_provisional(begin, end))
+
+    def end_of_working_day(self, start: datetime) -> Reckoned:
+        """The close of the working day that contains ``start``, or follows where it is over."""
+        day = self.working_day_seconds
+        return self.add_working(start, day - self._worked_before(office_time(start)) % day)
+
+    def _days_before(self, ordinal: int) -> int:
+        weeks, rest = divmod(ordinal - 1, 7)  # day 1 was a Monday
+        weekdays = 5 * weeks + min(rest, 5)
+        return weekdays - bisect_left(self._off, ordinal) + bisect_left(self._on, ordinal)
+
+    def _worked_before(self, local: datetime) -> int:
+        """Working seconds from the beginning of time: what makes sums and differences agree."""
+        ordinal = local.toordinal()
+        days = self._days_before(ordinal)
+        whole = days * self.working_day_seconds
+        if self._days_before(ordinal + 1) == days:
+            return whole
+        second = local.hour * 3600 + local.minute * 60 + local.second
+        return whole + sum(min(max(second - p.start * 60, 0), p.seconds) for p in self.hours)
+
+    def _nth_working_day(self, count: int, since: int) -> int:
+        """The day, not before ``since``, that has ``count`` working days before it; as ordinals."""
+        wanted = count - self._days_before(since)
+        # So many weeks hold enough weekdays even if every day off that is known fell into them.
+        off = len(self._off) - bisect_left(self._off, since)
+        reach = 7 * ((wanted + off) // 5 + 1)
+        later = range(since + 1, since + reach + 1)
+        return since + bisect_right(later, count, key=self._days_before)
+
+    def _into_day(self, ordinal: int, worked: int) -> datetime:
+        """The instant on a working day by which that many seconds of it are worked."""
+        second = self.hours[0].start * 60 + worked
+        before = 0
+        for earlier, later in pairwise(self.hours):
+            before += earlier.seconds
+            if worked > before:
+                second += (later.start - earlier.end) * 60
+        midnight = datetime.combine(date.fromordinal(ordinal), time(), OFFICE_TIME)
+        return midnight + timedelta(seconds=second)
+
+
+initial: Final = Calendar()
+
+
+def office_time(at: datetime) -> datetime:
+    """An aware instant in the office's time zone, at whole seconds."""
+    assert at.tzinfo is not None, at
+    return at.astimezone(OFFICE_TIME).replace(microsecond=0)
+
+
+def decide(calendar: Calendar, command: Command) -> list[Event]:
+    """What happens next. What is known already happens not again.
+
+    Raises:
+        Refused: ``role.not_permitted``, ``calendar.bad_year``, ``calendar.day_outside``,
+            ``calendar.day_twice``, ``calendar.reason_missing``, ``calendar.bad_hours``,
+            ``calendar.no_hours``.
+    """
+    demand(command, EVERYWHERE)
+    match command:
+        case PublishYear(year=year):
+            schedule = _schedule(command)
+            if calendar.years.get(year) == schedule:
+                return []
+            published = YearPublished(
+                at=command.at,
+                year=year,
+                holidays=schedule.holidays,
+                makeup_days=schedule.makeup_days,
+            )
+            _demand_working_day(evolve(calendar, published), year)
+            return [published]
+        case DeclareDay(day=day, working=working):
+            if not command.reason.strip():
+                raise Refused("calendar.reason_missing")
+            if not FIRST_YEAR <= day.year <= LAST_YEAR:
+                raise Refused("calendar.bad_year", year=day.year)
+            if calendar.declared.get(day) is working:
+                return []
+            declared = DayDeclared(at=command.at, day=day, working=working, reason=command.reason)
+            _demand_working_day(evolve(calendar, declared), day.year)
+            return [declared]
+        case SetWorkingHours():
+            periods = _hours(command)
+            if periods == calendar.hours:
+                return []
+            return [WorkingHoursSet(at=command.at, periods=periods)]
+        case _:
+            assert_never(command)
+
+
+def evolve(calendar: Calendar, event: Event) -> Calendar:
+    """The calendar after an event."""
+    match event:
+        case YearPublished(year=year, holidays=holidays, makeup_days=makeup_days):
+            schedule = Schedule(holidays, makeup_days)
+            return replace(calendar, years={**calendar.years, year: schedule})
+        case DayDeclared(day=day, working=working):
+            return replace(calendar, declared={**calendar.declared, day: working})
+        case WorkingHoursSet(periods=periods):
+            return replace(calendar, hours=periods)
+        case _:
+            assert_never(event)
+
+
+def _schedule(command: PublishYear) -> Schedule:
+    """The days of a notice in order, each once."""
+    year = command.year
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise Refused("calendar.bad_year", year=year)
+    holidays, makeup_days = set(command.holidays), set(command.makeup_days)
+    for day in sorted(holidays | makeup_days):
+        if not _year_end(year - 1) <= day <= date(year, 12, 31):
+            raise Refused("calendar.day_outside", day=day, year=year)
+        if day in holidays and day in makeup_days:
+            raise Refused("calendar.day_twice", day=day)
+    return Schedule(tuple(sorted(holidays)), tuple(sorted(makeup_days)))
+
+
+def _hours(command: SetWorkingHours) -> tuple[Period, ...]:
+    """The periods of a day in order."""
+    periods = tuple(sorted(command.periods))
+    if not periods:
+        raise Refused("calendar.no_hours")
+    if any(not 0 <= period.start < period.end <= MINUTES_A_DAY for period in periods):
+        raise Refused("calendar.bad_hours")
+    if any(earlier.end > later.start for earlier, later in pairwise(periods)):
+        raise Refused("calendar.bad_hours")
+    return periods
+
+
+def _demand_working_day(calendar: Calendar, year: int) -> None:
+    """A year without any working day is a slip, and would push every due out of sight."""
+    first, next_first = date(year, 1, 1), date(year + 1, 1, 1)
+    if calendar.working_days(first, next_first) == 0:
+        raise Refused("calendar.no_hours")
+
+
+def _year_end(year: int) -> date:
+    # The earliest day that a notice for the next year has moved was 29 December (2007, 2018).
+    return date(year, 12, 28)
+
+
+def _weekday(day: date) -> bool:
+    return day.weekday() < 5

@@ -1,0 +1,422 @@
+"""Refusals: the one way a rule says no, with a stable code and both languages.
+
+``REASONS`` lists every code with its texts; a code that is not in it cannot be raised. Texts may
+name facts in braces, which the raiser passes by name.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from domain.words import spoken
+
+
+class Reason(NamedTuple):
+    """Why a command was refused, in a caseworker's words, and the HTTP status it maps to."""
+
+    status: int
+    zh: str
+    en: str
+
+
+class Refused(Exception):
+    """A rule does not allow this command now. Nothing has been stored."""
+
+    def __init__(self, code: str, **facts: Any) -> None:
+        assert code in REASONS, f"unknown refusal {code}"
+        self.code = code
+        self.facts = facts
+        super().__init__(self.en)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that fits: 403 not yours, 404 unknown, 409 not now, 422 not like this."""
+        return REASONS[self.code].status
+
+    @property
+    def zh(self) -> str:
+        """The reason in Chinese."""
+        return REASONS[self.code].zh.format(**spoken(self.facts, "zh"))
+
+    @property
+    def en(self) -> str:
+        """The reason in English."""
+        return REASONS[self.code].en.format(**spoken(self.facts, "en"))
+
+
+REASONS: Final[dict[str, Reason]] = {
+    # who may
+    "role.not_permitted": Reason(
+        403,
+        "您的角色或属地无权执行此操作:{command}。",
+        "Your role or territory does not permit this: {command}.",
+    ),
+    # queries
+    "query.not_permitted": Reason(
+        403,
+        "您的角色或属地无权查看:{reading}。",
+        "Your role or territory does not permit reading this: {reading}.",
+    ),
+    "query.text_short": Reason(
+        422,
+        "请至少输入两个字进行搜索。",
+        "Each word of a search needs at least two characters.",
+    ),
+    # territories
+    "territory.unknown": Reason(
+        404, "没有这个属地:{path}。", "There is no such territory: {path}."
+    ),
+    "territory.not_in_force": Reason(
+        409,
+        "属地 {path} 于 {on} 不在有效期内(承接网格:{successors})。",
+        "Territory {path} is not in force on {on} (its successors: {successors}).",
+    ),
+    "territory.too_early": Reason(
+        409,
+        "属地 {path} 的现行版本自 {since} 起生效,变更不得早于该日。",
+        "The newest version of {path} began on {since}; no change can hold from before that day.",
+    ),
+    "territory.exists": Reason(
+        409,
+        "属地 {path} 已存在或曾经存在,编号不可重复使用。",
+        "Territory {path} exists or once did; an id is never used again.",
+    ),
+    "territory.not_assigned": Reason(
+        409,
+        "{worker} 不是网格 {path} 的网格员。",
+        "{worker} does not work in grid {path}.",
+    ),
+    "territory.outdated_count": Reason(
+        409,
+        "网格 {path} 已有 {since} 的入户数据,不能登记更早的数据。",
+        "Grid {path} has a count as of {since}; an older one cannot follow it.",
+    ),
+    "territory.bad_id": Reason(
+        422,
+        "属地编号只能由小写字母、数字、下划线和连字符组成,最长 64 位:{id}。",
+        "A territory's id is of at most 64 lower-case letters, digits, underscores and hyphens: "
+        "{id}.",
+    ),
+    "territory.bad_name": Reason(
+        422,
+        "属地须有名称,最长 {longest} 个字。",
+        "A territory needs a name of at most {longest} characters.",
+    ),
+    "territory.bad_boundary": Reason(
+        422,
+        "边界须为经纬度(WGS-84)组成的闭合环,或一个地图编号。",
+        "A boundary is of closed rings of longitude and latitude (WGS-84), or a map's reference.",
+    ),
+    "territory.bad_count": Reason(
+        422, "户数和人数不能为负。", "Households and residents cannot be negative."
+    ),
+    "territory.wrong_tier": Reason(
+        422,
+        "属地须逐级设立,{parent} 之下不能设立 {tier}。",
+        "A territory is one tier below its parent: no {tier} can lie directly in {parent}.",
+    ),
+    "territory.not_a_grid": Reason(
+        422, "只有网格可以这样操作:{path}。", "This can be done with grids only: {path}."
+    ),
+    "territory.too_few_parts": Reason(
+        422,
+        "网格 {path} 须拆分为至少两个编号不同的网格。",
+        "Grid {path} must be split into at least two grids with ids of their own.",
+    ),
+    "territory.shares_differ": Reason(
+        422,
+        "拆分后各网格之和须等于网格 {path} 的 {households} 户、{residents} 人。",
+        "The parts must add up to the {households} households and {residents} residents of {path}.",
+    ),
+    "territory.not_siblings": Reason(
+        422,
+        "合并须为同一社区的至少两个不同网格。",
+        "A merge takes at least two different grids of one community.",
+    ),
+    # staff
+    "staff.unknown_user": Reason(404, "没有这个人员:{user}。", "There is no such person: {user}."),
+    "staff.unknown_unit": Reason(
+        404, "没有这个责任单位:{unit}。", "There is no such unit: {unit}."
+    ),
+    "staff.suspended": Reason(403, "账号已停用:{user}。", "This account is suspended: {user}."),
+    "staff.role_reserved": Reason(
+        403,
+        "该角色只能由系统授予:{role}。",
+        "Only the system itself hands out this role: {role}.",
+    ),
+    "staff.last_administrator": Reason(
+        409,
+        "{user} 是最后一名在用的全局管理员,不能停用或撤权。",
+        "{user} is the last active administrator of everywhere and must stay one.",
+    ),
+    "staff.user_exists": Reason(409, "人员编号已被使用:{user}。", "This id is taken: {user}."),
+    "staff.unit_exists": Reason(409, "单位编号已被使用:{unit}。", "This id is taken: {unit}."),
+    "staff.unit_closed": Reason(409, "责任单位已撤销:{unit}。", "This unit is closed: {unit}."),
+    "staff.role_not_held": Reason(
+        409,
+        "{user} 在该属地没有此角色:{role}。",
+        "{user} does not hold this role there: {role}.",
+    ),
+    "staff.bad_id": Reason(
+        422,
+        "人员编号须为 1 至 64 位小写字母、数字或 . _ : -,且不以 system: 开头:{id}。",
+        "A person's id is of 1 to 64 lower-case letters, digits and . _ : -, "
+        "and does not begin with system: ({id}).",
+    ),
+    "staff.bad_unit_id": Reason(
+        422,
+        "单位编号只能由小写字母、数字、下划线和连字符组成,最长 64 位:{id}。",
+        "A unit's id is of at most 64 lower-case letters, digits, underscores and hyphens: {id}.",
+    ),
+    "staff.bad_territory": Reason(
+        422, "属地路径无效:{territory}。", "This is not the path of a territory: {territory}."
+    ),
+    "staff.name_missing": Reason(422, "请填写名称。", "A name is missing."),
+    "staff.reason_missing": Reason(422, "请说明停用原因。", "Say why the account is suspended."),
+    # catalogue
+    "catalogue.unknown_category": Reason(
+        404, "事项清单中没有该类别:{category}。", "The catalogue has no such category: {category}."
+    ),
+    "catalogue.retired": Reason(
+        409, "该类别已停用:{category}。", "This category is retired: {category}."
+    ),
+    "catalogue.bad_code": Reason(
+        422,
+        "类别代码只能由小写字母、数字、下划线和连字符组成:{category}。",
+        "A category's code is of lower-case letters, digits, underscores and hyphens: {category}.",
+    ),
+    "catalogue.name_missing": Reason(
+        422,
+        "类别须有中文名和英文名:{category}。",
+        "A category needs a Chinese and an English name: {category}.",
+    ),
+    "catalogue.bad_limit": Reason(
+        422,
+        "类别的时限无效,数量须为 1 至 10000,当日办结须为 1:{category}。",
+        "Not a possible limit: amounts go from 1 to 10000, same day is 1 ({category}).",
+    ),
+    "catalogue.bad_policy": Reason(
+        422, "办理规则数值过小:{field}。", "This value of the policy is too small: {field}."
+    ),
+    # calendar
+    "calendar.bad_year": Reason(
+        422, "年份不在工作日历范围内:{year}。", "The calendar cannot hold this year: {year}."
+    ),
+    "calendar.day_outside": Reason(
+        422,
+        "{day} 不属于 {year} 年的放假安排。",
+        "{day} does not belong to the schedule of {year}.",
+    ),
+    "calendar.day_twice": Reason(
+        422,
+        "{day} 不能既放假又调休上班。",
+        "{day} cannot be both a holiday and a make-up working day.",
+    ),
+    "calendar.reason_missing": Reason(
+        422, "请说明当日上班或放假的原因。", "Say why the office works, or does not, on that day."
+    ),
+    "calendar.bad_hours": Reason(
+        422,
+        "工作时段须在一日之内、先后不重叠。",
+        "Working periods lie within a day, end after they begin, and do not overlap.",
+    ),
+    "calendar.no_hours": Reason(
+        422,
+        "每年至少须有一个工作日,每个工作日至少须有一个工作时段。",
+        "A year must keep a working day, and a working day a working period.",
+    ),
+    # cases
+    "case.unknown": Reason(404, "没有这个事项:{case}。", "There is no such case: {case}."),
+    "case.exists": Reason(
+        409, "该编号已有事项:{case}。", "A case with this id exists already: {case}."
+    ),
+    "case.not_allowed": Reason(
+        409,
+        "事项处于“{state}”状态,不能执行“{command}”。",
+        "A case that is {state} does not allow this: {command}.",
+    ),
+    "case.import_only": Reason(
+        403,
+        "只有数据迁移可以附带原系统凭据或原定时限。",
+        "Only an import may carry an old system's evidence or deadline.",
+    ),
+    "case.time_order": Reason(
+        409,
+        "时间早于该事项的最后一步({last})。",
+        "The time lies before the case's last step ({last}).",
+    ),
+    "case.text_missing": Reason(422, "请填写“{field}”。", "Please fill in {field}."),
+    "case.in_future": Reason(
+        422, "“{field}”不能晚于现在。", "This cannot lie in the future: {field}."
+    ),
+    "case.in_past": Reason(422, "“{field}”必须晚于现在。", "This must lie in the future: {field}."),
+    "case.only_small": Reason(
+        403,
+        "网格员只能在本网格自行立案小事,请交受理员立案。",
+        "A grid worker may file small matters of the own grid only; leave this one to an acceptor.",
+    ),
+    "case.due_before_filing": Reason(
+        422,
+        "原定时限早于立案时间。",
+        "The old system's deadline lies before the filing.",
+    ),
+    "case.same_category": Reason(
+        409,
+        "事项已属该类别:{category}。",
+        "The case is of this category already: {category}.",
+    ),
+    "case.already_dispatched": Reason(
+        409,
+        "该事项已派遣到具体单位或人员,请改用转派。",
+        "The case was dispatched to a unit or worker already; transfer it instead.",
+    ),
+    "case.transfer_limit": Reason(
+        409,
+        "本轮转派已达 {limit} 次,请上报上级协调。",
+        "Transferred {limit} times in this episode already; escalate it instead.",
+    ),
+    "case.already_yours": Reason(409, "该事项已由您处置。", "You are handling this case already."),
+    "case.automatic_reason": Reason(
+        422,
+        "超期由系统自动上报,请选择其他原因。",
+        "A breach of the deadline is escalated automatically; give another reason.",
+    ),
+    "case.top_tier": Reason(
+        409,
+        "已在最高层级,无法再上报。",
+        "The case is at the top tier; it cannot go further up.",
+    ),
+    "case.not_up": Reason(422, "上报只能到更高层级。", "An escalation must go to a higher tier."),
+    "case.tier_step": Reason(422, "一次只能上报或下派一级。", "One move goes one tier only."),
+    "case.bottom_tier": Reason(
+        409,
+        "已在该地点的最低层级,无法再下派。",
+        "The case is at the lowest tier of its place; it cannot go further down.",
+    ),
+    "case.not_down": Reason(422, "下派只能到更低层级。", "A return must go to a lower tier."),
+    "case.return_limit": Reason(
+        409,
+        "该事项已下派 {limit} 次,由本级兜底办理。",
+        "Returned {limit} times already; this tier keeps the case.",
+    ),
+    "case.nobody_called": Reason(
+        422, "请至少选择一个被吹哨单位。", "Name at least one unit to call."
+    ),
+    "case.already_called": Reason(
+        409,
+        "该单位已被吹哨或重复:{unit}。",
+        "This unit has been called already, or stands twice: {unit}.",
+    ),
+    "case.not_your_unit": Reason(
+        403,
+        "这一步应由单位 {unit} 的人员办理。",
+        "This step belongs to somebody of the unit {unit}.",
+    ),
+    "case.not_called": Reason(
+        409,
+        "该单位没有待报到的吹哨:{unit}。",
+        "No call to this unit is waiting: {unit}.",
+    ),
+    "case.child_cannot_split": Reason(409, "子事项不能再拆分。", "A child cannot be split again."),
+    "case.split_in_two": Reason(
+        422,
+        "拆分至少需要两个不同编号的子事项。",
+        "A split needs at least two children with different ids.",
+    ),
+    "case.into_itself": Reason(422, "事项不能并入自身。", "A case cannot be merged into itself."),
+    "case.open_children": Reason(409, "还有未办结的子事项。", "Some children are still open."),
+    "case.not_a_child": Reason(
+        409, "{child} 不是该事项的子事项。", "{child} is not a child of this case."
+    ),
+    "case.already_asked": Reason(
+        409, "已有一项申请待批:{what}。", "A request is waiting already: {what}."
+    ),
+    "case.nothing_asked": Reason(
+        409,
+        "没有待批的此类申请。",
+        "Nothing of this kind is waiting for a decision.",
+    ),
+    "case.second_person": Reason(
+        403,
+        "申请人不能批准自己的申请,须由另一人批准。",
+        "The one who asked cannot approve; another person must.",
+    ),
+    "case.park_in_past": Reason(
+        422,
+        "挂账到期日必须晚于现在。",
+        "The end of a parking must lie in the future.",
+    ),
+    "case.park_cap": Reason(
+        409,
+        "累计挂账将超过 {days} 天的上限。",
+        "Parking would exceed the cap of {days} days.",
+    ),
+    "case.no_deadline": Reason(409, "该事项没有办理时限。", "The case has no deadline."),
+    "case.bad_extension": Reason(
+        422,
+        "延时须为 1 至 10000,当日办结须为 1。",
+        "An extension goes from 1 to 10000; same day is 1.",
+    ),
+    "case.extension_limit": Reason(
+        409, "延时已达 {limit} 次上限。", "Extended {limit} times already."
+    ),
+    "case.breach_recorded": Reason(
+        409,
+        "本轮超期已记录。",
+        "The breach of this episode is on record already.",
+    ),
+    "case.not_due": Reason(409, "尚未到期。", "The due has not passed."),
+    "case.not_handler": Reason(
+        403, "只有当前处置人可以执行此操作。", "Only the present handler may do this."
+    ),
+    "case.not_yours": Reason(
+        403, "该事项派给了 {worker}。", "The case was dispatched to {worker}."
+    ),
+    "case.no_evidence": Reason(422, "处置反馈须附证据。", "A resolution needs evidence."),
+    "case.checker_is_handler": Reason(
+        403,
+        "处置人不能核查自己的事项。",
+        "The handler cannot check the own case.",
+    ),
+    "case.refuser_unnamed": Reason(
+        422,
+        "以“非本单位职责”结案须写明由谁认定。",
+        "Closing as not ours must name who said so.",
+    ),
+    "case.caller_is_handler": Reason(
+        403,
+        "处置人不能回访自己的事项。",
+        "The handler cannot call back on the own case.",
+    ),
+    "case.callback_window": Reason(
+        409,
+        "已超过结案后 {days} 天的回访期限。",
+        "The {days} days for callbacks after closing have passed.",
+    ),
+    "case.callback_limit": Reason(
+        409, "回访已达 {limit} 次上限。", "Called back {limit} times already."
+    ),
+    "case.callback_answer": Reason(
+        422,
+        "联系上居民时须记录是否解决,未联系上时不得填写。",
+        "Say whether it is solved when the resident was reached, and only then.",
+    ),
+    "case.not_reporter": Reason(
+        403,
+        "居民只能对自己上报的事项执行此操作。",
+        "A resident may do this on the own report only.",
+    ),
+    "case.reopen_window": Reason(
+        409,
+        "已超过结案后 {days} 天的重办期限。",
+        "The {days} days for reopening after closing have passed.",
+    ),
+    "case.unit_not_competent": Reason(
+        422,
+        "该单位无权办理此地点或类别:{unit}。",
+        "The unit is not competent for this place or category: {unit}.",
+    ),
+    "case.unit_wrong_tier": Reason(
+        422,
+        "单位 {unit} 不在事项当前层级({tier})。",
+        "The unit {unit} is not of the case's tier ({tier}).",
+    ),
+}

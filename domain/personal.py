@@ -1,0 +1,25 @@
+"""What belongs to a person: the marks that the codec looks for.
+
+The mark is part of an event's shape, so that such fields can be stored encrypted, masked in lists, and
+shown only to those with a purpose. Encryption itself lives outside the rules.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalMark:
+    """Marks a field as personal: ``of`` says whose key protects it, the person's or the case's."""
+
+    of: Literal["person", "case"]
+
+
+OF_PERSON: Final = PersonalMark("person")
+OF_CASE: Final = PersonalMark("case")
+
+Personal = Annotated[str, OF_PERSON]
+"""A name, phone or address: belongs to the person whose id stands beside it."""
+
+FreeText = Annotated[str, OF_CASE]
+"""Words somebody typed: may name anybody, so it belongs to the case it was typed into."""

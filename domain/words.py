@@ -1,0 +1,219 @@
+"""The field's words in both languages, as its people say them.
+
+One table for each kind of word; the keys are the values of the enumerations, the names of states
+and commands, and the names of fields. Screens, answers and refusals all speak from here.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+
+class Word(NamedTuple):
+    """One word: Chinese as an office writes it, English in lower case."""
+
+    zh: str
+    en: str
+
+
+STATES: Final = {
+    "unknown": Word("未登记", "unknown"),
+    "reported": Word("待受理", "reported"),
+    "rejected": Word("不予立案", "rejected"),
+    "filed": Word("待派遣", "filed"),
+    "assigned": Word("待签收", "assigned"),
+    "in_progress": Word("处置中", "in progress"),
+    "parked": Word("已挂账", "parked"),
+    "resolved": Word("待核查", "resolved"),
+    "checked": Word("待结案", "checked"),
+    "closed": Word("已结案", "closed"),
+    "evaluated": Word("已评价", "evaluated"),
+    "merged": Word("已并案", "merged"),
+    "void": Word("已作废", "void"),
+}
+
+TIERS: Final = {
+    "grid": Word("网格", "grid"),
+    "community": Word("社区", "community"),
+    "subdistrict": Word("街道", "subdistrict"),
+    "district": Word("区县", "district"),
+}
+
+ROLES: Final = {
+    "resident": Word("居民", "resident"),
+    "grid_worker": Word("网格员", "grid worker"),
+    "hotline": Word("热线话务员", "hotline operator"),
+    "acceptor": Word("受理员", "acceptor"),
+    "dispatcher": Word("派遣员", "dispatcher"),
+    "handler": Word("处置人员", "handler"),
+    "coordinator": Word("统筹员", "coordinator"),
+    "supervisor": Word("督查员", "supervisor"),
+    "shift_lead": Word("值班长", "shift lead"),
+    "callback_desk": Word("回访员", "callback desk"),
+    "administrator": Word("系统管理员", "administrator"),
+    "importer": Word("数据迁移", "importer"),
+    "system": Word("系统自动", "system"),
+}
+
+SOURCES: Final = {
+    "resident": Word("居民上报", "resident"),
+    "grid_worker": Word("网格员巡查", "grid worker's patrol"),
+    "window": Word("社区窗口", "community window"),
+    "hotline": Word("12345 热线", "12345 hotline"),
+    "department": Word("部门交办", "department"),
+}
+
+ESCALATION_REASONS: Final = {
+    "beyond_authority": Word("超出职权", "beyond authority"),
+    "resources": Word("力量不足", "not enough resources"),
+    "cross_grid": Word("跨网格", "crosses grids"),
+    "cross_department": Word("跨部门", "crosses departments"),
+    "safety": Word("涉及安全", "safety"),
+    "sla_breach": Word("超期", "deadline breached"),
+    "resident_appeal": Word("居民申诉", "resident's appeal"),
+    "repeat": Word("重复发生", "happens again and again"),
+}
+
+OUTCOMES: Final = {
+    "resolved": Word("已解决", "resolved"),
+    "not_resolvable": Word("无法解决", "not resolvable"),
+    "not_ours": Word("非本单位职责", "not ours"),
+    "withdrawn": Word("居民撤回", "withdrawn"),
+}
+
+SIZES: Final = {
+    "small": Word("小事", "small"),
+    "big": Word("大事", "big"),
+}
+
+ASKED: Final = {
+    "void": Word("作废", "void"),
+    "park": Word("挂账", "parking"),
+    "extension": Word("延时", "extension"),
+}
+
+CALLS: Final = {
+    "waiting": Word("待报到", "waiting"),
+    "reported_in": Word("已报到", "reported in"),
+    "absent": Word("未报到", "absent"),
+}
+
+CLOCKS: Final = {
+    "running": Word("计时中", "running"),
+    "paused": Word("暂停计时", "paused"),
+    "stopped": Word("停止计时", "stopped"),
+}
+
+LIMIT_UNITS: Final = {
+    "wh": Word("工作小时", "working hours"),
+    "wd": Word("个工作日", "working days"),
+    "h": Word("小时", "hours"),
+    "d": Word("天", "days"),
+    "same_day": Word("当日办结", "same day"),
+}
+
+COMMANDS: Final = {
+    # a case comes in
+    "ReportCase": Word("上报", "report"),
+    "VerifyCase": Word("核实", "verify"),
+    "RejectCase": Word("不予立案", "reject"),
+    "FileCase": Word("立案", "file"),
+    "ReclassifyCase": Word("改类", "reclassify"),
+    "AskVoid": Word("申请作废", "ask to void"),
+    "ApproveVoid": Word("批准作废", "approve the void"),
+    # it is worked on
+    "DispatchCase": Word("派遣", "dispatch"),
+    "TransferCase": Word("转派", "transfer"),
+    "AcceptCase": Word("签收", "accept"),
+    "EscalateCase": Word("上报上级", "escalate"),
+    "ReturnCase": Word("下派", "return down"),
+    "WhistleCase": Word("吹哨", "whistle"),
+    "ReportIn": Word("报到", "report in"),
+    "MarkAbsent": Word("记录未报到", "mark absent"),
+    "SplitCase": Word("拆分", "split"),
+    "MergeCase": Word("并案", "merge"),
+    "AbsorbCase": Word("并入重复事项", "absorb a duplicate"),
+    "NoteChildEnded": Word("子事项办结", "note the end of a child"),
+    "NoteChildReopened": Word("子事项重办", "note the reopening of a child"),
+    # its clock
+    "AskPark": Word("申请挂账", "ask to park"),
+    "ApprovePark": Word("批准挂账", "approve the parking"),
+    "ResumeCase": Word("恢复", "resume"),
+    "AskExtension": Word("申请延时", "ask for an extension"),
+    "ApproveExtension": Word("批准延时", "approve the extension"),
+    "DeclineRequest": Word("不同意申请", "decline the request"),
+    "MarkBreach": Word("记录超期", "mark the breach"),
+    "RecomputeDue": Word("重算时限", "recompute the due"),
+    # it ends
+    "ResolveCase": Word("处置反馈", "resolve"),
+    "CheckCase": Word("核查", "check"),
+    "CloseCase": Word("结案", "close"),
+    "RecordCallback": Word("回访", "call back"),
+    "EvaluateCase": Word("评价", "evaluate"),
+    "ReopenCase": Word("重办", "reopen"),
+    "AddNote": Word("备注", "add a note"),
+    "AttachFile": Word("上传附件", "attach a file"),
+    # territories
+    "CreateTerritory": Word("设立属地", "create a territory"),
+    "RenameTerritory": Word("属地更名", "rename a territory"),
+    "RedrawGrid": Word("调整网格边界", "redraw a grid"),
+    "SplitGrid": Word("网格拆分", "split a grid"),
+    "MergeGrids": Word("网格合并", "merge grids"),
+    "AssignWorker": Word("配备网格员", "assign a grid worker"),
+    "ReleaseWorker": Word("调离网格员", "release a grid worker"),
+    "RecordHouseholds": Word("入户登记", "record households"),
+    # people and units
+    "AddUser": Word("新增人员", "add a person"),
+    "GrantRole": Word("授权", "grant a role"),
+    "RevokeRole": Word("撤销授权", "revoke a role"),
+    "SuspendUser": Word("停用账号", "suspend a person"),
+    "RestoreUser": Word("恢复账号", "restore a person"),
+    "NotePasswordChanged": Word("修改密码", "change a password"),
+    "AddUnit": Word("新增责任单位", "add a unit"),
+    "CloseUnit": Word("撤销责任单位", "close a unit"),
+    # the whole office
+    "DefineCategory": Word("维护事项类别", "define a category"),
+    "RetireCategory": Word("停用事项类别", "retire a category"),
+    "SetPolicy": Word("设置办理规则", "set the policy"),
+    "PublishYear": Word("发布年度放假安排", "publish a year's schedule"),
+    "DeclareDay": Word("指定上班或放假", "declare a day"),
+    "SetWorkingHours": Word("设置工作时段", "set the working hours"),
+}
+
+FIELDS: Final = {
+    "description": Word("问题描述", "the description"),
+    "reason": Word("原因", "the reason"),
+    "directive": Word("下派要求", "the directive"),
+    "purpose": Word("吹哨事由", "the purpose"),
+    "note": Word("说明", "the note"),
+    "text": Word("备注内容", "the text"),
+    "occurred": Word("发现时间", "the time it was seen"),
+    "reply_by": Word("报到期限", "the time to report in by"),
+    # the policy
+    "returns_per_case": Word("每案下派次数", "returns per case"),
+    "transfers_per_episode": Word("每轮转派次数", "transfers per episode"),
+    "park_cap_days": Word("累计挂账天数", "days of parking"),
+    "extensions": Word("延时次数", "extensions"),
+    "reopen_window_days": Word("重办期限天数", "days for reopening"),
+    "callback_window_days": Word("回访期限天数", "days for callbacks"),
+    "callback_attempts": Word("回访次数", "attempts to call back"),
+}
+
+_OF_FACT: Final[Mapping[str, Mapping[str, Word]]] = {
+    "state": STATES,
+    "command": COMMANDS,
+    "tier": TIERS,
+    "role": ROLES,
+    "what": ASKED,
+    "field": FIELDS,
+}
+"""The table that a refusal's fact speaks from, by its name: an id is never taken for a word."""
+
+
+def spoken(facts: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Facts with the words among them said in a language, ``zh`` or ``en``; the rest as it is."""
+    return {name: _said(name, fact, language) for name, fact in facts.items()}
+
+
+def _said(name: str, fact: Any, language: str) -> Any:
+    word = _OF_FACT.get(name, {}).get(fact) if isinstance(fact, str) else None
+    return fact if word is None else getattr(word, language)

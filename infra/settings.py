@@ -1,0 +1,78 @@
+"""Every setting, read once, from the environment (``WANGGE_…``)."""
+
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data() -> Path:
+    """Where data lives unless told otherwise.
+
+    Not below the checkout: root's own folders are closed to the unprivileged user that PostgreSQL
+    must run as.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/wangge")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "wangge"
+
+
+class Settings(BaseSettings):
+    """What an installation can decide. A field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="WANGGE_", frozen=True, extra="ignore")
+
+    data: Path = Field(
+        default_factory=_default_data,
+        description="Folder of the embedded PostgreSQL and of the installation's secret.",
+    )
+    dsn: str | None = Field(
+        default=None,
+        description="An outside PostgreSQL (14 or newer) instead of the embedded one: "
+        "postgresql://… of a user who may create roles.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8800, ge=0, le=65535, description="Port the API listens on.")
+    token_minutes: int = Field(
+        default=30, ge=1, le=24 * 60, description="How long a sign-in lasts, in minutes."
+    )
+    body_limit: int = Field(
+        default=1_000_000, ge=1_000, description="Largest request body, in bytes."
+    )
+    connections: int = Field(
+        default=8, ge=2, le=64, description="Database connections of one server process, at most."
+    )
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="What is logged: debug, info, warning or error.",
+    )
+    log_json: bool = Field(
+        default=False, description="Log lines as JSON objects instead of text for people."
+    )
+
+    def secret(self) -> bytes:
+        """The secret of this installation: signs tokens, gives the database roles their passwords.
+
+        Made at the first start, in a file that only its owner can read. Several machines on one
+        outside database share a copy of it.
+        """
+        path = self.data / "secret"
+        self.data.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        text = path.read_text().strip()
+        if len(text) < 32:
+            raise SettingError(f"{path} holds no secret of at least 32 characters.")
+        return text.encode()
+
+
+class SettingError(Exception):
+    """A setting cannot be used; the text says which and why."""

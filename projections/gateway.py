@@ -1,0 +1,624 @@
+"""The one way to the read models: every query names who asks, and sees only that person's scope."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool
+
+from domain.errors import Refused
+from domain.metrics import Ratio, gini, variation
+from domain.places import Tier, within
+from domain.roles import Actor, Reading, Scope, scope
+from projections import worklist
+from projections.audit import AuditRow
+from projections.runner import waited_for
+from projections.timeline import Step
+from projections.worklist import CaseRow
+
+Row = TypeVar("Row")
+Sql: TypeAlias = sql.SQL | sql.Composed
+
+BIG_WEIGHT: Final = 3
+"""What a big matter weighs in the caseload, where a small one weighs 1."""
+
+
+class Behind(Exception):
+    """A read model has not reached the position that the query needs: ask again soon."""
+
+
+class BadCursor(Exception):
+    """A cursor that this query did not give out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Row]):
+    """A page of rows. ``next`` is the cursor of the following page, None on the last."""
+
+    rows: list[Row]
+    next: str | None
+
+
+Order = Literal["due", "updated", "reported"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFilter:
+    """Which cases, in which order. ``text`` needs two characters; ``person`` handles or is to.
+
+    ``due`` sorts by the adjusted due, cases without one last; the others by the latest first.
+    """
+
+    territory: str | None = None
+    tier: Tier | None = None
+    states: tuple[str, ...] = ()
+    person: str | None = None
+    category: str | None = None
+    size: str | None = None
+    due_before: datetime | None = None
+    parent: str | None = None
+    text: str | None = None
+    order: Order = "due"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries; ``since`` and ``until`` bound when it happened, the end not included."""
+
+    actor: str | None = None
+    object: str | None = None
+    action: str | None = None
+    territory: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What a metric covers: a territory with all below it, and instants, the end not included."""
+
+    territory: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containment:
+    """Metrics 1 and 2, with the flow they come from. Closed cases count in the window they closed
+    in; ``cases``, moves and highest tiers are of the cases filed in the window."""
+
+    position: int
+    window: Window
+    cases: int
+    closed: int
+    highest: dict[str, int]
+    escalated_cases: int
+    escalations: int
+    returned_cases: int
+    returns: int
+    ping_pong: int
+    reopened: int
+    grid_small: Ratio
+    grid_all: Ratio
+    community_small: Ratio
+    community_big: Ratio
+    community_all: Ratio
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeliness:
+    """Metric 3. ``open`` counts the open cases whose due lies in or before the window's end."""
+
+    position: int
+    window: Window
+    on_time: int
+    late: int
+    open: int
+    on_time_rate: Ratio
+    closure_rate: Ratio
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GridLoad:
+    """One grid in force. ``load`` is weighted cases a worker, None where nobody works."""
+
+    path: str
+    name: str
+    cases: int
+    weighted: int
+    workers: int
+    households: int
+    residents: int
+    load: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caseload:
+    """Metric 11 over the grids in force at the window's end; Gini and CV of load per worker."""
+
+    position: int
+    window: Window
+    grids: list[GridLoad]
+    without_cases: int
+    without_workers: int
+    gini: float | None
+    variation: float | None
+    excluded: dict[str, int]
+
+
+class Gateway:
+    """Answers queries from the read models. ``position`` is what an answer must at least know."""
+
+    def __init__(self, pool: ConnectionPool, wait_seconds: float = 5.0) -> None:
+        """``pool`` hands out autocommit connections of the role ``wangge_app``."""
+        self._pool = pool
+        self._wait_seconds = wait_seconds
+
+    def worklist(
+        self,
+        by: Actor,
+        wanted: CaseFilter,
+        after: str | None = None,
+        limit: int = 50,
+        position: int = 0,
+    ) -> Listing[CaseRow]:
+        """Cases in scope, a page.
+
+        Raises:
+            BadCursor: ``after`` is not a cursor of this order.
+            Refused: ``query.text_short``, a search of fewer than two characters.
+            Behind: not known up to ``position`` in time.
+        """
+        conditions = [_in_scope(scope(by, Reading.CASES)), *_case_conditions(wanted)]
+        key, descending = _ORDERS[wanted.order]
+        if after is not None:
+            conditions.append(_after(key, descending, _read_cursor(after, wanted.order)))
+        direction = sql.SQL("DESC" if descending else "ASC")
+        query = sql.SQL(
+            'SELECT {columns} FROM worklist.cases c JOIN worklist.texts t USING ("case")'
+            ' WHERE {where} ORDER BY {key} {direction}, "case" {direction} LIMIT {limit}'
+        ).format(
+            columns=_columns(worklist.CASES.columns),
+            where=sql.SQL(" AND ").join(conditions),
+            key=key,
+            direction=direction,
+            limit=sql.Literal(limit + 1),
+        )
+        with self._ready("worklist", position) as connection:
+            rows = _fetch(connection, CaseRow, query)
+        return _page(
+            rows, limit, lambda row: _cursor(wanted.order, _sort_value(row, wanted.order), row.case)
+        )
+
+    def card(self, by: Actor, case_id: str, position: int = 0) -> CaseRow:
+        """One case in scope as it stands.
+
+        Raises:
+            Refused: ``case.unknown``, also for a case out of scope: its existence is not told.
+            Behind: not known up to ``position`` in time.
+        """
+        query = sql.SQL('SELECT {} FROM worklist.cases c WHERE "case" = {} AND {}').format(
+            _columns(worklist.CASES.columns),
+            sql.Literal(case_id),
+            _in_scope(scope(by, Reading.CASES)),
+        )
+        with self._ready("worklist", position) as connection:
+            rows = _fetch(connection, CaseRow, query)
+        if not rows:
+            raise Refused("case.unknown", case=case_id)
+        return rows[0]
+
+    def timeline(self, by: Actor, case_id: str, position: int = 0) -> list[Step]:
+        """The steps of a case in scope.
+
+        Raises:
+            Refused: ``case.unknown``. Behind: not known up to ``position`` in time.
+        """
+        self.card(by, case_id, position)
+        with self._ready("timeline", position) as connection:
+            return _fetch(
+                connection,
+                Step,
+                sql.SQL('SELECT * FROM timeline.steps WHERE "case" = {} ORDER BY version').format(
+                    sql.Literal(case_id)
+                ),
+            )
+
+    def audit(
+        self,
+        by: Actor,
+        wanted: AuditFilter,
+        after: str | None = None,
+        limit: int = 100,
+        position: int = 0,
+    ) -> Listing[AuditRow]:
+        """Who did what, latest first, a page.
+
+        What concerns no territory (catalogue, calendar) is seen by those whose scope is everywhere.
+
+        Raises:
+            BadCursor, Behind, Refused: ``query.not_permitted``.
+        """
+        seen = _demand_reader(by, Reading.AUDIT)
+        conditions = [_any_within("territory", seen.territories)]
+        for column in ("actor", "object", "action"):
+            value = getattr(wanted, column)
+            if value is not None:
+                conditions.append(_equals(column, value))
+        conditions += _within_window("at", wanted.since, wanted.until)
+        if wanted.territory is not None:
+            conditions.append(_any_within("territory", (wanted.territory,)))
+        if after is not None:
+            value, _ = _read_cursor(after, "audit")
+            conditions.append(sql.SQL("position < {}").format(sql.Literal(int(value))))
+        query = sql.SQL(
+            "SELECT * FROM audit.entries WHERE {} ORDER BY position DESC LIMIT {}"
+        ).format(sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1))
+        with self._ready("audit", position) as connection:
+            rows = _fetch(connection, AuditRow, query)
+        return _page(rows, limit, lambda row: _cursor("audit", str(row.position), ""))
+
+    def containment(self, by: Actor, window: Window, position: int = 0) -> Containment:
+        """Metrics 1 and 2.
+
+        Raises:
+            Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
+        """
+        where = _metric_scope(by, window)
+        closed = sql.SQL(" AND ").join(
+            [
+                sql.SQL("closed_at IS NOT NULL AND dropped IS NULL"),
+                *_within_window("closed_at", window.since, window.until),
+            ]
+        )
+        filed = sql.SQL(" AND ").join(
+            [sql.SQL("dropped IS NULL"), *_within_window("filed_at", window.since, window.until)]
+        )
+        query = sql.SQL(
+            """
+            SELECT count(*) FILTER (WHERE filed) AS cases,
+                   count(*) FILTER (WHERE closed) AS closed,
+                   count(*) FILTER (WHERE filed AND highest = 1) AS grid,
+                   count(*) FILTER (WHERE filed AND highest = 2) AS community,
+                   count(*) FILTER (WHERE filed AND highest = 3) AS subdistrict,
+                   count(*) FILTER (WHERE filed AND highest = 4) AS district,
+                   count(*) FILTER (WHERE filed AND ups > 0) AS escalated_cases,
+                   coalesce(sum(ups) FILTER (WHERE filed), 0)::bigint AS escalations,
+                   count(*) FILTER (WHERE filed AND downs > 0) AS returned_cases,
+                   coalesce(sum(downs) FILTER (WHERE filed), 0)::bigint AS returns,
+                   count(*) FILTER (WHERE filed AND ups + downs >= 4) AS ping_pong,
+                   count(*) FILTER (WHERE filed AND reopened > 0) AS reopened,
+                   count(*) FILTER (WHERE counts AND intake = 1 AND size = 'small'
+                                      AND kept AND highest = 1) AS grid_small,
+                   count(*) FILTER (WHERE counts AND intake = 1 AND size = 'small')
+                       AS of_grid_small,
+                   count(*) FILTER (WHERE counts AND intake = 1 AND kept AND highest = 1)
+                       AS grid_all,
+                   count(*) FILTER (WHERE counts AND intake = 1) AS of_grid_all,
+                   count(*) FILTER (WHERE counts AND size = 'small' AND kept AND highest <= 2)
+                       AS community_small,
+                   count(*) FILTER (WHERE counts AND size = 'small') AS of_community_small,
+                   count(*) FILTER (WHERE counts AND size = 'big' AND kept AND highest <= 2)
+                       AS community_big,
+                   count(*) FILTER (WHERE counts AND size = 'big') AS of_community_big,
+                   count(*) FILTER (WHERE counts AND kept AND highest <= 2) AS community_all,
+                   count(*) FILTER (WHERE counts) AS of_community_all,
+                   count(*) FILTER (WHERE dropped = 'void') AS void,
+                   count(*) FILTER (WHERE dropped = 'merged') AS merged,
+                   count(*) FILTER (WHERE closed AND mandated) AS mandated_up,
+                   (SELECT position FROM containment.checkpoint) AS position
+            FROM (SELECT *, closed AND NOT mandated AS counts, outcome = 'resolved' AS kept
+                  FROM (SELECT *, {filed} AS filed, {closed} AS closed
+                        FROM containment.cases WHERE {where}) s) c
+            """
+        ).format(filed=filed, closed=closed, where=where)
+        with self._ready("containment", position) as connection:
+            n = _one(connection, query)
+        return Containment(
+            position=n["position"],
+            window=window,
+            cases=n["cases"],
+            closed=n["closed"],
+            highest={tier.word: n[tier.word] for tier in Tier},
+            escalated_cases=n["escalated_cases"],
+            escalations=n["escalations"],
+            returned_cases=n["returned_cases"],
+            returns=n["returns"],
+            ping_pong=n["ping_pong"],
+            reopened=n["reopened"],
+            grid_small=_ratio(n, "grid_small"),
+            grid_all=_ratio(n, "grid_all"),
+            community_small=_ratio(n, "community_small"),
+            community_big=_ratio(n, "community_big"),
+            community_all=_ratio(n, "community_all"),
+            excluded={reason: n[reason] for reason in ("void", "merged", "mandated_up")},
+        )
+
+    def timeliness(self, by: Actor, window: Window, position: int = 0) -> Timeliness:
+        """Metric 3; without an end the window ends now.
+
+        Raises:
+            Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
+        """
+        closed = sql.SQL(" AND ").join(
+            [
+                sql.SQL("closed_at IS NOT NULL"),
+                *_within_window("closed_at", window.since, window.until),
+            ]
+        )
+        query = sql.SQL(
+            """
+            SELECT count(*) FILTER (WHERE closed AND on_time) AS on_time,
+                   count(*) FILTER (WHERE closed AND NOT on_time) AS late,
+                   count(*) FILTER (WHERE overdue) AS open,
+                   count(*) FILTER (WHERE closed AND on_time IS NULL) AS no_deadline,
+                   count(*) FILTER (WHERE dropped = 'void') AS void,
+                   count(*) FILTER (WHERE dropped = 'merged') AS merged,
+                   (SELECT position FROM timeliness.checkpoint) AS position
+            FROM (SELECT on_time, dropped,
+                         dropped IS NULL AND {closed} AS closed,
+                         dropped IS NULL AND NOT parked AND due <= {until}
+                             AND (closed_at IS NULL OR closed_at >= {until}) AS overdue
+                  FROM timeliness.cases WHERE {where}) c
+            """
+        ).format(
+            closed=closed,
+            until=sql.SQL("now()") if window.until is None else sql.Literal(window.until),
+            where=_metric_scope(by, window),
+        )
+        with self._ready("timeliness", position) as connection:
+            n = _one(connection, query)
+        due = n["on_time"] + n["late"] + n["open"]
+        return Timeliness(
+            position=n["position"],
+            window=window,
+            on_time=n["on_time"],
+            late=n["late"],
+            open=n["open"],
+            on_time_rate=Ratio(numerator=n["on_time"], denominator=due),
+            closure_rate=Ratio(numerator=n["on_time"] + n["late"], denominator=due),
+            excluded={reason: n[reason] for reason in ("no_deadline", "void", "merged")},
+        )
+
+    def caseload(self, by: Actor, window: Window, position: int = 0) -> Caseload:
+        """Metric 11; cases count by when they were filed, grids as in force at the window's end.
+
+        Raises:
+            Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
+        """
+        # The day in the office's time zone on which the window still holds.
+        last_day = sql.SQL(
+            "((coalesce({}, now()) - interval '1 microsecond') AT TIME ZONE 'Asia/Shanghai')::date"
+        ).format(sql.Literal(window.until))
+        filed = _within_window("c.filed_at", window.since, window.until)
+        query = sql.SQL(
+            """
+            SELECT path, name, cases, weighted, workers, households, residents,
+                   weighted::float8 / nullif(workers, 0) AS load
+            FROM (SELECT g.path, g.name, count(c."case") AS cases,
+                         coalesce(sum(CASE c.size WHEN 'big' THEN {big} ELSE 1 END)
+                                  FILTER (WHERE c."case" IS NOT NULL), 0)::bigint AS weighted,
+                         cardinality(g.workers) AS workers, g.households, g.residents
+                  FROM caseload.grids g
+                  LEFT JOIN caseload.cases c
+                    ON c.territory = g.path AND c.dropped IS NULL AND {filed}
+                  WHERE g.valid_from <= {day} AND (g.valid_to IS NULL OR g.valid_to > {day})
+                    AND {grids}
+                  GROUP BY g.path, g.name, g.workers, g.households, g.residents) s
+            ORDER BY path
+            """
+        ).format(
+            big=sql.Literal(BIG_WEIGHT),
+            filed=sql.SQL(" AND ").join(filed or [sql.SQL("true")]),
+            day=last_day,
+            grids=_metric_scope(by, window, "g.path"),
+        )
+        others = sql.SQL(
+            "SELECT count(*) AS all, count(*) FILTER (WHERE c.dropped = 'void') AS void,"
+            " count(*) FILTER (WHERE c.dropped = 'merged') AS merged,"
+            " (SELECT position FROM caseload.checkpoint) AS position"
+            " FROM caseload.cases c WHERE {}"
+        ).format(sql.SQL(" AND ").join([_metric_scope(by, window, "c.territory"), *filed]))
+        with self._ready("caseload", position) as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            grids = _fetch(connection, GridLoad, query)
+            n = _one(connection, others)
+        loads = [grid.load for grid in grids if grid.load is not None]
+        in_grids = sum(grid.cases for grid in grids)
+        return Caseload(
+            position=n["position"],
+            window=window,
+            grids=grids,
+            without_cases=sum(grid.cases == 0 for grid in grids),
+            without_workers=sum(grid.workers == 0 for grid in grids),
+            gini=gini(loads),
+            variation=variation(loads),
+            excluded={
+                "void": n["void"],
+                "merged": n["merged"],
+                "outside_grids_in_force": n["all"] - n["void"] - n["merged"] - in_grids,
+            },
+        )
+
+    @contextmanager
+    def _ready(self, projection: str, position: int) -> Iterator[psycopg.Connection]:
+        """A connection on which a read model knows the log up to a position."""
+        with self._pool.connection() as connection:
+            if not waited_for(connection, projection, max(position, 0), self._wait_seconds):
+                raise Behind(projection)
+            try:
+                yield connection
+            except psycopg.errors.UndefinedTable as error:
+                raise Behind(projection) from error
+
+
+# --- conditions ---
+
+
+def _in_scope(seen: Scope) -> Sql:
+    """Cases in a scope: by place or holder, or the person's own."""
+    if "" in seen.territories:
+        return sql.SQL("true")
+    own = sql.SQL("reporter = {0} OR handler = {0}").format(sql.Literal(seen.person))
+    parts: list[Sql] = [own]
+    for path in seen.territories:
+        parts += [_any_within("territory", (path,)), _any_within("holder", (path,))]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(parts))
+
+
+def _any_within(column: str, paths: tuple[str, ...]) -> Sql:
+    """Whether a path lies in one of some territories; in none of none."""
+    if "" in paths:
+        return sql.SQL("true")
+    if not paths:
+        return sql.SQL("false")
+    name = sql.Identifier(*column.split("."))
+    return sql.SQL("({})").format(
+        sql.SQL(" OR ").join(sql.SQL("{} ^@ {}").format(name, sql.Literal(p)) for p in paths)
+    )
+
+
+def _equals(column: str, value: Any) -> Sql:
+    return sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value))
+
+
+def _within_window(column: str, since: datetime | None, until: datetime | None) -> list[Sql]:
+    name = sql.Identifier(*column.split("."))
+    bounds: list[Sql] = []
+    if since is not None:
+        bounds.append(sql.SQL("{} >= {}").format(name, sql.Literal(since)))
+    if until is not None:
+        bounds.append(sql.SQL("{} < {}").format(name, sql.Literal(until)))
+    return bounds
+
+
+def _case_conditions(wanted: CaseFilter) -> list[Sql]:
+    conditions: list[Sql] = []
+    if wanted.territory is not None:
+        conditions.append(_any_within("territory", (wanted.territory,)))
+    if wanted.tier is not None:
+        conditions.append(_equals("tier", int(wanted.tier)))
+    if wanted.states:
+        conditions.append(sql.SQL("state = ANY({})").format(sql.Literal(list(wanted.states))))
+    if wanted.person is not None:
+        conditions.append(
+            sql.SQL("(handler = {0} OR worker = {0})").format(sql.Literal(wanted.person))
+        )
+    for column in ("category", "size", "parent"):
+        value = getattr(wanted, column)
+        if value is not None:
+            conditions.append(_equals(column, value))
+    if wanted.due_before is not None:
+        conditions.append(sql.SQL("due < {}").format(sql.Literal(wanted.due_before)))
+    if wanted.text is not None:
+        conditions += _matches(wanted.text)
+    return conditions
+
+
+def _matches(text: str) -> list[Sql]:
+    """Every word of a search stands in the case's words: the bigrams find, the words decide."""
+    words = text.lower().split()
+    if not words or any(len(word) < 2 for word in words):
+        raise Refused("query.text_short")
+    pairs = sorted({pair for word in words for pair in worklist.grams(word)})
+    found: list[Sql] = [sql.SQL("t.grams @> {}").format(sql.Literal(pairs))]
+    return found + [
+        sql.SQL("strpos(t.haystack, {}) > 0").format(sql.Literal(word)) for word in words
+    ]
+
+
+def _demand_reader(by: Actor, reading: Reading) -> Scope:
+    seen = scope(by, reading)
+    if not seen.territories:
+        raise Refused("query.not_permitted", reading=reading.value)
+    return seen
+
+
+def _metric_scope(by: Actor, window: Window, column: str = "territory") -> Sql:
+    """The territory a metric asks for must lie in the scope; none asked for means all of it."""
+    seen = _demand_reader(by, Reading.METRICS)
+    if not window.territory:
+        return _any_within(column, seen.territories)
+    if not any(within(window.territory, path) for path in seen.territories):
+        raise Refused("query.not_permitted", reading=Reading.METRICS.value)
+    return _any_within(column, (window.territory,))
+
+
+# --- rows and cursors ---
+
+_ORDERS: Final[dict[str, tuple[Sql, bool]]] = {
+    "due": (sql.SQL("coalesce(due, 'infinity')"), False),
+    "updated": (sql.SQL("updated_at"), True),
+    "reported": (sql.SQL("reported_at"), True),
+}
+
+
+def _sort_value(row: CaseRow, order: Order) -> str:
+    match order:
+        case "due":
+            return row.due.isoformat() if row.due else "infinity"
+        case "updated":
+            return row.updated_at.isoformat()
+        case "reported":
+            return row.reported_at.isoformat()
+
+
+def _after(key: Sql, descending: bool, cursor: tuple[str, str]) -> Sql:
+    value, case = cursor
+    return sql.SQL('({}, "case") {} ({}::timestamptz, {})').format(
+        key, sql.SQL("<" if descending else ">"), sql.Literal(value), sql.Literal(case)
+    )
+
+
+def _cursor(order: str, value: str, case: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([order, value, case]).encode()).decode()
+
+
+def _read_cursor(cursor: str, order: str) -> tuple[str, str]:
+    try:
+        made_for, value, case = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if made_for != order or not isinstance(case, str):
+            raise BadCursor
+        if order == "audit":
+            int(value)
+        elif value != "infinity":
+            datetime.fromisoformat(value)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise BadCursor from error
+    return value, case
+
+
+def _page(rows: list[Row], limit: int, cursor: Any) -> Listing[Row]:
+    more = len(rows) > limit
+    kept = rows[:limit]
+    return Listing(kept, cursor(kept[-1]) if more else None)
+
+
+def _columns(names: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("c.{}").format(sql.Identifier(name)) for name in names)
+
+
+def _fetch(connection: psycopg.Connection, row: type[Row], query: Sql) -> list[Row]:
+    with connection.cursor(row_factory=class_row(row)) as cursor:
+        return cursor.execute(query).fetchall()
+
+
+def _one(connection: psycopg.Connection, query: Sql) -> dict[str, Any]:
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        row = cursor.execute(query).fetchone()
+    assert row is not None
+    return row
+
+
+def _ratio(counts: dict[str, Any], name: str) -> Ratio:
+    return Ratio(numerator=counts[name], denominator=counts[f"of_{name}"])

@@ -1,0 +1,33 @@
+"""Published years for tests, out of the same package that the office seeds its calendar from."""
+
+from datetime import date, datetime
+from functools import reduce
+
+import chinese_calendar.constants as published
+
+from domain import calendar
+from domain.calendar import OFFICE_TIME, Calendar, YearPublished
+
+
+def local(text: str) -> datetime:
+    """An instant in office time: ``2026-02-14 08:30``, with seconds if need be."""
+    return datetime.fromisoformat(text).replace(tzinfo=OFFICE_TIME)
+
+
+def year(number: int) -> YearPublished:
+    """What the State Council published for a year."""
+    return YearPublished(
+        at=local(f"{number - 1}-11-04 12:00"),
+        year=number,
+        holidays=_of(number, published.holidays),
+        makeup_days=_of(number, published.workdays),
+    )
+
+
+def knowing(*years: int) -> Calendar:
+    """A calendar that knows these years."""
+    return reduce(calendar.evolve, map(year, years), calendar.initial)
+
+
+def _of(number: int, days: dict[date, object]) -> tuple[date, ...]:
+    return tuple(sorted(day for day in days if day.year == number))
