@@ -14,8 +14,7 @@ help:  ## list the targets
 install: .venv/.installed  ## set up .venv with the locked versions (does nothing when it is up to date)
 
 # pip checks every file against the hashes of the lock, which is complete, so nothing is resolved
-# (`pip check` proves it); bytecode is written by all cores afterwards, where pip would use one.
-# The project itself is linked, not copied.
+# (`pip check` proves it) and bytecode is left to the first import. The project is linked, not copied.
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "需要 Python 3.11 或更高版本。Python 3.11 or later is needed: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -25,7 +24,6 @@ install: .venv/.installed  ## set up .venv with the locked versions (does nothin
 	@$(PIP) install --require-hashes --no-deps --no-compile -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(PIP) check
-	@$(BIN)/python -m compileall -q -j 0 $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	@touch $@
 
 demo: install  ## start everything on this machine with sample data, and print the address

@@ -42,6 +42,18 @@ class Refused(Exception):
         return REASONS[self.code].en.format(**spoken(self.facts, "en"))
 
 
+class Conflict(Exception):
+    """Other writers were faster every time: the command may be sent again (409)."""
+
+
+class VersionMismatch(Exception):
+    """The stream is not at the version that the caller had seen (412)."""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        self.expected, self.actual = expected, actual
+        super().__init__(f"expected version {expected}, found {actual}")
+
+
 REASONS: Final[dict[str, Reason]] = {
     # who may
     "role.not_permitted": Reason(
@@ -59,6 +71,100 @@ REASONS: Final[dict[str, Reason]] = {
         422,
         "请至少输入两个字进行搜索。",
         "Each word of a search needs at least two characters.",
+    ),
+    # requests
+    "request.malformed_json": Reason(
+        400, "请求内容不是有效的 JSON。", "The request's body is not valid JSON."
+    ),
+    "request.bad_encoding": Reason(
+        400, "请求内容不是有效的 UTF-8 文本。", "The request's body is not valid UTF-8."
+    ),
+    "request.sign_in": Reason(401, "请先登录。", "Please sign in first."),
+    "request.bad_credentials": Reason(
+        401, "用户名或密码不正确。", "The user name or the password is wrong."
+    ),
+    "request.bad_token": Reason(401, "登录凭证无效,请重新登录。", "This token is not valid."),
+    "request.token_expired": Reason(
+        401, "登录已过期,请重新登录。", "This token has expired; please sign in again."
+    ),
+    "request.password_changed": Reason(
+        401,
+        "密码已更改,请重新登录。",
+        "The password was changed since this token was given; please sign in again.",
+    ),
+    "request.wrong_password": Reason(403, "当前密码不正确。", "The present password is not right."),
+    "request.resident_report": Reason(
+        403,
+        "居民只能以本人名义、以居民来源上报。",
+        "A resident reports in the own name, as a resident.",
+    ),
+    "request.unknown_path": Reason(404, "没有这个地址。", "There is nothing at this address."),
+    "request.no_such_version": Reason(
+        404,
+        "事项 {case} 在该版本或时间尚不存在。",
+        "Case {case} was not there at this version or time.",
+    ),
+    "request.bad_method": Reason(
+        405, "该地址不支持此请求方法。", "This address does not take this method."
+    ),
+    "request.conflict": Reason(
+        409,
+        "其他人正在同时办理,请稍后重试。",
+        "Others were faster every time; please send it again.",
+    ),
+    "request.version_mismatch": Reason(
+        412,
+        "内容已更新:您看到的是版本 {expected},现为版本 {actual}。",
+        "It has changed: you have seen version {expected}, it is at version {actual} now.",
+    ),
+    "request.too_large": Reason(
+        413,
+        "请求内容超过 {limit} 字节的上限。",
+        "The request's body is larger than {limit} bytes.",
+    ),
+    "request.media_type": Reason(
+        415, "请求内容须为 application/json。", "A request's body must be application/json."
+    ),
+    "request.invalid": Reason(
+        422, "请求内容不符合要求,详见 errors。", "The request is not as it must be: see errors."
+    ),
+    "request.bad_characters": Reason(
+        422,
+        "文字中含有不允许的字符(控制字符或不完整的字符),详见 errors。",
+        "A text holds control characters or halves of characters: see errors.",
+    ),
+    "request.bad_cursor": Reason(
+        422,
+        "翻页标记无效,请从第一页重新查询。",
+        "This is no cursor of this query; begin with the first page again.",
+    ),
+    "request.position_ahead": Reason(
+        422,
+        "日志尚未到达位置 {position}。",
+        "The log has not reached position {position} yet.",
+    ),
+    "request.key_reused": Reason(
+        422,
+        "该 Idempotency-Key 已用于内容不同的上报。",
+        "This Idempotency-Key came with another report before.",
+    ),
+    "request.too_many_attempts": Reason(
+        429,
+        "登录失败次数过多,请 {seconds} 秒后再试。",
+        "Too many failed sign-ins; try again in {seconds} seconds.",
+    ),
+    "request.unexpected": Reason(
+        500,
+        "系统出现意外错误,请将编号 {id} 告知管理员。",
+        "Something went wrong that should not; tell your administrator the number {id}.",
+    ),
+    "request.behind": Reason(
+        503,
+        "查询数据正在更新,请稍后重试。",
+        "What is asked for is still being brought up to date; please ask again soon.",
+    ),
+    "request.unavailable": Reason(
+        503, "数据库暂时不可用,请稍后重试。", "The database cannot be reached right now."
     ),
     # territories
     "territory.unknown": Reason(

@@ -37,7 +37,7 @@ from domain.aggregates import (
     Office,
     decider_of,
 )
-from domain.errors import Refused
+from domain.errors import Conflict, Refused, VersionMismatch
 from domain.history import Page, Recorded
 from infra.codec import Codec
 
@@ -96,7 +96,7 @@ class LogRecorder(ApplicationRecorder):
                 ),
             ).fetchone()
         assert row is not None
-        return range(row[0], row[0] + len(entries))
+        return list(range(row[0], row[0] + len(entries)))
 
     def select_events(
         self,
@@ -226,18 +226,6 @@ def _recorded(codec: Codec, row: tuple[Any, ...]) -> Recorded[Any]:
         correlation=correlation,
         causation=causation,
     )
-
-
-class Conflict(Exception):
-    """Other writers were faster every time: the command may be sent again (409)."""
-
-
-class VersionMismatch(Exception):
-    """The stream is not at the version that the caller had seen (412)."""
-
-    def __init__(self, expected: int, actual: int) -> None:
-        self.expected, self.actual = expected, actual
-        super().__init__(f"expected version {expected}, found {actual}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,13 @@ from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-LOGIN_ROLES: Final = ("wangge_app", "wangge_projector")
+LOGIN_ROLES: Final = {
+    "wangge_app": "CONNECT",
+    "wangge_projector": "CONNECT, CREATE, TEMPORARY",
+}
+"""The roles that sign in, with what they may do with the database as a whole."""
 
 
 class Migration(NamedTuple):
@@ -44,6 +49,11 @@ def role_password(secret: bytes, role: str) -> str:
     return hmac.new(secret, f"database role {role}".encode(), hashlib.sha256).hexdigest()
 
 
+def role_dsn(dsn: str, secret: bytes, role: str) -> str:
+    """The conninfo by which a role signs in to the database of another conninfo."""
+    return make_conninfo(dsn, user=role, password=role_password(secret, role))
+
+
 def migrate(dsn: str, secret: bytes) -> list[str]:
     """Bring a database up to date and let its roles sign in; returns the files applied.
 
@@ -70,8 +80,7 @@ def migrate(dsn: str, secret: bytes) -> list[str]:
                 "INSERT INTO public.migration (number, name, digest) VALUES (%s, %s, %s)",
                 (migration.number, migration.name, migration.digest),
             )
-        for role in LOGIN_ROLES:
-            _let_in(connection, role, role_password(secret, role))
+        _let_in(connection, secret)
     return [migration.name for migration in fresh]
 
 
@@ -88,9 +97,18 @@ def _demand_same(known: list[Migration], done: dict[int, tuple[str, str]]) -> No
             raise MigrationError(f"The file {migration.name} was changed after it was applied.")
 
 
-def _let_in(connection: psycopg.Connection, role: str, password: str) -> None:
-    connection.execute(
-        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-            sql.Identifier(role), sql.Literal(password)
+def _let_in(connection: psycopg.Connection, secret: bytes) -> None:
+    """Let the app and the projector sign in to this database, and nobody else."""
+    database = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    for role, rights in LOGIN_ROLES.items():
+        connection.execute(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
+                sql.SQL(rights), database, sql.Identifier(role)
+            )
         )
-    )
+        connection.execute(
+            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+                sql.Identifier(role), sql.Literal(role_password(secret, role))
+            )
+        )

@@ -10,8 +10,15 @@ import psycopg
 import pytest
 from hypothesis import settings
 from psycopg import sql
+from psycopg_pool import ConnectionPool
 
+from infra.codec import Codec
+from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
+from projections.catalog import ALL
+from projections.gateway import Gateway
+from projections.runner import Runner
 
 # A slow machine is no failure: speed is measured by `make bench`, never by a test.
 settings.register_profile("wangge", deadline=None)
@@ -49,8 +56,6 @@ def secret() -> bytes:
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres, secret: bytes) -> str:
     """The name of a migrated database, which ``database`` copies."""
-    from infra.migrations import migrate
-
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE wangge_template")
     migrate(postgres.dsn("wangge_template"), secret)
@@ -58,7 +63,7 @@ def template(postgres: EmbeddedPostgres, secret: bytes) -> str:
 
 
 @pytest.fixture
-def database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+def database(postgres: EmbeddedPostgres, template: str, secret: bytes) -> Iterator[str]:
     """The conninfo (as superuser) of a fresh, migrated database; dropped after the test.
 
     FILE_COPY takes 18 to 34 ms here where WAL_LOG takes 32 to 50.
@@ -70,5 +75,38 @@ def database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
+        # The rights on a database as a whole are not copied with it.
+        migrate(postgres.dsn(name), secret)
         yield postgres.dsn(name)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def pool(database: str, secret: bytes) -> Iterator[ConnectionPool]:
+    """Connections as the server has them: role ``wangge_app``, autocommit."""
+    with _pool(role_dsn(database, secret, "wangge_app")) as made:
+        yield made
+
+
+@pytest.fixture
+def store(pool: ConnectionPool) -> EventStore:
+    """The event store on a log that is empty."""
+    return EventStore(LogRecorder(pool), Codec())
+
+
+@pytest.fixture
+def runner(database: str, secret: bytes) -> Iterator[Runner]:
+    """The projector of all read models, which starts only when asked to."""
+    dsn = role_dsn(database, secret, "wangge_projector")
+    with _pool(dsn) as made:
+        yield Runner(LogSource(made, Codec()), lambda: psycopg.connect(dsn, autocommit=True), ALL)
+
+
+@pytest.fixture
+def gateway(pool: ConnectionPool) -> Gateway:
+    """The queries of the read models; waits half a second for a position at most."""
+    return Gateway(pool, wait_seconds=0.5)
+
+
+def _pool(dsn: str) -> ConnectionPool:
+    return ConnectionPool(dsn, kwargs={"autocommit": True}, min_size=1, max_size=8, open=False)

@@ -1,6 +1,7 @@
 -- Three roles of least privilege. The owner owns the log and cannot sign in; the app appends through
 -- one function and reads; the projector reads the log and owns the read models it builds.
--- Roles belong to the whole cluster, so another database of it may have made them already.
+-- Roles belong to the whole cluster, so another database of it may have made them already. What they
+-- may do with this database as a whole is granted at every start: a copy of a database has none of it.
 DO $$
 DECLARE
     role text;
@@ -12,11 +13,7 @@ BEGIN
             NULL;
         END;
     END LOOP;
-    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT CREATE ON DATABASE %I TO wangge_owner', current_database());
-    EXECUTE format('GRANT CONNECT, CREATE ON DATABASE %I TO wangge_projector', current_database());
-    EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO wangge_app', current_database());
-    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO wangge_projector', current_database());
     EXECUTE format('GRANT wangge_owner TO %I', current_user);
 END
 $$;

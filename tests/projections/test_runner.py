@@ -1,0 +1,260 @@
+"""A projection equals the fold from scratch, for any page size and any point of a crash."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.history import Recorded
+from infra.event_store import EventStore
+from infra.migrations import role_dsn
+from projections.catalog import ALL, BY_NAME
+from projections.runner import NotTheSame, Poisoned, Progress, Projection, Runner, waited_for
+from tests import samples
+
+
+ALONE = [name for name in samples.PATHS if name not in ("unknown", "merged")]
+"""The ways a case goes without another."""
+
+
+def fill(store: EventStore, cases: int, seed: int = 1) -> None:
+    """Some cases, each stopped somewhere on the way, interleaved, and one that was a duplicate."""
+    choice = random.Random(seed)
+    steps = [
+        (choice.random() + number, replace(command, case=f"case-{seed}-{n}"))
+        for n in range(cases)
+        for number, command in enumerate(samples.PATHS[choice.choice(ALONE)])
+    ]
+    for _, command in sorted(steps, key=lambda step: step[0]):
+        store.execute(command)
+    duplicate = f"duplicate-{seed}"
+    store.execute(samples.report(case=duplicate), samples.report(case=f"survivor-{seed}"))
+    store.execute(samples.merge(case=duplicate, into=f"survivor-{seed}"))
+
+
+def digests(runner: Runner) -> dict[str, str]:
+    """Of every projection as it stands, each compared with a rebuild from the first event."""
+    return {p.name: runner.rebuild(p, verify=True) for p in runner.projections}
+
+
+def test_rebuilt_is_equal_to_caught_up_for_any_page_size(store: EventStore, runner: Runner) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    choice = random.Random(seed)
+    found = []
+    for round_ in range(4):
+        fill(store, choice.randint(1, 6), seed=seed + round_)
+        runner.page = choice.choice((1, 2, 3, 7, 50, 5000))
+        runner.catch_up()
+    for page in (1, choice.randint(2, 20), 5000):
+        runner.page = page
+        found.append(digests(runner))
+    assert found[0] == found[1] == found[2]
+    assert set(runner.positions().values()) == {store.recorder.max_notification_id()}
+
+
+KILLED = """
+import sys, psycopg
+from psycopg_pool import ConnectionPool
+from infra.codec import Codec
+from infra.event_store import LogSource
+from projections.catalog import ALL
+from projections.runner import Runner
+dsn = sys.argv[1]
+with ConnectionPool(dsn, kwargs={"autocommit": True}, min_size=1, max_size=2) as pool:
+    runner = Runner(
+        LogSource(pool, Codec()), lambda: psycopg.connect(dsn, autocommit=True), ALL, page=1
+    )
+    print("ready", flush=True)
+    if sys.argv[2] == "rebuild":
+        for projection in ALL:
+            runner.rebuild(projection)
+    runner.catch_up()
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("what", ["catch_up", "rebuild"])
+def test_killed_at_a_random_point_it_goes_on_to_the_same_bytes(
+    store: EventStore, runner: Runner, database: str, secret: bytes, what: str
+) -> None:
+    fill(store, 12)
+    if what == "rebuild":
+        runner.catch_up()
+    dsn = role_dsn(database, secret, "wangge_projector")
+    killed = 0
+    for attempt in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, dsn, what],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=os.getcwd(),
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(random.random() * 0.3 * (attempt + 1) / 6)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    assert killed, "at least one run was killed on the way"
+    runner.catch_up()
+    digests(runner)
+    assert set(runner.positions().values()) == {store.recorder.max_notification_id()}
+
+
+def test_a_row_changed_by_hand_is_found(store: EventStore, runner: Runner, database: str) -> None:
+    """The negative control: the comparison can fail."""
+    fill(store, 3)
+    runner.catch_up()
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE containment.cases SET ups = ups + 1")
+    with pytest.raises(NotTheSame, match="containment"):
+        runner.rebuild(BY_NAME["containment"], verify=True)
+    runner.rebuild(BY_NAME["containment"])
+    runner.rebuild(BY_NAME["containment"], verify=True)
+
+
+def test_readers_see_the_old_table_until_the_new_one_is_whole(
+    store: EventStore, runner: Runner, pool: Any
+) -> None:
+    fill(store, 10)
+    runner.catch_up()
+    runner.page = 1
+    expected = _count(pool)
+    seen: set[int] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(_count(pool))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(5):
+        runner.rebuild(BY_NAME["worklist"])
+    stop.set()
+    reader.join()
+    assert seen == {expected}
+
+
+def _count(pool: Any) -> int:
+    with pool.connection() as connection:
+        row = connection.execute("SELECT count(*) FROM worklist.cases").fetchone()
+    return int(row[0])
+
+
+def test_a_poison_event_halts_its_projection_alone(store: EventStore, runner: Runner) -> None:
+    fill(store, 3)
+
+    def poisoned(connection: psycopg.Connection, page: Any) -> None:
+        recorded: Recorded[Any]
+        for recorded in page:
+            if recorded.position == 5:
+                raise ValueError("position 5 is poison")
+        BY_NAME["timeliness"].apply(connection, page)
+
+    bad = replace(BY_NAME["timeliness"], events=BY_NAME["audit"].events, apply=poisoned)
+    runner.projections = (bad, *(p for p in ALL if p.name != "timeliness"))
+    runner.page = 2
+    with pytest.raises(Poisoned, match="timeliness.* 5-6"):
+        runner.catch_up()
+    positions = runner.positions()
+    head = store.recorder.max_notification_id()
+    assert positions.pop("timeliness") == 4
+    assert set(positions.values()) == {head}
+    with runner.connect() as connection:
+        row = connection.execute("SELECT error FROM timeliness.checkpoint").fetchone()
+    assert row is not None
+    assert "poison" in row[0]
+
+
+def test_a_changed_version_is_rebuilt_by_itself(store: EventStore, runner: Runner) -> None:
+    fill(store, 3)
+    runner.catch_up()
+    old = BY_NAME["containment"]
+    newer = replace(old, version=2, schema=old.schema + "CREATE TABLE extra (n integer);")
+    runner.projections = (newer,)
+    runner.catch_up()
+    with runner.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM containment.extra").fetchone() == (0,)
+    runner.rebuild(newer, verify=True)
+
+
+def test_following_sees_new_events_soon_and_survives_a_lost_connection(
+    store: EventStore, runner: Runner, database: str, pool: Any
+) -> None:
+    stop = threading.Event()
+    follower = threading.Thread(target=runner.follow, args=(stop,))
+    follower.start()
+    try:
+        receipt = store.execute(samples.report(case="a"))
+        assert _reached(pool, receipt.position)
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = 'wangge_projector' AND datname = current_database()"
+            )
+        receipt = store.execute(samples.note(case="a"))
+        assert _reached(pool, receipt.position)
+    finally:
+        stop.set()
+        follower.join()
+
+
+def _reached(pool: Any, position: int) -> bool:
+    with pool.connection() as connection:
+        return all(waited_for(connection, p.name, position, 20) for p in ALL)
+
+
+def test_two_followers_do_each_event_once(store: EventStore, runner: Runner) -> None:
+    fill(store, 8)
+    runner.page = 1
+    runners = [
+        threading.Thread(target=Runner(runner.source, runner.connect, ALL, page=1).catch_up)
+        for _ in range(3)
+    ]
+    runner.catch_up()  # the tables are there: the race is about positions
+    fill_more = [samples.note(case=f"case-1-{n}") for n in range(8)]
+    for command in fill_more:
+        _try(lambda command=command: store.execute(command))  # type: ignore[misc]
+    for thread in runners:
+        thread.start()
+    for thread in runners:
+        thread.join()
+    digests(runner)
+
+
+def _try(action: Callable[[], Any]) -> None:
+    from domain.errors import Refused
+
+    try:
+        action()
+    except Refused:
+        return
+
+
+def test_progress_tells_rate_and_time_left(store: EventStore, runner: Runner) -> None:
+    fill(store, 3)
+    runner.page = 2
+    told: list[Progress] = []
+    runner.catch_up(told.append)
+    of_audit = [progress for progress in told if progress.projection == "audit"]
+    assert [progress.position for progress in of_audit][-1] == of_audit[-1].head
+    assert all(progress.rate > 0 for progress in of_audit)
+    assert of_audit[-1].left == 0
+
+
+def test_every_projection_has_a_name_of_its_own() -> None:
+    names = [projection.name for projection in ALL]
+    assert len(set(names)) == len(names)
+    assert all(isinstance(projection, Projection) for projection in ALL)
