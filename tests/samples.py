@@ -178,7 +178,8 @@ def file(
     by: Actor = ACCEPTOR, at: datetime = FILED_AT, case: str = CASE, **changes: Any
 ) -> c.FileCase:
     """立案."""
-    return c.FileCase(case=case, by=by, at=at, **({"terms": SMALL, "calendar": CALENDAR} | changes))
+    given: dict[str, Any] = {"terms": SMALL, "calendar": CALENDAR}
+    return c.FileCase(case=case, by=by, at=at, **(given | changes))
 
 
 def reclassify(

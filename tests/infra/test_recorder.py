@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -81,7 +82,7 @@ def test_eight_writers_interleave_with_dense_positions(
     with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT position, stream FROM log.event ORDER BY 1").fetchall()
     assert [position for position, _ in rows] == list(range(1, 401))
-    changes = sum(one[1] != other[1] for one, other in zip(rows, rows[1:], strict=False))
+    changes = sum(one[1] != other[1] for one, other in pairwise(rows))
     assert changes > 8, "the writers took turns, so the test has seen them interleave"
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,7 +21,6 @@ from infra.migrations import role_dsn
 from projections.catalog import ALL, BY_NAME
 from projections.runner import NotTheSame, Poisoned, Progress, Projection, Runner, waited_for
 from tests import samples
-
 
 ALONE = [name for name in samples.PATHS if name not in ("unknown", "merged")]
 """The ways a case goes without another."""
@@ -97,8 +97,8 @@ def test_killed_at_a_random_point_it_goes_on_to_the_same_bytes(
             [sys.executable, "-c", KILLED, dsn, what],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=os.getcwd(),
-            env={**os.environ, "PYTHONPATH": os.getcwd()},
+            cwd=Path.cwd(),
+            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -166,7 +166,7 @@ def test_a_poison_event_halts_its_projection_alone(store: EventStore, runner: Ru
     bad = replace(BY_NAME["timeliness"], events=BY_NAME["audit"].events, apply=poisoned)
     runner.projections = (bad, *(p for p in ALL if p.name != "timeliness"))
     runner.page = 2
-    with pytest.raises(Poisoned, match="timeliness.* 5-6"):
+    with pytest.raises(Poisoned, match=r"timeliness.* 5-6"):
         runner.catch_up()
     positions = runner.positions()
     head = store.recorder.max_notification_id()

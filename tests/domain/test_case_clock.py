@@ -1,0 +1,251 @@
+"""When a case is due, told as stories: pauses, extensions, breaches."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.case import commands as c
+from domain.case import events as e
+from domain.case.states import (
+    clock_of,
+)
+from domain.places import Tier
+from domain.sla import Limit, Pause, Unit
+from tests import samples as s
+from tests.domain.schedules import knowing, local
+from tests.domain.stories import GRID_STAMP, TWICE, allowed, facts, given_state, given_steps
+
+# --- the clock --------------------------------------------------------------------------------
+
+
+def test_the_clock_gives_back_only_the_working_time_that_was_lost() -> None:
+    # Two working days from Friday 13 February 2026, 16:30; the Spring Festival is from the 15th to
+    # the 23rd, and Saturday the 14th is a working day.
+    start = local("2026-02-13 16:30")
+    light = s.terms("street_light")
+    path = (
+        s.report(at=start),
+        s.file(at=start, terms=light),
+        s.dispatch(at=start),
+        s.accept(at=start),
+    )
+    filed = given_steps(*path)
+    assert clock_of(facts(filed)).due == local("2026-02-24 16:30")
+    # Parked from Saturday, an hour before closing, into the first hour after the festival.
+    parked = given_steps(
+        *path,
+        s.ask_park(at=local("2026-02-14 16:00"), until=local("2026-03-01 08:30")),
+        s.approve_park(at=local("2026-02-14 16:30")),
+    )
+    parked.when(s.resume(at=local("2026-02-24 09:30"))).then(
+        e.CaseResumed(
+            at=local("2026-02-24 09:30"),
+            **GRID_STAMP,
+            parked=local("2026-02-14 16:30"),
+            counted_to=local("2026-02-24 09:30"),
+            due=local("2026-02-25 09:30"),  # an hour on Saturday and one on Tuesday
+            provisional=False,
+        )
+    )
+
+
+def test_a_pause_over_the_holidays_alone_buys_nothing() -> None:
+    start = local("2026-02-14 17:00")
+    path = (s.report(at=start), s.file(at=start), s.dispatch(at=start), s.accept(at=start))
+    closing = local("2026-02-14 17:30")
+    parked = given_steps(
+        *path, s.ask_park(at=start, until=local("2026-02-24 08:30")), s.approve_park(at=closing)
+    )
+    due = clock_of(facts(parked)).due
+    (resumed,) = parked.when(s.resume(at=local("2026-02-24 08:30"))).events
+    assert isinstance(resumed, e.CaseResumed)
+    assert resumed.due == due == local("2026-02-24 12:00")
+
+
+def test_a_forgotten_resume_buys_no_time() -> None:
+    parked = given_state("parked")
+    (in_time,) = parked.when(s.resume(at=s.after(days=10))).events
+    (forgotten,) = parked.when(s.resume(at=s.after(days=40), by=s.SYSTEM)).events
+    assert isinstance(in_time, e.CaseResumed)
+    assert isinstance(forgotten, e.CaseResumed)
+    assert forgotten.counted_to == in_time.counted_to == s.after(days=10)
+    assert forgotten.due == in_time.due
+
+
+def test_a_pause_after_the_due_moves_nothing() -> None:
+    late = s.after(days=2)
+    parked = given_state(
+        "in_progress", s.ask_park(at=late), s.approve_park(at=late), s.resume(at=s.after(days=3))
+    )
+    assert clock_of(facts(parked)).due == s.DUE
+    allowed(parked.when(s.mark_breach(at=s.after(days=3))))
+
+
+def test_parking_is_capped_over_the_whole_episode() -> None:
+    in_hand = given_state("in_progress")
+    in_hand.when(s.ask_park(until=s.after(days=91))).refused("case.park_cap")
+    again = given_state("parked", s.resume(at=s.after(days=10)))
+    at = s.after(days=11)
+    again.when(s.ask_park(at=at, until=at + timedelta(days=81))).refused("case.park_cap")
+    allowed(again.when(s.ask_park(at=at, until=at + timedelta(days=80))))
+
+
+def test_a_park_takes_two_persons_and_a_date_that_still_lies_ahead() -> None:
+    asked = given_state("in_progress", s.ask_park())
+    asked.when(s.approve_park(by=replace(s.DISPATCHER, id="li"))).refused("case.second_person")
+    asked.when(s.approve_park(at=s.after(days=10))).refused("case.park_in_past")
+    asked.when(s.approve_extension()).refused("case.nothing_asked")
+    asked.when(s.ask_extension()).refused("case.already_asked")
+    asked.when(s.approve_park()).then(
+        e.CaseParked(
+            at=s.after(minutes=6),
+            **GRID_STAMP,
+            asked_by="li",
+            until=s.after(days=10),
+            reason="待物业进场",
+        )
+    )
+
+
+def test_only_the_handler_or_a_dispatcher_resumes() -> None:
+    parked = given_state("parked")
+    parked.when(s.resume(by=s.GRID_HANDLER)).refused("case.not_handler")
+    allowed(parked.when(s.resume(by=s.DISPATCHER)))
+
+
+def test_an_extension_moves_the_due() -> None:
+    asked = given_state("in_progress", s.ask_extension())
+    asked.when(s.approve_extension(by=replace(s.DISPATCHER, id="li"))).refused("case.second_person")
+    asked.when(s.approve_extension()).then(
+        e.DeadlineExtended(
+            at=s.NOW,
+            **GRID_STAMP,
+            asked_by="li",
+            more=Limit(1, Unit.WORKING_DAY),
+            due=local("2026-03-03 15:02"),
+            provisional=False,
+            reason="需多部门协调",
+        )
+    )
+
+
+def test_extensions_are_counted() -> None:
+    given_state("in_progress", *TWICE).when(s.ask_extension()).refused("case.extension_limit")
+
+
+@pytest.mark.parametrize(
+    "more", [Limit(0, Unit.DAY), Limit(10**9, Unit.DAY), Limit(2, Unit.SAME_DAY)]
+)
+def test_an_extension_is_of_a_sensible_length(more: Limit) -> None:
+    given_state("in_progress").when(s.ask_extension(more=more)).refused("case.bad_extension")
+
+
+def test_an_extension_asked_for_while_parked_outlives_the_resumption() -> None:
+    story = given_state("parked", s.ask_extension(), s.resume())
+    (extended,) = story.when(s.approve_extension()).events
+    assert isinstance(extended, e.DeadlineExtended)
+    # A day more, and the 24 minutes from parking to resuming.
+    assert extended.due == local("2026-03-03 15:26")
+
+
+def test_an_extension_while_parked_and_the_pause_both_count() -> None:
+    story = given_state(
+        "parked", s.ask_extension(), s.approve_extension(), s.resume(at=s.after(days=1))
+    )
+    assert clock_of(facts(story)).due == local("2026-03-04 14:56")
+
+
+def test_a_request_that_was_declined_may_be_made_again() -> None:
+    given_state("in_progress", s.ask_park()).when(s.decline()).then(
+        e.RequestDeclined(at=s.NOW, **GRID_STAMP, asked_by="li", reason="理由不足")
+    )
+    declined = given_state("in_progress", s.ask_park(), s.decline())
+    allowed(declined.when(s.ask_park(at=s.NOW)))
+    declined.when(s.decline()).refused("case.nothing_asked")
+
+
+def test_a_new_schedule_moves_the_due_and_loses_no_pause() -> None:
+    nothing_known = knowing()
+    start = local("2026-02-13 09:00")
+    path = (
+        s.report(at=start),
+        s.file(at=start, terms=s.terms("street_light"), calendar=nothing_known),
+        s.dispatch(at=start),
+        s.accept(at=start),
+        s.ask_park(at=start, until=local("2026-02-14 12:00")),
+        s.approve_park(at=local("2026-02-13 16:30")),
+    )
+    parked = given_steps(*path)
+    assert clock_of(facts(parked)).provisional
+    parked.when(s.recompute(at=local("2026-02-14 09:00"))).then(
+        e.DueRecomputed(
+            at=local("2026-02-14 09:00"),
+            **GRID_STAMP,
+            due=local("2026-02-24 09:00"),
+            provisional=False,
+        )
+    )
+    resumed = given_steps(
+        *path, s.recompute(at=local("2026-02-14 09:00")), s.resume(at=local("2026-02-14 09:30"))
+    )
+    clock = clock_of(facts(resumed))
+    assert clock.pauses == (Pause(local("2026-02-13 16:30"), local("2026-02-14 09:30")),)
+    assert clock.due == local("2026-02-24 11:00")
+    resumed.when(s.recompute(at=local("2026-02-14 09:30"))).then()
+
+
+# --- the breach -------------------------------------------------------------------------------
+
+
+def test_a_breach_is_recorded_once_and_takes_the_case_up() -> None:
+    story = given_state("in_progress")
+    story.when(s.mark_breach(at=s.DUE)).refused("case.not_due")
+    story.when(s.mark_breach()).then(
+        e.DeadlineBreached(at=s.NEXT_DAY, **GRID_STAMP, due=s.DUE),
+        e.CaseEscalated(
+            at=s.NEXT_DAY,
+            territory=s.GRID,
+            tier=Tier.COMMUNITY,
+            episode=1,
+            from_tier=Tier.GRID,
+            from_holder=s.GRID,
+            holder=s.COMMUNITY,
+            reason=c.EscalationReason.SLA_BREACH,
+            note="",
+        ),
+    )
+    given_state("in_progress", s.mark_breach()).when(s.mark_breach()).refused(
+        "case.breach_recorded"
+    )
+
+
+@pytest.mark.parametrize("state", ["filed", "resolved", "checked"])
+def test_a_breach_moves_only_what_somebody_works_on(state: str) -> None:
+    given_state(state).when(s.mark_breach()).then(
+        e.DeadlineBreached(at=s.NEXT_DAY, **GRID_STAMP, due=s.DUE)
+    )
+
+
+def test_a_breach_at_the_top_goes_nowhere() -> None:
+    top = given_steps(s.report(), s.file(tier=Tier.DISTRICT), s.dispatch())
+    (breach,) = top.when(s.mark_breach()).events
+    assert isinstance(breach, e.DeadlineBreached)
+
+
+def test_a_late_closing_records_the_breach_that_nobody_marked() -> None:
+    breached, closed = given_state("checked").when(s.close(at=s.NEXT_DAY)).events
+    assert isinstance(breached, e.DeadlineBreached)
+    assert isinstance(closed, e.CaseClosed)
+    assert closed.on_time is False
+    marked = given_state("checked", s.mark_breach())
+    (closed,) = marked.when(s.close(at=s.NEXT_DAY)).events
+    assert isinstance(closed, e.CaseClosed)
+
+
+def test_each_episode_has_a_breach_of_its_own() -> None:
+    story = given_state("checked", s.close(at=s.NEXT_DAY), s.reopen(at=s.after(days=2)))
+    story.when(s.mark_breach(at=s.after(days=2))).refused("case.not_due")
+    breach, escalated = story.when(s.mark_breach(at=s.after(days=9))).events
+    assert isinstance(escalated, e.CaseEscalated)
+    assert breach.episode == 2
