@@ -1,0 +1,1 @@
+"""Commands in, read models out, over HTTP under ``/api/v1``."""

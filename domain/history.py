@@ -12,10 +12,10 @@ E = TypeVar("E")
 class Recorded(Generic[E]):
     """One event with its place in the log and what is known about how it came there.
 
-    ``position`` counts the whole log from 1 without a hole, in commit order; ``version`` counts the
-    stream from 1. ``at`` is when it happened in the office's world (for imported history: in the old
-    system); ``recorded_at`` is when the log took it. ``causation`` names the request, or the row of an
-    old system, that the event comes from; events of one command share it.
+    ``position`` counts the whole log from 1 without a hole, in commit order; ``version`` counts
+    the stream from 1. ``at`` is when it happened in the office's world (for imported history: in
+    the old system); ``recorded_at`` is when the log took it. ``causation`` names the request, or
+    the row of an old system, that the event comes from; events of one command share it.
     """
 
     position: int

@@ -1,7 +1,7 @@
 """What belongs to a person: the marks that the codec looks for.
 
-The mark is part of an event's shape, so that such fields can be stored encrypted, masked in lists, and
-shown only to those with a purpose. Encryption itself lives outside the rules.
+The mark is part of an event's shape, so that such fields can be stored encrypted, masked in lists,
+and shown only to those with a purpose. Encryption itself lives outside the rules.
 """
 
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ class Relation(StrEnum):
 
 
 def is_id(text: str) -> bool:
-    """Whether a text can name a territory: lower-case letters, digits, ``_`` and ``-``, at most 64."""
+    """Whether a text can name a territory: lower-case letters, digits, ``_``, ``-``; at most 64."""
     return _ID.fullmatch(text) is not None
 
 

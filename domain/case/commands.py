@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from domain.calendar import Calendar
 from domain.catalogue import Terms
@@ -34,6 +34,8 @@ class Source(StrEnum):
                 return Tier.COMMUNITY
             case Source.HOTLINE | Source.DEPARTMENT:
                 return Tier.DISTRICT
+            case _:
+                assert_never(self)
 
 
 class EscalationReason(StrEnum):

@@ -714,11 +714,13 @@ def _reopen(facts: Facts, command: c.ReopenCase) -> list[e.Event]:
 
 
 def _note(facts: Facts, command: c.AddNote) -> list[e.Event]:
+    demand_own_report(facts, command)
     demand_text(command.text, "text")
     return [e.NoteAdded(**stamp(facts, command), text=command.text)]
 
 
 def _attach(facts: Facts, command: c.AttachFile) -> list[e.Event]:
+    demand_own_report(facts, command)
     return [
         e.FileAttached(
             **stamp(facts, command),

@@ -32,7 +32,7 @@ def stamp(facts: Facts, command: c.Command) -> dict[str, Any]:
     }
 
 
-def soft(kept: bool, facts: Facts, command: c.Command, rule: str, **why: Any) -> list[e.Event]:
+def soft(kept: bool, facts: Facts, command: c.Command, rule: str, /, **why: Any) -> list[e.Event]:
     """Nothing, if a rule was kept; if not, a waiver for imported history, and else a refusal."""
     if kept:
         return []

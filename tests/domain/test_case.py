@@ -280,6 +280,7 @@ def test_a_void_takes_two_persons() -> None:
     asked.when(s.approve_void()).then(
         e.CaseVoided(at=s.NOW, **GRID_STAMP, asked_by="shift_lead", reason="误立")
     )
+    assert clock_of(facts(given_state("void"))).running is Running.STOPPED
     declined = given_state("filed", s.ask_void(), s.decline())
     declined.when(s.approve_void()).refused("case.nothing_asked")
 
@@ -439,6 +440,12 @@ def test_after_two_returns_the_upper_tier_keeps_the_case() -> None:
     # What was up once is not contained any more.
     back = given_state("in_progress", s.escalate(), s.send_back())
     assert (facts(back).tier, facts(back).highest) == (Tier.GRID, Tier.COMMUNITY)
+    to_the_street = s.escalate(by=s.SUBDISTRICT_COORDINATOR)
+    from_there = s.send_back(by=s.SUBDISTRICT_COORDINATOR)
+    again = given_state(
+        "in_progress", s.escalate(), to_the_street, from_there, s.send_back(), s.escalate()
+    )
+    assert (facts(again).tier, facts(again).highest) == (Tier.COMMUNITY, Tier.SUBDISTRICT)
 
 
 def test_a_return_goes_one_tier_and_never_below_the_place() -> None:

@@ -1,0 +1,270 @@
+"""Who asks: local accounts, short-lived tokens, and the one dependency of all routes.
+
+A token says who signed in and when, nothing about rights: those are read from the register of staff
+at every request, so a revoked role or a suspended account counts at once.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+
+from api.desk import Desk
+from api.errors import problems
+from api.schemas import Position, SignIn, TokenAnswer
+from api.services import API, Services
+from domain.errors import Refused
+from domain.roles import Actor
+from domain.staff import User
+
+SESSION: Final = timedelta(hours=12)
+"""How long a sign-in can be renewed: a shift, after which the password is asked for again."""
+
+PUBLIC: Final = frozenset(
+    {
+        ("POST", f"{API}/tokens"),
+        ("GET", f"{API}/health"),
+        ("GET", f"{API}/health/live"),
+    }
+)
+"""The routes that ask for no sign-in, written out; every other one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says. ``began`` is when the password was given, before any renewal."""
+
+    person: str
+    issued: datetime
+    began: datetime
+
+
+class Tokens:
+    """Gives out and reads bearer tokens (JWT, HS256)."""
+
+    def __init__(self, secret: bytes, minutes: int, clock: Callable[[], datetime]) -> None:
+        # A key of their own: who learns one derived secret has not learned the others.
+        key = hmac.new(secret, b"bearer tokens", hashlib.sha256).digest()
+        self._key = OctKey.import_key(key)
+        self._life = timedelta(minutes=minutes)
+        self._clock = clock
+
+    def issue(self, person: str, began: datetime | None = None) -> TokenAnswer:
+        """A token for somebody who gave the password just now, or at ``began``."""
+        now = self._clock()
+        began = began or now
+        expires = min(now + self._life, began + SESSION)
+        claims = {
+            "iss": "wangge",
+            "sub": person,
+            # Not whole seconds: a password changed in the same one must still tell the two apart.
+            "iat": now.timestamp(),
+            "exp": expires.timestamp(),
+            "auth_time": began.timestamp(),
+        }
+        token = jwt.encode({"alg": "HS256"}, claims, self._key, algorithms=["HS256"])
+        seconds = max(int((expires - now).total_seconds()), 0)
+        return TokenAnswer(access_token=token, token_type="bearer", expires_in=seconds)  # noqa: S106
+
+    def read(self, text: str) -> Claims:
+        """What a token says, if it is ours and has not expired.
+
+        Raises:
+            Refused: ``request.bad_token``, ``request.token_expired``.
+        """
+        try:
+            claims = jwt.decode(text, self._key, algorithms=["HS256"]).claims
+            person, issuer = claims["sub"], claims["iss"]
+            issued, expires, began = (_instant(claims[n]) for n in ("iat", "exp", "auth_time"))
+        except (JoseError, KeyError, ValueError, TypeError, OverflowError) as error:
+            raise Refused("request.bad_token") from error
+        if issuer != "wangge" or not isinstance(person, str):
+            raise Refused("request.bad_token")
+        if self._clock() >= expires:
+            raise Refused("request.token_expired")
+        return Claims(person, issued, began)
+
+
+class Attempts:
+    """How often signing in failed lately, by account and by address.
+
+    Counted before the password is looked at and forgiven when it is right, so that many attempts
+    at the same time count too.
+    """
+
+    WINDOW: Final = timedelta(minutes=5)
+    PER_ACCOUNT: Final = 10
+    PER_ADDRESS: Final = 50
+    REMEMBERED: Final = 10_000
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[str, deque[datetime]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def begin(self, account: str, address: str, now: datetime) -> None:
+        """Count an attempt.
+
+        Raises:
+            Refused: ``request.too_many_attempts``, with the seconds to wait.
+        """
+        limits = {f"account {account}": self.PER_ACCOUNT, f"address {address}": self.PER_ADDRESS}
+        with self._lock:
+            for key, limit in limits.items():
+                failed = self._recent(key, now)
+                if len(failed) >= limit:
+                    wait = failed[0] + self.WINDOW - now
+                    raise Refused("request.too_many_attempts", seconds=int(wait.seconds) + 1)
+            for key in limits:
+                self._recent(key, now).append(now)
+            while len(self._failed) > self.REMEMBERED:
+                self._failed.popitem(last=False)
+
+    def forgive(self, account: str, address: str) -> None:
+        """The password was right."""
+        with self._lock:
+            self._failed.pop(f"account {account}", None)
+            if failed := self._failed.get(f"address {address}"):
+                failed.pop()
+
+    def _recent(self, key: str, now: datetime) -> deque[datetime]:
+        failed = self._failed.setdefault(key, deque())
+        self._failed.move_to_end(key)
+        while failed and failed[0] <= now - self.WINDOW:
+            failed.popleft()
+        return failed
+
+
+async def services_of(request: Request) -> Services:
+    """What the application was made with."""
+    services: Services = request.app.state.services
+    return services
+
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="token",
+    description=f"登录后取得的凭证,见 POST {API}/tokens。The token that POST {API}/tokens answers.",
+)
+
+
+def demand_person(
+    request: Request,
+    services: Annotated[Services, Depends(services_of)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Desk | None:
+    """Who asks; None on public routes only. Every route depends on this.
+
+    Raises:
+        Refused: nobody is signed in, or no longer is.
+    """
+    if (request.method, request.scope["path"]) in PUBLIC:
+        return None
+    if given is None:
+        raise Refused("request.sign_in")
+    claims = request.app.state.tokens.read(given.credentials)
+    office = services.store.office()
+    user = _demand_current(office.staff.users.get(claims.person), claims)
+    request.scope["wangge.person"] = user.id
+    request.scope["wangge.claims"] = claims
+    return Desk(
+        services=services,
+        office=office,
+        by=Actor(user.id, user.grants, user.unit),
+        at=services.clock(),
+        request=request.scope.get("wangge.request", ""),
+    )
+
+
+async def desk(found: Annotated[Desk | None, Depends(demand_person)]) -> Desk:
+    """Who asks, on a route that is not public."""
+    assert found is not None, "a public route asks nobody's name"
+    return found
+
+
+AtDesk = Annotated[Desk, Depends(desk)]
+
+Seen = Annotated[
+    Position,
+    Header(alias="X-Wangge-Position", description="The same as `position` in the query."),
+]
+"""The position of the caller's last write, so that it is read."""
+
+router: Final = APIRouter(tags=["登录 Sign-in"])
+
+
+@router.post("/tokens", summary="登录 · Sign in", responses=problems(401, 403, 429))
+def sign_in(
+    request: Request, body: SignIn, services: Annotated[Services, Depends(services_of)]
+) -> TokenAnswer:
+    """用户名和密码换取凭证。Exchange user name and password for a token of some minutes."""
+    check_password(request, services, body.username, body.password, "request.bad_credentials")
+    user = services.store.office().staff.users.get(body.username)
+    if user is None:
+        raise Refused("request.bad_credentials")
+    if user.suspended:
+        raise Refused("staff.suspended", user=user.id)
+    token: TokenAnswer = request.app.state.tokens.issue(user.id)
+    return token
+
+
+@router.post("/tokens/renew", summary="续期 · Renew a token", responses=problems())
+def renew(request: Request, desk: AtDesk) -> TokenAnswer:
+    """凭证到期前换取新的,自登录起最长 12 小时。A new token before the old one expires; a sign-in
+    can be renewed for 12 hours."""
+    claims: Claims = request.scope["wangge.claims"]
+    token: TokenAnswer = request.app.state.tokens.issue(desk.by.id, claims.began)
+    return token
+
+
+def check_password(
+    request: Request, services: Services, person: str, password: str, otherwise: str
+) -> None:
+    """Count an attempt and compare the password.
+
+    Raises:
+        Refused: ``otherwise``, or ``request.too_many_attempts``.
+    """
+    attempts: Attempts = request.app.state.attempts
+    address = _address(request)
+    attempts.begin(person, address, services.clock())
+    if not services.passwords.verify(person, password):
+        raise Refused(otherwise)
+    attempts.forgive(person, address)
+
+
+def _demand_current(user: User | None, claims: Claims) -> User:
+    """The person a token is for, if it still is good."""
+    if user is None:
+        raise Refused("request.bad_token")
+    if user.suspended:
+        raise Refused("staff.suspended", user=user.id)
+    if user.password_changed is not None and claims.issued < user.password_changed:
+        raise Refused("request.password_changed")
+    return user
+
+
+def _address(request: Request) -> str:
+    """The caller's address without its port; of IPv6 the network, as one caller has all of it."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def _instant(value: Any) -> datetime:
+    return datetime.fromtimestamp(float(value), UTC)

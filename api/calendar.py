@@ -1,0 +1,69 @@
+"""The working calendar: what is published, what the office decided, and when a limit ends."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Response
+
+from api import schemas as s
+from api.auth import AtDesk
+from api.errors import problems
+from domain import calendar as c
+from domain.sla import reckon
+
+CHANGED: Final = problems(409, 413, 415)
+"""What a change of the calendar may answer besides success."""
+
+router: Final = APIRouter(prefix="/calendar", tags=["工作日历 Calendar"])
+
+
+@router.get("", summary="工作日历 · The calendar", responses=problems())
+def calendar(desk: AtDesk) -> s.CalendarAnswer:
+    """工作时段、已公布的年份和本单位的调整。Hours, published years, and the office's own days."""
+    known = desk.office.calendar
+    return s.CalendarAnswer(
+        hours=[s.PeriodAnswer(start=s.clock(p.start), end=s.clock(p.end)) for p in known.hours],
+        years=[
+            s.YearAnswer(
+                year=year,
+                holidays=list(schedule.holidays),
+                makeup_days=list(schedule.makeup_days),
+            )
+            for year, schedule in sorted(known.years.items())
+        ],
+        declared=[
+            s.DayAnswer(day=day, working=working) for day, working in sorted(known.declared.items())
+        ],
+    )
+
+
+@router.get("/reckon", summary="推算时限 · Reckon a limit", responses=problems())
+def reckoned(asked: Annotated[s.ReckonQuery, Query()], desk: AtDesk) -> s.ReckonAnswer:
+    """某时刻起的时限何时到期。When a limit that begins at an instant ends."""
+    found = reckon(desk.office.calendar, asked.start, asked.limit())
+    return s.ReckonAnswer.model_validate(found)
+
+
+@router.post("/publish", summary="公布年度安排 · Publish a year", responses=CHANGED)
+def publish(body: s.PublishYear, desk: AtDesk, response: Response) -> s.Done:
+    """国务院公布的放假和调休安排。The holidays and make-up working days of a year, as published."""
+    command = c.PublishYear(
+        by=desk.by,
+        at=desk.at,
+        year=body.year,
+        holidays=tuple(body.holidays),
+        makeup_days=tuple(body.makeup_days),
+    )
+    return desk.change(response, command)
+
+
+@router.post("/declare", summary="临时调整 · Declare a day", responses=CHANGED)
+def declare(body: s.DeclareDay, desk: AtDesk, response: Response) -> s.Done:
+    """本单位某日上班或不上班。The office works, or does not, on one day."""
+    return desk.change(response, c.DeclareDay(by=desk.by, at=desk.at, **body.model_dump()))
+
+
+@router.post("/hours", summary="工作时段 · Set the hours", responses=CHANGED)
+def hours(body: s.WorkingHours, desk: AtDesk, response: Response) -> s.Done:
+    """每个工作日的时段。The hours of every working day."""
+    periods = tuple(period.period() for period in body.periods)
+    return desk.change(response, c.SetWorkingHours(by=desk.by, at=desk.at, periods=periods))

@@ -1,0 +1,470 @@
+"""Cases: reporting one, every step of its life, and reading it as it stands or once stood.
+
+Each command is one line of ``STEPS``: where it is posted, what its body is, and how the body
+becomes the command's fields. Times come from the server's clock, ids are made here, and what
+belongs to an old system's history is never taken from a request.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from functools import reduce
+from itertools import takewhile
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from api import schemas as s
+from api.auth import AtDesk, Seen
+from api.desk import Desk
+from api.errors import problems
+from api.services import API, Receipt
+from domain.aggregates import case_stream
+from domain.calendar import office_time
+from domain.case import commands as c
+from domain.case import evolve, initial
+from domain.case.events import CaseReported
+from domain.case.states import Facts
+from domain.errors import Conflict, Refused, VersionMismatch
+from domain.history import Recorded
+from domain.places import within
+from domain.roles import Actor, Reading, Role, permitted, scope
+from projections import worklist
+from projections.gateway import CaseFilter
+
+ISSUED: Final = problems(404, 409, 412, 413, 415)
+"""What a command to a case may answer besides success."""
+
+router: Final = APIRouter(prefix="/cases", tags=["事项 Cases"])
+
+# --- ids and versions -------------------------------------------------------------------------
+
+
+def new_id(day: date, seed: bytes | None = None) -> str:
+    """A case's id that people can read out: the day and 8 characters, random or out of a seed."""
+    chance = secrets.token_bytes(5) if seed is None else hashlib.sha256(seed).digest()[:5]
+    return f"{day:%Y%m%d}-{base64.b32encode(chance).decode()}"
+
+
+async def expected_version(
+    if_match: Annotated[
+        str | None,
+        Header(
+            pattern=r'^("\d{1,9}"|\*)$',
+            description="`ETag` of what was seen: the command is refused if it has changed since.",
+            examples=['"3"'],
+        ),
+    ] = None,
+) -> int | None:
+    """The version that the caller has seen, if any was named."""
+    return None if if_match in (None, "*") else int(str(if_match).strip('"'))
+
+
+Expected = Annotated[int | None, Depends(expected_version)]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x20-\x7e]{1,200}$",
+        description="Any text of the client's own: sent again with it, a report answers the same "
+        "and makes no second case.",
+        examples=["5b1c6f3e"],
+    ),
+]
+
+# --- the steps of a life ----------------------------------------------------------------------
+
+
+def _as_given(_desk: Desk, body: s.Body) -> dict[str, Any]:
+    """Fields of the same names, lists as tuples."""
+    given = {name: getattr(body, name) for name in type(body).model_fields}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+
+
+def _filing(desk: Desk, body: s.FileIn) -> dict[str, Any]:
+    terms = desk.office.catalogue.terms(body.category)
+    return {"terms": terms, "tier": body.tier and s.tier(body.tier)}
+
+
+def _reclassifying(desk: Desk, body: s.Reclassify) -> dict[str, Any]:
+    return {"terms": desk.office.catalogue.terms(body.category), "reason": body.reason}
+
+
+def _assigning(desk: Desk, body: s.Assign) -> dict[str, Any]:
+    if body.worker is not None:
+        desk.office.staff.user(body.worker)
+    unit = body.unit and desk.office.staff.unit(body.unit)
+    return _as_given(desk, body) | {"unit": unit}
+
+
+def _whistling(desk: Desk, body: s.Whistle) -> dict[str, Any]:
+    return _as_given(desk, body) | {"units": tuple(map(desk.office.staff.unit, body.units))}
+
+
+def _splitting(desk: Desk, body: s.Split) -> dict[str, Any]:
+    today = office_time(desk.at).date()
+    return {
+        "children": tuple(
+            c.ChildReport(case=new_id(today), description=part.description, required=part.required)
+            for part in body.children
+        )
+    }
+
+
+def _merging(desk: Desk, body: s.Merge) -> dict[str, Any]:
+    survivor, _ = desk.services.store.case(body.into)
+    if not _may_know(desk, survivor.facts):
+        raise Refused("case.unknown", case=body.into)
+    return {"into": body.into}
+
+
+def _extending(_desk: Desk, body: s.AskExtension) -> dict[str, Any]:
+    return {"more": body.more.limit(), "reason": body.reason}
+
+
+def _attaching(desk: Desk, body: s.Attach) -> dict[str, Any]:
+    return _as_given(desk, body) | {"attachment": f"a-{secrets.token_hex(8)}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command: ``POST /cases/{case}/{path}``. ``prepare`` makes its fields out of the body."""
+
+    path: str
+    command: type[Any]
+    zh: str
+    en: str
+    body: type[s.Body] = s.Nothing
+    prepare: Callable[[Desk, Any], dict[str, Any]] = _as_given
+
+
+STEPS: Final = (
+    Step("verify", c.VerifyCase, "核实", "Verify the report", s.Noted),
+    Step("reject", c.RejectCase, "不予立案", "Reject the report", s.Reasoned),
+    Step("file", c.FileCase, "立案", "File", s.FileIn, _filing),
+    Step("reclassify", c.ReclassifyCase, "改类", "Reclassify", s.Reclassify, _reclassifying),
+    Step("ask-void", c.AskVoid, "申请作废", "Ask to void", s.Reasoned),
+    Step("approve-void", c.ApproveVoid, "批准作废", "Void, as a second person"),
+    Step("dispatch", c.DispatchCase, "派遣", "Dispatch", s.Assign, _assigning),
+    Step("transfer", c.TransferCase, "转派", "Transfer", s.Transfer, _assigning),
+    Step("accept", c.AcceptCase, "签收", "Accept"),
+    Step("escalate", c.EscalateCase, "上报上级", "Escalate one tier", s.Escalate),
+    Step("return", c.ReturnCase, "下派", "Return one tier down", s.SendBack),
+    Step("whistle", c.WhistleCase, "吹哨", "Call units together", s.Whistle, _whistling),
+    Step("report-in", c.ReportIn, "报到", "Report in", s.ForUnit),
+    Step("mark-absent", c.MarkAbsent, "未报到", "Mark a unit absent", s.ForUnit),
+    Step("split", c.SplitCase, "拆分", "Split into children", s.Split, _splitting),
+    Step("merge", c.MergeCase, "并案", "Merge into another case", s.Merge, _merging),
+    Step("ask-park", c.AskPark, "申请挂账", "Ask to park", s.AskPark),
+    Step("approve-park", c.ApprovePark, "批准挂账", "Park, as a second person"),
+    Step("resume", c.ResumeCase, "恢复", "Resume"),
+    Step("ask-extension", c.AskExtension, "申请延时", "Ask for time", s.AskExtension, _extending),
+    Step("approve-extension", c.ApproveExtension, "批准延时", "Extend, as a second person"),
+    Step("decline", c.DeclineRequest, "不同意", "Decline what was asked", s.Reasoned),
+    Step("mark-breach", c.MarkBreach, "超期", "Record the breach of the due (system only)"),
+    Step("recompute-due", c.RecomputeDue, "重算时限", "Reckon the due again"),
+    Step("resolve", c.ResolveCase, "处置反馈", "Resolve", s.Resolve),
+    Step("check", c.CheckCase, "核查", "Check", s.Check),
+    Step("close", c.CloseCase, "结案", "Close", s.Close),
+    Step("callback", c.RecordCallback, "回访", "Record a callback", s.Callback),
+    Step("evaluate", c.EvaluateCase, "评价", "Evaluate", s.Evaluate),
+    Step("reopen", c.ReopenCase, "重办", "Reopen", s.Reasoned),
+    Step("note", c.AddNote, "备注", "Add a note", s.NoteIn),
+    Step("attach", c.AttachFile, "附件", "Attach a file", s.Attach, _attaching),
+)
+
+
+def _endpoint(step: Step) -> Callable[..., s.CaseDone]:
+    """What a step's route does; FastAPI reads the body's type from the annotation."""
+    needs_calendar = any(field.name == "calendar" for field in fields(step.command))
+
+    def endpoint(
+        *, case: s.CaseId, body: Any, desk: AtDesk, expected: Expected, response: Response
+    ) -> s.CaseDone:
+        prepared = step.prepare(desk, body)
+        if needs_calendar:
+            prepared["calendar"] = desk.office.calendar
+        command = step.command(case=case, by=desk.by, at=desk.at, **prepared)
+        receipt = _execute(desk, command, expected=expected)
+        return _done(desk, response, receipt, command)
+
+    endpoint.__annotations__["body"] = step.body
+    if step.body is s.Nothing:
+        endpoint.__kwdefaults__ = {"body": s.Nothing()}
+    return endpoint
+
+
+for _step in STEPS:
+    router.add_api_route(
+        f"/{{case}}/{_step.path}",
+        _endpoint(_step),
+        methods=["POST"],
+        summary=f"{_step.zh} · {_step.en}",
+        description=_step.command.__doc__ or "",
+        operation_id=f"case_{_step.path.replace('-', '_')}",
+        responses=ISSUED,
+    )
+
+
+@router.post("", status_code=201, summary="上报 · Report a case", responses=ISSUED)
+def report(
+    body: s.Report, desk: AtDesk, response: Response, idempotency_key: IdempotencyKey = None
+) -> s.CaseDone:
+    """上报一件事项;带 `category` 时一并立案。Report; with a `category` it is filed at once.
+
+    居民只能以本人名义上报。A resident reports in the own name.
+    """
+    today = office_time(desk.at).date()
+    seed = idempotency_key and f"{desk.by.id}\n{idempotency_key}".encode()
+    if not seed:
+        return _report(desk, response, body, new_id(today))
+    # The day is part of an id, so a key sent again after midnight is looked for under both days.
+    for day in (today, today - timedelta(days=1)):
+        if found := desk.services.store.history(case_stream(new_id(day, seed))):
+            return _reported_before(desk, response, body, found)
+    try:
+        return _report(desk, response, body, new_id(today, seed))
+    except Refused as refused:
+        if refused.code != "case.exists":
+            raise
+        found = desk.services.store.history(case_stream(new_id(today, seed)))
+        return _reported_before(desk, response, body, found)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@router.get("", summary="工作台与搜索 · Worklist and search", responses=problems())
+def worklist_page(
+    wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0
+) -> s.CasePage:
+    """本人可见的事项,按条件筛选、分页。The cases one may see, filtered, page by page."""
+    found = desk.services.gateway.worklist(
+        desk.by,
+        CaseFilter(
+            territory=wanted.territory,
+            tier=wanted.tier and s.tier(wanted.tier),
+            states=tuple(wanted.state),
+            person=wanted.person,
+            category=wanted.category,
+            size=wanted.size,
+            due_before=wanted.due_before,
+            parent=wanted.parent,
+            text=wanted.text,
+            order=wanted.order,
+        ),
+        wanted.after,
+        wanted.limit,
+        desk.known(wanted.position, seen),
+    )
+    return s.CasePage(rows=[s.CaseCard.model_validate(row) for row in found.rows], next=found.next)
+
+
+@router.get("/{case}", summary="事项卡片 · Case card", responses=problems(404))
+def card(
+    case: s.CaseId,
+    desk: AtDesk,
+    response: Response,
+    wanted: Annotated[s.CardQuery, Query()],
+    seen: Seen = 0,
+) -> s.CaseCard:
+    """事项现状,或某一版本、某一时刻的状态。A case as it stands, or once stood."""
+    row = desk.services.gateway.card(desk.by, case, desk.known(wanted.position, seen))
+    if wanted.version is not None or wanted.at is not None:
+        row = _as_of(desk, case, wanted.version, wanted.at)
+    response.headers["ETag"] = f'"{row.version}"'
+    return s.CaseCard.model_validate(row)
+
+
+@router.get("/{case}/timeline", summary="办理过程 · Timeline", responses=problems(404))
+def timeline(
+    case: s.CaseId, wanted: Annotated[s.Known, Query()], desk: AtDesk, seen: Seen = 0
+) -> s.Timeline:
+    """每一步的时间、人员和内容。Every step with its time, its person and its details."""
+    steps = desk.services.gateway.timeline(desk.by, case, desk.known(wanted.position, seen))
+    return s.Timeline(
+        case=case,
+        steps=[
+            s.StepAnswer(
+                version=step.version,
+                position=step.position,
+                at=step.at,
+                recorded_at=step.recorded_at,
+                name=step.name,
+                actor=step.actor,
+                roles=step.roles.split(",") if step.roles else [],
+                tier=s.tier_name(step.tier),
+                episode=step.episode,
+                details=json.loads(step.details),
+            )
+            for step in steps
+        ],
+    )
+
+
+def _as_of(desk: Desk, case: str, version: int | None, at: datetime | None) -> worklist.CaseRow:
+    """The card that the first events of a case give: the fold is the read model's own."""
+    history = desk.services.store.history(case_stream(case))
+    known = list(takewhile(lambda recorded: at is None or recorded.at <= at, history))
+    if not known or (version is not None and version > len(known)):
+        raise Refused("request.no_such_version", case=case)
+    row = reduce(worklist.fold, known[:version], None)
+    assert row is not None
+    return row
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+def _execute(desk: Desk, *commands: Any, expected: int | None = None) -> Receipt:
+    """Execute commands to one case, telling nothing of a case that the caller may not know of."""
+    try:
+        return desk.execute(*commands, expected=expected)
+    except (Refused, VersionMismatch, Conflict):
+        state, _ = desk.services.store.case(commands[0].case)
+        if not _may_know(desk, state.facts):
+            raise Refused("case.unknown", case=commands[0].case) from None
+        raise
+
+
+def _may_know(desk: Desk, facts: Facts) -> bool:
+    """Whether a case is in one's scope, one's own, or one's unit was called to it."""
+    by = desk.by
+    return (
+        any(
+            within(path, seen)
+            for seen in scope(by, Reading.CASES).territories
+            for path in (facts.place.path, facts.holder)
+        )
+        or by.id in (facts.reporter, facts.handler, facts.worker)
+        or (by.unit is not None and by.unit in (facts.unit, *(unit for unit, _ in facts.calls)))
+    )
+
+
+def _done(desk: Desk, response: Response, receipt: Receipt, command: Any) -> s.CaseDone:
+    state, _ = desk.services.store.case(command.case)
+    created: list[str] = []
+    match command:
+        case c.SplitCase():
+            created = [child.case for child in command.children]
+        case c.AttachFile():
+            created = [command.attachment]
+    names = [desk.services.names[type(event)] for event in receipt.events]
+    done = s.CaseDone(
+        case=command.case,
+        state=state.name,
+        version=receipt.version,
+        position=receipt.position,
+        events=names,
+        created=created,
+    )
+    return _with_headers(response, done)
+
+
+def _with_headers(response: Response, done: s.CaseDone) -> s.CaseDone:
+    response.headers["ETag"] = f'"{done.version}"'
+    response.headers["X-Wangge-Position"] = str(done.position)
+    return done
+
+
+def _report(desk: Desk, response: Response, body: s.Report, case: str) -> s.CaseDone:
+    reported = _reporting(desk, body, case)
+    commands: list[Any] = [reported]
+    if body.category is not None:
+        terms = desk.office.catalogue.terms(body.category)
+        calendar = desk.office.calendar
+        commands.append(
+            c.FileCase(case=case, by=desk.by, at=desk.at, terms=terms, calendar=calendar)
+        )
+    receipt = desk.execute(*commands)
+    response.headers["Location"] = f"{API}/cases/{case}"
+    return _done(desk, response, receipt, reported)
+
+
+def _reporting(desk: Desk, body: s.Report, case: str) -> c.ReportCase:
+    return c.ReportCase(
+        case=case,
+        by=desk.by,
+        at=desk.at,
+        place=desk.office.territory.resolve(body.territory, on=office_time(desk.at).date()),
+        source=_source(desk, body),
+        description=body.description,
+        spot=c.Spot(**body.spot.model_dump()),
+        reporter=_reporter(desk, body, case),
+        occurred=body.occurred,
+    )
+
+
+_SOURCES: Final = {
+    Role.HOTLINE: c.Source.HOTLINE,
+    Role.ACCEPTOR: c.Source.WINDOW,
+    Role.COORDINATOR: c.Source.WINDOW,
+    Role.GRID_WORKER: c.Source.GRID_WORKER,
+    Role.RESIDENT: c.Source.RESIDENT,
+}
+"""Where a report comes from when it does not say, by the role it is made in."""
+
+
+def _source(desk: Desk, body: s.Report) -> c.Source:
+    roles = _reporting_as(desk, body)
+    if body.source is not None:
+        if roles == {Role.RESIDENT} and body.source is not c.Source.RESIDENT:
+            raise Refused("request.resident_report")
+        return body.source
+    return next((_SOURCES[role] for role in _SOURCES if role in roles), c.Source.RESIDENT)
+
+
+def _reporter(desk: Desk, body: s.Report, case: str) -> c.Reporter | None:
+    """Who made it known: a resident always in person; for others somebody whose id says nothing."""
+    given = body.reporter
+    if _reporting_as(desk, body) == {Role.RESIDENT}:
+        if given is not None and given.person not in (None, desk.by.id):
+            raise Refused("request.resident_report")
+        known = given.model_dump(exclude={"person"}) if given else {}
+        return c.Reporter(person=desk.by.id, **known)
+    if given is None:
+        return None
+    person = given.person or f"p-{case.lower()}"
+    return c.Reporter(person=person, **given.model_dump(exclude={"person"}))
+
+
+def _reporting_as(desk: Desk, body: s.Report) -> set[Role]:
+    """The roles that let the caller report there."""
+    return {
+        grant.role
+        for grant in desk.by.grants
+        if permitted(Actor(desk.by.id, (grant,)), "ReportCase", body.territory)
+    }
+
+
+def _reported_before(
+    desk: Desk, response: Response, body: s.Report, history: list[Recorded[Any]]
+) -> s.CaseDone:
+    """The answer of the first time, if this is the same report."""
+    first = history[0].event
+    assert isinstance(first, CaseReported)
+    again = _reporting(desk, body, first.case)
+    # What one command stored has one time of recording.
+    events = [each for each in history if each.recorded_at == history[0].recorded_at]
+    filed_as = getattr(getattr(events[-1].event, "terms", None), "category", None)
+    same = (
+        (again.place.path, again.source, again.description, again.spot, again.reporter)
+        == (first.place.path, first.source, first.description, first.spot, first.reporter)
+        and body.occurred in (None, first.occurred)
+        and body.category == filed_as
+    )
+    if not same:
+        raise Refused("request.key_reused")
+    done = s.CaseDone(
+        case=first.case,
+        state=reduce(evolve, [recorded.event for recorded in events], initial).name,
+        version=events[-1].version,
+        position=events[-1].position,
+        events=[recorded.name for recorded in events],
+    )
+    response.headers["Location"] = f"{API}/cases/{first.case}"
+    return _with_headers(response, done)

@@ -1,0 +1,57 @@
+"""The catalogue of matters with its rules, and the policy of the office."""
+
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from api import schemas as s
+from api.auth import AtDesk
+from api.errors import problems
+from domain import catalogue as c
+
+CHANGED: Final = problems(404, 409, 413, 415)
+"""What a change of the catalogue may answer besides success."""
+
+router: Final = APIRouter(prefix="/catalogue", tags=["事项清单 Catalogue"])
+
+
+@router.get("", summary="事项清单 · All categories", responses=problems())
+def catalogue(desk: AtDesk) -> s.CatalogueAnswer:
+    """全部类别(含停用)与办理规则。All categories, retired ones too, and the policy in force."""
+    known = desk.office.catalogue
+    return s.CatalogueAnswer(
+        categories=[s.CategoryAnswer.model_validate(each) for each in known.categories.values()],
+        policy=s.PolicyAnswer.model_validate(known.policy),
+    )
+
+
+@router.post("/define", summary="定义类别 · Define a category", responses=CHANGED)
+def define(body: s.DefineCategory, desk: AtDesk, response: Response) -> s.Done:
+    """新增类别或修改规则,只影响此后立案的事项。Add a category or change its rules, for cases filed
+    from now on."""
+    command = c.DefineCategory(
+        by=desk.by,
+        at=desk.at,
+        code=body.code,
+        name_zh=body.name_zh,
+        name_en=body.name_en,
+        size=body.size,
+        limit=body.limit.limit() if body.limit else None,
+        contact=body.contact.limit() if body.contact else None,
+        urgent=body.urgent,
+        mandated_up=body.mandated_up,
+        start_tier=body.start_tier and s.tier(body.start_tier),
+    )
+    return desk.change(response, command)
+
+
+@router.post("/retire", summary="停用类别 · Retire a category", responses=CHANGED)
+def retire(body: s.CategoryCode, desk: AtDesk, response: Response) -> s.Done:
+    """此后不再按该类别立案。No new case is filed in it any more."""
+    return desk.change(response, c.RetireCategory(by=desk.by, at=desk.at, code=body.code))
+
+
+@router.post("/policy", summary="办理规则 · Set the policy", responses=CHANGED)
+def policy(body: s.PolicyIn, desk: AtDesk, response: Response) -> s.Done:
+    """全局办理规则。The limits of the whole office, all at once."""
+    return desk.change(response, c.SetPolicy(by=desk.by, at=desk.at, policy=body.policy()))

@@ -1,0 +1,90 @@
+"""The outermost layer: request ids, the request log, security headers, the limit of bodies.
+
+Plain ASGI, because what wraps every request must neither buffer it nor cost a task of its own.
+"""
+
+import re
+import secrets
+import time
+from typing import Final
+
+import structlog
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import TooLarge, answer
+
+log = structlog.get_logger()
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Set on every answer that does not set them itself."""
+
+
+class Edge:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, body_limit: int) -> None:
+        """``body_limit`` is in bytes."""
+        self.app = app
+        self.body_limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; whatever is raised within becomes a problem document."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope["wangge.request"] = request_id
+        started, status, begun = time.perf_counter(), 0, False
+        left = self.body_limit
+
+        async def receive_within_limit() -> Message:
+            # Counted as it comes: a Content-Length may be missing, or lie.
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise TooLarge(self.body_limit)
+            return message
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                begun, status = True, message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            try:
+                await self.app(scope, receive_within_limit, send_with_headers)
+            except Exception as error:
+                if begun:
+                    raise
+                response = answer(Request(scope), error)
+                await response(scope, receive, send_with_headers)
+            finally:
+                # Neither the query string nor a body: both may name people.
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    person=scope.get("wangge.person", ""),
+                    ms=round((time.perf_counter() - started) * 1000, 1),
+                )

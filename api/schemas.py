@@ -1,0 +1,1199 @@
+"""What requests and answers look like. Nothing is let in that is not described here.
+
+Texts are bounded and hold no control characters; instants carry their offset; unknown fields are
+refused, so that a misspelt one is not lost in silence.
+"""
+
+import re
+import unicodedata
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from domain import sla
+from domain.calendar import FIRST_YEAR, LAST_YEAR, OFFICE_TIME, Period
+from domain.case import commands as c
+from domain.catalogue import Policy, Size
+from domain.places import Tier
+from domain.roles import Grant, Role
+from domain.territory import Boundary, Part
+from projections.gateway import Order
+
+LONGEST_TEXT: Final = 4_000
+"""Characters in any text somebody types: two pages."""
+
+LARGEST: Final = 10_000_000
+"""No count (households, residents) is larger: a whole city's."""
+
+# --- words and numbers ------------------------------------------------------------------------
+
+
+def _clean(text: str) -> str:
+    """Line breaks and tabs are text; other control characters never are."""
+    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r" for char in text):
+        raise PydanticCustomError("bad_characters", "no control characters or lone surrogates")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if any(char in "\t\n\r\u2028\u2029" for char in text):
+        raise PydanticCustomError("bad_characters", "no line breaks or tabs")
+    return text
+
+
+_TEXT_PATTERN: Final = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+_LINE_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+
+
+def _text(longest: int, shortest: int, pattern: str) -> Any:
+    return Field(min_length=shortest, max_length=longest, json_schema_extra={"pattern": pattern})
+
+
+Text = Annotated[str, _text(LONGEST_TEXT, 0, _TEXT_PATTERN), AfterValidator(_clean)]
+"""Words of any length up to two pages; may be empty."""
+
+Words = Annotated[str, _text(LONGEST_TEXT, 1, _TEXT_PATTERN), AfterValidator(_clean)]
+"""Words that must be there."""
+
+Line = Annotated[
+    str, _text(200, 0, _LINE_PATTERN), AfterValidator(_clean), AfterValidator(_one_line)
+]
+"""One line, such as an address; may be empty."""
+
+Name = Annotated[
+    str, _text(100, 1, _LINE_PATTERN), AfterValidator(_clean), AfterValidator(_one_line)
+]
+"""What something or somebody is called."""
+
+CaseId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$", max_length=100),
+    Field(examples=["20261122-7K2QX9MA"]),
+]
+PersonId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._:-]{1,64}$", max_length=64)]
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", max_length=64)]
+Path = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,63}/){1,4}$", max_length=260),
+    Field(examples=["d1/s1/c1/g1/"], description="Ids from the district down, each with a slash."),
+]
+Scope = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,63}/){0,4}$", max_length=260),
+    Field(examples=["d1/s1/"], description="Path of a territory; empty for everywhere."),
+]
+Cursor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-]+$", max_length=400)]
+Position = Annotated[
+    int,
+    Field(ge=0, le=2**53, description="Position of the log that the answer must know at least."),
+]
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Count = Annotated[StrictInt, Field(ge=0, le=LARGEST)]
+Degrees180 = Annotated[StrictFloat, Field(ge=-180, le=180, allow_inf_nan=False)]
+Degrees90 = Annotated[StrictFloat, Field(ge=-90, le=90, allow_inf_nan=False)]
+Password = Annotated[
+    str,
+    Field(min_length=8, max_length=200, json_schema_extra={"format": "password"}),
+    AfterValidator(_clean),
+]
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def _instant_text(value: Any) -> Any:
+    # pydantic would also take numbers and times without offset, and guess what they mean.
+    if not isinstance(value, str) or not _INSTANT.fullmatch(value):
+        raise PydanticCustomError(
+            "instant", "an instant with its offset: 2026-11-22T09:00:00+08:00"
+        )
+    return value
+
+
+def _instant(value: datetime) -> datetime:
+    if not FIRST_YEAR < value.year < LAST_YEAR:
+        raise PydanticCustomError("instant_range", "a year from 1950 to 2998")
+    return value.astimezone(UTC)
+
+
+def _day_text(value: Any) -> Any:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise PydanticCustomError("day", "a day: 2026-11-22")
+    return value
+
+
+def _day(value: date) -> date:
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise PydanticCustomError("day_range", "a year from 1949 to 2999")
+    return value
+
+
+def _demand_sensible(limit: sla.Limit) -> None:
+    if not limit.is_sensible:
+        raise PydanticCustomError("limit", "the same day comes once: its amount is 1")
+
+
+Instant = Annotated[
+    datetime,
+    AfterValidator(_instant),
+    BeforeValidator(_instant_text),
+    Field(examples=["2026-11-22T09:00:00+08:00"]),
+]
+"""An instant with its offset, RFC 3339."""
+
+When = Annotated[datetime, AfterValidator(lambda at: at.astimezone(OFFICE_TIME))]
+"""An instant in an answer: in the office's own time, with its offset."""
+
+Day = Annotated[
+    date, AfterValidator(_day), BeforeValidator(_day_text), Field(examples=["2026-11-22"])
+]
+
+TierName = Literal["grid", "community", "subdistrict", "district"]
+
+
+def tier_name(tier: Any) -> Any:
+    """The name of a tier of the read models (1 to 4); a name stays what it is."""
+    return Tier(tier).word if isinstance(tier, int) else tier
+
+
+TierAnswer = Annotated[TierName, BeforeValidator(tier_name)]
+"""A tier of the read models (1 to 4) by its name."""
+
+
+def tier(name: TierName) -> Tier:
+    """The tier of a name."""
+    return Tier[name.upper()]
+
+
+class Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """An answer's body, out of a dataclass of the domain or of a read model."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Nothing(Body):
+    """An empty object, which may be left out."""
+
+
+# --- signing in -------------------------------------------------------------------------------
+
+
+class SignIn(Body):
+    """User name and password of a local account."""
+
+    username: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_clean)] = Field(
+        examples=["li"]
+    )
+    password: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_clean)]
+
+
+class TokenAnswer(BaseModel):
+    """A bearer token. ``expires_in`` is in seconds."""
+
+    access_token: str
+    token_type: Literal["bearer"]
+    expires_in: int
+
+
+# --- answers to commands ----------------------------------------------------------------------
+
+
+class Done(BaseModel):
+    """What a command led to. Without events nothing needed to change, and `position` is 0."""
+
+    version: int = Field(description="Version of what was changed, also in `ETag`.")
+    position: int = Field(description="Position in the log: give it to a query to read your write.")
+    events: list[str] = Field(description="What happened.", examples=[["case.escalated"]])
+
+
+class CaseDone(Done):
+    """What a command to a case led to."""
+
+    case: str = Field(examples=["20261122-7K2QX9MA"])
+    state: str = Field(description="The case's state.", examples=["assigned"])
+    created: list[str] = Field(
+        default=[], description="Ids that were made: of split-off cases, of an attachment."
+    )
+
+
+# --- cases: requests --------------------------------------------------------------------------
+
+
+class ReporterIn(Body):
+    """Who made the matter known, if that is not who reports it."""
+
+    person: PersonId | None = Field(
+        default=None, description="Id of the person, where one is known.", examples=["p-7k2qx9ma"]
+    )
+    name: Line = Field(default="", examples=["王女士"])
+    phone: Line = Field(default="", examples=["13800000000"])
+    address: Line = Field(default="", examples=["和平路 12 号 3 单元 502"])
+
+
+class SpotIn(Body):
+    """Where exactly; WGS-84 degrees."""
+
+    address: Line = Field(default="", examples=["和平路 12 号楼下"])
+    longitude: Degrees180 | None = Field(default=None, examples=[121.4737])
+    latitude: Degrees90 | None = Field(default=None, examples=[31.2304])
+
+
+class Report(Body):
+    """上报 · What has been seen, and where. With a category it is filed in one go."""
+
+    territory: Path
+    description: Words = Field(examples=["楼下垃圾桶满溢,污水流到路面。"])
+    source: c.Source | None = Field(
+        default=None, description="来源; left out: what the reporter's role says."
+    )
+    spot: SpotIn = Field(default=SpotIn())
+    reporter: ReporterIn | None = None
+    occurred: Instant | None = Field(default=None, description="When it was seen, if earlier.")
+    category: Id | None = Field(
+        default=None,
+        description="File it in this category at once (立案).",
+        examples=["exposed_garbage"],
+    )
+
+
+class Noted(Body):
+    """Words, if there are any."""
+
+    note: Text = Field(default="", examples=["现场情况属实。"])
+
+
+class Reasoned(Body):
+    """Why."""
+
+    reason: Words = Field(examples=["与另一事项重复。"])
+
+
+class FileIn(Body):
+    """立案."""
+
+    category: Id = Field(examples=["exposed_garbage"])
+    tier: TierName | None = Field(
+        default=None, description="Where handling begins, if not where the category says."
+    )
+
+
+class Reclassify(Body):
+    """改类."""
+
+    category: Id = Field(examples=["dirty_road"])
+    reason: Words = Field(examples=["现场核实为道路不洁。"])
+
+
+class Assign(Body):
+    """派遣: to a unit, a worker, or neither: the territory that holds the case."""
+
+    unit: Id | None = Field(default=None, examples=["cleaning"])
+    worker: PersonId | None = None
+
+
+class Transfer(Assign):
+    """转派."""
+
+    reason: Words = Field(examples=["由物业处置更快。"])
+
+
+class Escalate(Body):
+    """上报上级."""
+
+    reason: c.EscalationReason
+    note: Text = Field(default="", examples=["需要街道协调车辆。"])
+
+
+class SendBack(Body):
+    """下派."""
+
+    directive: Words = Field(examples=["请网格先行清理,街道派车配合。"])
+
+
+class Whistle(Body):
+    """吹哨."""
+
+    units: list[Id] = Field(min_length=1, max_length=50, examples=[["cleaning", "property"]])
+    purpose: Words = Field(examples=["联合清理后巷。"])
+    reply_by: Instant
+
+
+class ForUnit(Body):
+    """A unit that was called."""
+
+    unit: Id = Field(examples=["cleaning"])
+
+
+class ChildIn(Body):
+    """One part of a split case. The parent waits for a required one."""
+
+    description: Words = Field(examples=["清运建筑垃圾。"])
+    required: StrictBool = True
+
+
+class Split(Body):
+    """拆分."""
+
+    children: list[ChildIn] = Field(min_length=2, max_length=50)
+
+
+class Merge(Body):
+    """并案: into the case that survives."""
+
+    into: CaseId
+
+
+class AskPark(Body):
+    """申请挂账."""
+
+    until: Instant
+    reason: Words = Field(examples=["等待配件到货。"])
+
+
+class LimitIn(Body):
+    """How long: working hours, working days, hours, days, or to the close of the working day."""
+
+    amount: Annotated[StrictInt, Field(ge=1, le=sla.LONGEST)] = Field(examples=[2])
+    unit: sla.Unit = Field(examples=["wd"])
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        _demand_sensible(self.limit())
+        return self
+
+    def limit(self) -> sla.Limit:
+        """As the domain has it."""
+        return sla.Limit(self.amount, self.unit)
+
+
+class AskExtension(Body):
+    """申请延时."""
+
+    more: LimitIn
+    reason: Words = Field(examples=["连日大雨。"])
+
+
+class Resolve(Body):
+    """处置反馈."""
+
+    evidence: list[Line] = Field(min_length=1, max_length=50, examples=[["清理后照片已上传"]])
+    note: Text = ""
+
+
+class Check(Body):
+    """核查: passed, or back to the handler with what is missing."""
+
+    passed: StrictBool
+    note: Text = Field(default="", examples=["现场已清理干净。"])
+
+
+class Close(Body):
+    """结案."""
+
+    outcome: c.Outcome
+    refused_by: Line | None = Field(
+        default=None, description="Who said that the matter is not ours."
+    )
+
+
+class Callback(Body):
+    """回访."""
+
+    reached: StrictBool
+    solved: StrictBool | None = None
+
+
+class Evaluate(Body):
+    """评价."""
+
+    solved: StrictBool
+    satisfied: StrictBool
+    comment: Text = ""
+
+
+class NoteIn(Body):
+    """备注."""
+
+    text: Words = Field(examples=["已电话告知居民。"])
+
+
+class Attach(Body):
+    """附件: the content is stored elsewhere, under its SHA-256."""
+
+    name: Name = Field(examples=["清理后.jpg"])
+    media_type: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^[a-z]{1,20}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}$", max_length=121
+        ),
+    ] = Field(examples=["image/jpeg"])
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
+    )
+    size: Annotated[StrictInt, Field(ge=0, le=10**10)] = Field(description="Bytes.")
+
+
+# --- cases: queries ---------------------------------------------------------------------------
+
+State = Literal[
+    "reported",
+    "rejected",
+    "filed",
+    "assigned",
+    "in_progress",
+    "parked",
+    "resolved",
+    "checked",
+    "closed",
+    "evaluated",
+    "merged",
+    "void",
+]
+
+
+class Query(BaseModel):
+    """A query string; one that is misspelt is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Known(Query):
+    """The query string of what is read from a read model."""
+
+    position: Position = 0
+
+
+class CardQuery(Known):
+    """A case as it stands, or once stood."""
+
+    version: Version | None = Field(default=None, description="As it was at this version.")
+    at: Instant | None = Field(default=None, description="As it was at this time.")
+
+
+class Paged(Known):
+    """The query string of a list."""
+
+    after: Cursor | None = Field(default=None, description="`next` of the page before.")
+
+
+class CaseQuery(Paged):
+    """Which cases, in which order."""
+
+    text: (
+        Annotated[
+            str, _text(100, 2, _LINE_PATTERN), AfterValidator(_clean), AfterValidator(_one_line)
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="搜索: every word, of two characters or more, stands in the case.",
+        examples=["垃圾"],
+    )
+    territory: Scope | None = None
+    tier: TierName | None = None
+    state: list[State] = Field(default=[], max_length=12)
+    person: PersonId | None = Field(default=None, description="Who handles the case, or is to.")
+    category: Id | None = None
+    size: Size | None = None
+    due_before: Instant | None = None
+    parent: CaseId | None = Field(default=None, description="The parts of this split case.")
+    order: Order = "due"
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class CaseCard(Answer):
+    """A case. `due` is the adjusted one of the present episode, `provisional` while it may yet
+    move; `asked` names the request that waits for a second person."""
+
+    case: str = Field(examples=["20261122-7K2QX9MA"])
+    version: int
+    state: State
+    territory: str = Field(examples=["d1/s1/c1/g1/"])
+    place_version: int = Field(description="The version of the territory it was filed in.")
+    place_name: str = Field(examples=["第一网格"])
+    tier: TierAnswer
+    highest: TierAnswer
+    holder: str = Field(description="The territory that is responsible now.")
+    unit: str | None
+    worker: str | None
+    handler: str | None
+    reporter: str | None
+    source: c.Source
+    intake: TierAnswer
+    category: str | None
+    category_zh: str | None
+    category_en: str | None
+    size: Size | None
+    description: str
+    address: str
+    longitude: float | None
+    latitude: float | None
+    occurred_at: When
+    reported_at: When
+    filed_at: When | None
+    due: When | None
+    provisional: bool
+    contact_due: When | None
+    contacted_at: When | None
+    parked_until: When | None
+    breached: bool
+    episode: int
+    returns: int
+    asked: Literal["void", "park", "extension"] | None
+    asked_by: str | None
+    parent: str | None
+    survivor: str | None
+    outcome: c.Outcome | None
+    closed_at: When | None
+    updated_at: When
+    updated_by: str
+
+
+class CasePage(BaseModel):
+    """A page of cases. `next` is the cursor of the following page, null on the last."""
+
+    rows: list[CaseCard]
+    next: str | None
+
+
+class StepAnswer(BaseModel):
+    """One step of a case, with all its details."""
+
+    version: int
+    position: int
+    at: When = Field(description="When it happened.")
+    recorded_at: When = Field(description="When the log took it.")
+    name: str = Field(examples=["case.escalated"])
+    actor: str
+    roles: list[str]
+    tier: TierAnswer
+    episode: int
+    details: dict[str, Any]
+
+
+class Timeline(BaseModel):
+    """办理过程: every step of a case, in order."""
+
+    case: str
+    steps: list[StepAnswer]
+
+
+# --- territory --------------------------------------------------------------------------------
+
+Point = tuple[Degrees180, Degrees90]
+BoundaryIn = (
+    Annotated[
+        list[Annotated[list[Point], Field(min_length=4, max_length=2_000)]],
+        Field(min_length=1, max_length=100),
+    ]
+    | Name
+)
+
+
+def boundary(given: Any) -> Boundary | None:
+    """A boundary as the domain has it."""
+    if given is None or isinstance(given, str):
+        return given
+    return tuple(tuple((lon, lat) for lon, lat in ring) for ring in given)
+
+
+class CreateTerritory(Body):
+    """设立. The parent of a district is empty; only a grid has a boundary."""
+
+    id: Id = Field(examples=["g4"])
+    tier: TierName = Field(examples=["grid"])
+    parent: Scope = Field(examples=["d1/s1/c1/"])
+    name: Name = Field(examples=["第四网格"])
+    effective: Day
+    boundary: BoundaryIn | None = None
+
+
+class RenameTerritory(Body):
+    """更名."""
+
+    path: Path
+    name: Name = Field(examples=["和平第一网格"])
+    effective: Day
+
+
+class RedrawGrid(Body):
+    """调整边界; null: it is not known."""
+
+    path: Path
+    boundary: BoundaryIn | None
+    effective: Day
+
+
+class PartIn(Body):
+    """One of the grids that a split makes."""
+
+    id: Id
+    name: Name
+    boundary: BoundaryIn | None = None
+    households: Count
+    residents: Count
+
+    def part(self) -> Part:
+        """As the domain has it."""
+        return Part(
+            id=self.id,
+            name=self.name,
+            boundary=boundary(self.boundary),
+            households=self.households,
+            residents=self.residents,
+        )
+
+
+class SplitGrid(Body):
+    """网格拆分."""
+
+    path: Path
+    into: list[PartIn] = Field(min_length=2, max_length=50)
+    effective: Day
+
+
+class MergeGrids(Body):
+    """网格合并."""
+
+    paths: list[Path] = Field(min_length=2, max_length=50)
+    id: Id
+    name: Name
+    boundary: BoundaryIn | None = None
+    effective: Day
+
+
+class GridWorker(Body):
+    """A grid and somebody who works in it."""
+
+    path: Path
+    worker: PersonId = Field(examples=["li"])
+
+
+class RecordHouseholds(Body):
+    """入户登记."""
+
+    path: Path
+    households: Count
+    residents: Count
+    as_of: Day
+
+
+class TreeQuery(Query):
+    """Which part of the tree, on which day."""
+
+    path: Scope = ""
+    on: Day | None = Field(default=None, description="On this day; left out: today.")
+    ever: bool = Field(default=False, description="Also what is not in force on that day.")
+    levels: int = Field(default=4, ge=0, le=4, description="How many tiers below.")
+
+
+class PathQuery(Query):
+    """Which territory."""
+
+    path: Path
+
+
+class TerritoryNode(BaseModel):
+    """A territory as on a day; `name` and `version` are null where it is not in force then."""
+
+    path: str
+    tier: TierName
+    name: str | None
+    version: int | None
+    workers: list[str]
+    households: int | None
+    residents: int | None
+    successors: list[str]
+
+
+class TerritoryTree(BaseModel):
+    """A territory with what lies in it, each before what lies in that."""
+
+    on: date
+    nodes: list[TerritoryNode]
+
+
+class TerritoryVersion(Answer):
+    """What a territory is from `valid_from` until, without it, `valid_to`."""
+
+    number: int
+    valid_from: date
+    valid_to: date | None
+    name: str
+    boundary: Any
+
+
+class TerritoryHistory(BaseModel):
+    """A territory with all its versions."""
+
+    path: str
+    tier: TierName
+    versions: list[TerritoryVersion]
+    children: list[str]
+    successors: list[str]
+    workers: list[str]
+
+
+# --- catalogue and calendar -------------------------------------------------------------------
+
+
+class LimitAnswer(Answer):
+    """A time limit."""
+
+    amount: int
+    unit: sla.Unit
+
+
+class CategoryAnswer(Answer):
+    """One kind of matter with its rules."""
+
+    code: str
+    name_zh: str
+    name_en: str
+    size: Size
+    limit: LimitAnswer | None
+    contact: LimitAnswer | None
+    urgent: bool
+    mandated_up: bool
+    start_tier: TierAnswer
+    version: int
+    active: bool
+
+
+class PolicyAnswer(Answer):
+    """Limits of the whole office, for cases filed from now on."""
+
+    returns_per_case: int
+    transfers_per_episode: int
+    park_cap_days: int
+    extensions: int
+    reopen_window_days: int
+    callback_window_days: int
+    callback_attempts: int
+
+
+class CatalogueAnswer(BaseModel):
+    """事项清单."""
+
+    categories: list[CategoryAnswer]
+    policy: PolicyAnswer
+
+
+class DefineCategory(Body):
+    """Add a category, change its rules, or bring a retired one back."""
+
+    code: Id = Field(examples=["exposed_garbage"])
+    name_zh: Name = Field(examples=["暴露垃圾"])
+    name_en: Name = Field(examples=["Exposed garbage"])
+    size: Size
+    limit: LimitIn | None = Field(description="null: no deadline.")
+    contact: LimitIn | None = Field(description="Until the first contact; null: no limit.")
+    urgent: StrictBool = False
+    mandated_up: StrictBool = False
+    start_tier: TierName | None = None
+
+
+class CategoryCode(Body):
+    """Which category."""
+
+    code: Id
+
+
+_Few = Annotated[StrictInt, Field(ge=0, le=10_000)]
+
+
+class PolicyIn(Body):
+    """Limits of the whole office, all at once."""
+
+    returns_per_case: _Few = Field(examples=[2])
+    transfers_per_episode: _Few = Field(examples=[5])
+    park_cap_days: _Few = Field(examples=[90])
+    extensions: _Few = Field(examples=[2])
+    reopen_window_days: _Few = Field(examples=[30])
+    callback_window_days: _Few = Field(examples=[30])
+    callback_attempts: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(examples=[3])
+
+    def policy(self) -> Policy:
+        """As the domain has it."""
+        return Policy(**self.model_dump())
+
+
+_Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
+
+
+class PublishYear(Body):
+    """The schedule of a year, as the State Council publishes it."""
+
+    year: Annotated[StrictInt, Field(ge=FIRST_YEAR, le=LAST_YEAR)] = Field(examples=[2027])
+    holidays: list[Day] = Field(max_length=366)
+    makeup_days: list[Day] = Field(max_length=366)
+
+
+class DeclareDay(Body):
+    """One day works, or does not, by the office's own decision."""
+
+    day: Day
+    working: StrictBool
+    reason: Words = Field(examples=["台风停工。"])
+
+
+_TIME = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+
+
+class PeriodIn(Body):
+    """Working time within a day, hours and minutes."""
+
+    start: _TIME = Field(examples=["08:30"])
+    end: _TIME = Field(examples=["12:00"])
+
+    def period(self) -> Period:
+        """As the domain has it."""
+        return Period(_minutes(self.start), _minutes(self.end))
+
+
+class WorkingHours(Body):
+    """The hours of every working day."""
+
+    periods: list[PeriodIn] = Field(min_length=1, max_length=24)
+
+
+class PeriodAnswer(BaseModel):
+    """Working time within a day."""
+
+    start: str
+    end: str
+
+
+class YearAnswer(BaseModel):
+    """What is published for a year."""
+
+    year: int
+    holidays: list[date]
+    makeup_days: list[date]
+
+
+class DayAnswer(BaseModel):
+    """A day that the office decided itself."""
+
+    day: date
+    working: bool
+
+
+class CalendarAnswer(BaseModel):
+    """工作日历."""
+
+    hours: list[PeriodAnswer]
+    years: list[YearAnswer]
+    declared: list[DayAnswer]
+
+
+class ReckonQuery(Query):
+    """When a limit that begins at an instant ends."""
+
+    start: Instant
+    amount: Annotated[int, Field(ge=1, le=sla.LONGEST)] = Field(examples=[2])
+    unit: sla.Unit = Field(examples=["wd"])
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        _demand_sensible(self.limit())
+        return self
+
+    def limit(self) -> sla.Limit:
+        """As the domain has it."""
+        return sla.Limit(self.amount, self.unit)
+
+
+class ReckonAnswer(Answer):
+    """An instant; `provisional` (暂定) if a year it needs is not published yet."""
+
+    at: When
+    provisional: bool
+
+
+# --- staff ------------------------------------------------------------------------------------
+
+
+class GrantIn(Body):
+    """One role in one territory."""
+
+    role: Role
+    territory: Scope
+
+    def grant(self) -> Grant:
+        """As the domain has it."""
+        return Grant(self.role, self.territory)
+
+
+class AddUser(Body):
+    """新增人员."""
+
+    id: PersonId = Field(examples=["li"])
+    name: Name = Field(examples=["李敏"])
+    grants: list[GrantIn] = Field(default=[], max_length=50)
+    unit: Id | None = None
+    password: Password | None = Field(default=None, description="Without one nobody can sign in.")
+
+
+class PasswordIn(Body):
+    """A new password."""
+
+    password: Password
+
+
+class OwnPassword(Body):
+    """The present password and the new one."""
+
+    current: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_clean)]
+    password: Password
+
+
+class AddUnit(Body):
+    """新增责任单位. No categories means competent for all."""
+
+    id: Id = Field(examples=["cleaning"])
+    name: Name = Field(examples=["环卫所"])
+    territory: Path
+    categories: list[Id] = Field(default=[], max_length=200)
+
+
+class GrantAnswer(Answer):
+    """One role in one territory."""
+
+    role: Role
+    territory: str
+
+
+class UserAnswer(Answer):
+    """One person."""
+
+    id: str
+    name: str
+    grants: list[GrantAnswer]
+    unit: str | None
+    suspended: bool
+    password_changed: When | None
+
+
+class Users(BaseModel):
+    """人员."""
+
+    rows: list[UserAnswer]
+
+
+class UnitAnswer(Answer):
+    """One unit that cases can be dispatched to."""
+
+    id: str
+    name: str
+    territory: str
+    categories: list[str]
+    closed: bool
+
+
+class Units(BaseModel):
+    """责任单位."""
+
+    rows: list[UnitAnswer]
+
+
+# --- audit and metrics ------------------------------------------------------------------------
+
+
+class AuditQuery(Paged):
+    """Which entries; `since` and `until` bound when it happened, the end not included."""
+
+    actor: (
+        Annotated[str, StringConstraints(pattern=r"^[a-z0-9._:-]{1,80}$", max_length=80)] | None
+    ) = None
+    object: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,120}$", max_length=120)]
+        | None
+    ) = Field(default=None, examples=["case:20261122-7K2QX9MA"])
+    action: Annotated[str, StringConstraints(pattern=r"^[a-z_.]{1,60}$", max_length=60)] | None = (
+        Field(default=None, examples=["case.escalated"])
+    )
+    territory: Scope | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class AuditAnswer(BaseModel):
+    """Who did what to which object when."""
+
+    position: int
+    at: When
+    recorded_at: When
+    actor: str
+    roles: list[str]
+    action: str
+    object: str
+    version: int
+    territory: str
+    correlation: str
+    causation: str
+
+
+class AuditPage(BaseModel):
+    """A page of the audit trail, latest first."""
+
+    rows: list[AuditAnswer]
+    next: str | None
+
+
+class MetricQuery(Known):
+    """What a metric covers; the end of the window is not included."""
+
+    territory: Scope = Field(default="", description="Left out: all that the asker may see.")
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class RatioAnswer(Answer):
+    """A rate and what it is made of; `value` is null where nothing was counted."""
+
+    numerator: int
+    denominator: int
+    value: float | None
+
+
+class WindowAnswer(Answer):
+    """What a metric covered."""
+
+    territory: str
+    since: When | None
+    until: When | None
+
+
+class ContainmentAnswer(Answer):
+    """小事不出网格率、大事不出社区率, with the flow they come from."""
+
+    position: int
+    window: WindowAnswer
+    cases: int
+    closed: int
+    highest: dict[TierName, int]
+    escalated_cases: int
+    escalations: int
+    returned_cases: int
+    returns: int
+    ping_pong: int
+    reopened: int
+    grid_small: RatioAnswer
+    grid_all: RatioAnswer
+    community_small: RatioAnswer
+    community_big: RatioAnswer
+    community_all: RatioAnswer
+    excluded: dict[str, int]
+
+
+class TimelinessAnswer(Answer):
+    """按期结案率, 结案率."""
+
+    position: int
+    window: WindowAnswer
+    on_time: int
+    late: int
+    open: int
+    on_time_rate: RatioAnswer
+    closure_rate: RatioAnswer
+    excluded: dict[str, int]
+
+
+class GridLoadAnswer(Answer):
+    """One grid in force; `load` is weighted cases a worker, null where nobody works."""
+
+    path: str
+    name: str
+    cases: int
+    weighted: int
+    workers: int
+    households: int
+    residents: int
+    load: float | None
+
+
+class CaseloadAnswer(Answer):
+    """网格工作量: how much each grid carries, and how evenly."""
+
+    position: int
+    window: WindowAnswer
+    grids: list[GridLoadAnswer]
+    without_cases: int
+    without_workers: int
+    gini: float | None
+    variation: float | None
+    excluded: dict[str, int]
+
+
+class Definition(BaseModel):
+    """What a figure is, in both languages."""
+
+    metric: str
+    figure: str
+    zh: str
+    en: str
+    formula_zh: str
+    formula_en: str
+
+
+class Definitions(BaseModel):
+    """指标定义."""
+
+    rows: list[Definition]
+
+
+# --- health -----------------------------------------------------------------------------------
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class ProjectionHealth(BaseModel):
+    """How far a read model is behind the log."""
+
+    name: str
+    position: int
+    lag: int = Field(description="Positions behind the log.")
+    halted: bool = Field(description="It met an event that it cannot fold, and stands still.")
+
+
+class Health(BaseModel):
+    """Whether requests can be served."""
+
+    status: Literal["ok", "degraded"]
+    position: int
+    projections: list[ProjectionHealth]
+
+
+def _minutes(clock: str) -> int:
+    hours, minutes = clock.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def clock(minutes: int) -> str:
+    """Hours and minutes of a minute of the day."""
+    return f"{minutes // 60:02}:{minutes % 60:02}"

@@ -1,0 +1,148 @@
+"""People and units: who may act, which units may be made responsible, and the passwords."""
+
+from dataclasses import replace
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Request, Response
+
+from api import schemas as s
+from api.auth import AtDesk, check_password
+from api.desk import Desk
+from api.errors import problems
+from domain import staff as st
+from domain.places import EVERYWHERE, within
+from domain.roles import Actor, Grant, Reading, Role, scope
+
+CHANGED: Final = problems(404, 409, 413, 415)
+"""What a change of the staff may answer besides success."""
+
+router: Final = APIRouter(prefix="/staff", tags=["人员与单位 Staff"])
+
+User = Annotated[s.PersonId, Path(examples=["li"])]
+Unit = Annotated[s.Id, Path(examples=["cleaning"])]
+
+
+@router.get("/me", summary="本人 · Oneself", responses=problems())
+def me(desk: AtDesk) -> s.UserAnswer:
+    """本人的角色、属地和单位。One's own roles, territories and unit."""
+    return s.UserAnswer.model_validate(desk.office.staff.user(desk.by.id))
+
+
+@router.post(
+    "/me/password",
+    summary="修改本人密码 · Change one's password",
+    responses=problems(409, 413, 415, 429),
+)
+def own_password(body: s.OwnPassword, request: Request, desk: AtDesk, response: Response) -> s.Done:
+    """修改后须重新登录。All tokens given before are void afterwards."""
+    check_password(request, desk.services, desk.by.id, body.current, "request.wrong_password")
+    # Everybody may change the own password, so the system itself stands in for the permission.
+    as_oneself = replace(desk.by, grants=(Grant(Role.SYSTEM, EVERYWHERE),))
+    return _set_password(desk, response, as_oneself, desk.by.id, body.password)
+
+
+@router.get("/users", summary="人员 · People", responses=problems())
+def users(desk: AtDesk) -> s.Users:
+    """本人属地范围内的人员。The people whose rights or unit lie in one's own scope, and oneself."""
+    staff = desk.office.staff
+    seen = scope(desk.by, Reading.ADMINISTRATION).territories
+    return s.Users(
+        rows=[
+            s.UserAnswer.model_validate(user)
+            for user in staff.users.values()
+            if user.id == desk.by.id or _in_scope(staff, user, seen)
+        ]
+    )
+
+
+@router.post("/users", status_code=201, summary="新增人员 · Add a person", responses=CHANGED)
+def add_user(body: s.AddUser, desk: AtDesk, response: Response) -> s.Done:
+    """没有密码的人员不能登录。Somebody without a password cannot sign in."""
+    command = st.AddUser(
+        by=desk.by,
+        at=desk.at,
+        id=body.id,
+        name=body.name,
+        grants=tuple(each.grant() for each in body.grants),
+        unit=body.unit,
+    )
+    done = desk.change(response, command)
+    if body.password is not None:
+        desk.services.passwords.set(body.id, body.password)
+    return done
+
+
+@router.post("/users/{user}/grant", summary="授权 · Grant a role", responses=CHANGED)
+def grant(user: User, body: s.GrantIn, desk: AtDesk, response: Response) -> s.Done:
+    """在某属地增加一个角色。One more role in one territory."""
+    given = body.grant()
+    return desk.change(response, st.GrantRole(by=desk.by, at=desk.at, user=user, grant=given))
+
+
+@router.post("/users/{user}/revoke", summary="撤销授权 · Revoke a role", responses=CHANGED)
+def revoke(user: User, body: s.GrantIn, desk: AtDesk, response: Response) -> s.Done:
+    """撤销某属地的一个角色。One role less."""
+    given = body.grant()
+    return desk.change(response, st.RevokeRole(by=desk.by, at=desk.at, user=user, grant=given))
+
+
+@router.post("/users/{user}/suspend", summary="停用 · Suspend", responses=CHANGED)
+def suspend(user: User, body: s.Reasoned, desk: AtDesk, response: Response) -> s.Done:
+    """立即停用账号。The person can do nothing from the next request on."""
+    command = st.SuspendUser(by=desk.by, at=desk.at, user=user, reason=body.reason)
+    return desk.change(response, command)
+
+
+@router.post("/users/{user}/restore", summary="恢复启用 · Restore", responses=CHANGED)
+def restore(user: User, desk: AtDesk, response: Response) -> s.Done:
+    """恢复启用账号。The person may act again."""
+    return desk.change(response, st.RestoreUser(by=desk.by, at=desk.at, user=user))
+
+
+@router.post("/users/{user}/password", summary="重设密码 · Set a password", responses=CHANGED)
+def password(user: User, body: s.PasswordIn, desk: AtDesk, response: Response) -> s.Done:
+    """由管理员重设,此前的凭证全部失效。All tokens given before are void afterwards."""
+    return _set_password(desk, response, desk.by, user, body.password)
+
+
+@router.get("/units", summary="责任单位 · Units", responses=problems())
+def units(desk: AtDesk) -> s.Units:
+    """全部责任单位。All units, for a case may be sent or a whistle blown across territories."""
+    known = desk.office.staff.units.values()
+    return s.Units(rows=[s.UnitAnswer.model_validate(unit) for unit in known])
+
+
+@router.post("/units", status_code=201, summary="新增单位 · Add a unit", responses=CHANGED)
+def add_unit(body: s.AddUnit, desk: AtDesk, response: Response) -> s.Done:
+    """未填类别即可办理全部类别。Without categories it is competent for all."""
+    command = st.AddUnit(
+        by=desk.by,
+        at=desk.at,
+        id=body.id,
+        name=body.name,
+        territory=body.territory,
+        categories=tuple(body.categories),
+    )
+    return desk.change(response, command)
+
+
+@router.post("/units/{unit}/close", summary="撤销单位 · Close a unit", responses=CHANGED)
+def close_unit(unit: Unit, desk: AtDesk, response: Response) -> s.Done:
+    """此后不再派遣给该单位。It gets no more cases."""
+    return desk.change(response, st.CloseUnit(by=desk.by, at=desk.at, id=unit))
+
+
+def _set_password(desk: Desk, response: Response, by: Actor, user: str, new: str) -> s.Done:
+    command = st.NotePasswordChanged(by=by, at=desk.at, user=user)
+    st.decide(desk.office.staff, command)  # refused before anything is changed
+    desk.services.passwords.set(user, new)
+    # Afterwards, so that no sign-in with the old password comes between and outlives the change.
+    return desk.change(response, replace(command, at=desk.services.clock()))
+
+
+def _in_scope(staff: st.Staff, user: st.User, seen: tuple[str, ...]) -> bool:
+    """Whether some territory of a person is seen; who has neither rights nor unit is everywhere."""
+    grounds = [grant.territory for grant in user.grants]
+    if user.unit is not None and user.unit in staff.units:
+        grounds.append(staff.units[user.unit].territory)
+    return any(within(ground, each) for ground in grounds or [EVERYWHERE] for each in seen)

@@ -1,0 +1,135 @@
+"""The tree of territories: what lies where on which day, and every change to it."""
+
+from datetime import date
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Response
+
+from api import schemas as s
+from api.auth import AtDesk
+from api.errors import problems
+from domain import territory as t
+from domain.calendar import office_time
+from domain.places import depth
+
+CHANGED: Final = problems(404, 409, 413, 415)
+"""What a change of the tree may answer besides success."""
+
+router: Final = APIRouter(prefix="/territory", tags=["属地 Territory"])
+
+
+@router.get("", summary="属地树 · The tree", responses=problems(404))
+def tree(asked: Annotated[s.TreeQuery, Query()], desk: AtDesk) -> s.TerritoryTree:
+    """某日的属地及其下级。A territory and what lies in it on a day, from the top down."""
+    day = asked.on or office_time(desk.at).date()
+    nodes = desk.office.territory.subtree(asked.path, None if asked.ever else day)
+    deepest = depth(asked.path) + asked.levels
+    near = [_node(node, day) for node in nodes if depth(node.path) <= deepest]
+    return s.TerritoryTree(on=day, nodes=near)
+
+
+@router.get("/versions", summary="属地沿革 · History of a territory", responses=problems(404))
+def versions(asked: Annotated[s.PathQuery, Query()], desk: AtDesk) -> s.TerritoryHistory:
+    """一个属地的全部版本。All versions of one territory, with their boundaries."""
+    node = desk.office.territory.node(asked.path)
+    return s.TerritoryHistory(
+        path=node.path,
+        tier=s.tier_name(node.tier),
+        versions=[s.TerritoryVersion.model_validate(version) for version in node.versions],
+        children=[child.path for child in node.children.values()],
+        successors=list(node.successors),
+        workers=sorted(node.workers),
+    )
+
+
+@router.post("/create", summary="设立 · Create", responses=CHANGED)
+def create(body: s.CreateTerritory, desk: AtDesk, response: Response) -> s.Done:
+    """设立区县、街道、社区或网格。A district, subdistrict, community or grid begins on a day."""
+    command = t.CreateTerritory(
+        by=desk.by,
+        at=desk.at,
+        id=body.id,
+        tier=s.tier(body.tier),
+        parent=body.parent,
+        name=body.name,
+        effective=body.effective,
+        boundary=s.boundary(body.boundary),
+    )
+    return desk.change(response, command)
+
+
+@router.post("/rename", summary="更名 · Rename", responses=CHANGED)
+def rename(body: s.RenameTerritory, desk: AtDesk, response: Response) -> s.Done:
+    """自某日起更名。Another name from a day on."""
+    return desk.change(response, t.RenameTerritory(by=desk.by, at=desk.at, **body.model_dump()))
+
+
+@router.post("/redraw", summary="调整边界 · Redraw a grid", responses=CHANGED)
+def redraw(body: s.RedrawGrid, desk: AtDesk, response: Response) -> s.Done:
+    """自某日起调整网格边界。Another boundary from a day on."""
+    command = t.RedrawGrid(
+        by=desk.by,
+        at=desk.at,
+        path=body.path,
+        boundary=s.boundary(body.boundary),
+        effective=body.effective,
+    )
+    return desk.change(response, command)
+
+
+@router.post("/split", summary="网格拆分 · Split a grid", responses=CHANGED)
+def split(body: s.SplitGrid, desk: AtDesk, response: Response) -> s.Done:
+    """一个网格于某日拆分为多个。A grid ends on a day and others begin."""
+    parts = tuple(part.part() for part in body.into)
+    command = t.SplitGrid(
+        by=desk.by, at=desk.at, path=body.path, into=parts, effective=body.effective
+    )
+    return desk.change(response, command)
+
+
+@router.post("/merge", summary="网格合并 · Merge grids", responses=CHANGED)
+def merge(body: s.MergeGrids, desk: AtDesk, response: Response) -> s.Done:
+    """同一社区的多个网格于某日合并。Grids of one community end on a day and another begins."""
+    command = t.MergeGrids(
+        by=desk.by,
+        at=desk.at,
+        paths=tuple(body.paths),
+        id=body.id,
+        name=body.name,
+        boundary=s.boundary(body.boundary),
+        effective=body.effective,
+    )
+    return desk.change(response, command)
+
+
+@router.post("/assign", summary="指定网格员 · Assign a worker", responses=CHANGED)
+def assign(body: s.GridWorker, desk: AtDesk, response: Response) -> s.Done:
+    """指定网格员。Somebody takes up a grid."""
+    desk.office.staff.user(body.worker)
+    return desk.change(response, t.AssignWorker(by=desk.by, at=desk.at, **body.model_dump()))
+
+
+@router.post("/release", summary="撤下网格员 · Release a worker", responses=CHANGED)
+def release(body: s.GridWorker, desk: AtDesk, response: Response) -> s.Done:
+    """网格员离开网格。Somebody leaves a grid."""
+    return desk.change(response, t.ReleaseWorker(by=desk.by, at=desk.at, **body.model_dump()))
+
+
+@router.post("/households", summary="入户登记 · Record households", responses=CHANGED)
+def households(body: s.RecordHouseholds, desk: AtDesk, response: Response) -> s.Done:
+    """登记某日的户数和人数。So many live in a grid as counted on a day."""
+    return desk.change(response, t.RecordHouseholds(by=desk.by, at=desk.at, **body.model_dump()))
+
+
+def _node(node: t.Node, on: date) -> s.TerritoryNode:
+    version = node.version(on)
+    return s.TerritoryNode(
+        path=node.path,
+        tier=s.tier_name(node.tier),
+        name=version and version.name,
+        version=version and version.number,
+        workers=sorted(node.workers),
+        households=node.count and node.count.households,
+        residents=node.count and node.count.residents,
+        successors=list(node.successors),
+    )

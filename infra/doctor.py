@@ -1,0 +1,218 @@
+"""What an installation needs, looked at one thing after another."""
+
+import http.client
+import os
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg_pool import PoolTimeout
+
+from infra.installation import AlreadyRunning, Installation
+from infra.migrations import MigrationError, migrations
+from infra.postgres import PostgresUnavailable, find_binaries
+from infra.settings import SettingError, Settings
+
+FREE_BYTES: Final = 1 << 30
+"""Less room than this, and the log may soon have nowhere to go."""
+
+LAG: Final = 10_000
+"""Positions a read model may be behind while it is catching up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; ``zh`` and ``en`` say what to do when it is not well."""
+
+    what: str
+    well: bool
+    found: str
+    zh: str = ""
+    en: str = ""
+
+
+def examine(
+    settings: Settings, composed: Callable[[Settings], AbstractContextManager[Any]]
+) -> Iterator[Finding]:
+    """All findings; ``composed`` opens the installation with its runner."""
+    yield _python()
+    if settings.dsn is None:
+        yield _binaries()
+    yield _folder(settings.data)
+    yield _room(settings.data)
+    yield _secret(settings.data)
+    yield _port(settings)
+    try:
+        with composed(settings) as opened:
+            yield Finding("database", True, _version(opened.installation))
+            yield _migrated(opened.installation)
+            yield from _rights(opened.installation)
+            yield from _lag(opened)
+    except PostgresUnavailable as error:
+        yield Finding("database", False, error.code, error.zh, error.en)
+    except (psycopg.Error, PoolTimeout, MigrationError, SettingError, AlreadyRunning) as error:
+        yield Finding(
+            "database",
+            False,
+            " ".join(str(error).split()),
+            "请检查 WANGGE_DSN 或 WANGGE_DATA,以及数据库是否在运行。",
+            "Look at WANGGE_DSN or WANGGE_DATA, and whether the database runs.",
+        )
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(
+        "python",
+        sys.version_info >= (3, 11),
+        version,
+        "需要 Python 3.11 或更高版本。",
+        "Python 3.11 or later is needed.",
+    )
+
+
+def _binaries() -> Finding:
+    try:
+        found = find_binaries()
+    except PostgresUnavailable as error:
+        return Finding("postgres", False, error.code, error.zh, error.en)
+    return Finding("postgres", True, f"{found.version} ({found.path})")
+
+
+def _folder(data: Path) -> Finding:
+    """The data folder, or where it would be made, can be written to."""
+    there = next(path for path in (data, *data.absolute().parents) if path.exists())
+    return Finding(
+        "data",
+        there.is_dir() and os.access(there, os.W_OK | os.X_OK),
+        str(data),
+        f"当前用户无法写入 {there};请改权限,或把 WANGGE_DATA 设到别处。",
+        f"This user cannot write to {there}: change its rights, or set WANGGE_DATA elsewhere.",
+    )
+
+
+def _room(data: Path) -> Finding:
+    there = next(path for path in (data, *data.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    return Finding(
+        "disk",
+        free >= FREE_BYTES,
+        f"{free / (1 << 30):.1f} GiB",
+        "磁盘剩余不足 1 GiB,请清理或扩容。",
+        "Less than 1 GiB is free: make room.",
+    )
+
+
+def _secret(data: Path) -> Finding:
+    path = data / "secret"
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return Finding("secret", True, "–")
+    except OSError as error:
+        return Finding(
+            "secret", False, str(error.strerror), f"无法读取 {path}。", f"{path} cannot be read."
+        )
+    return Finding(
+        "secret",
+        mode & 0o077 == 0,
+        f"{mode:04o}",
+        f"他人可读取密钥,请执行:chmod 600 {path}",
+        f"Others can read the secret. Run: chmod 600 {path}",
+    )
+
+
+def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        if _answers(settings):
+            return Finding("port", True, f"{where} (wangge)")
+        return Finding(
+            "port",
+            False,
+            f"{where} {error.strerror}",
+            "无法使用此端口,请设置 WANGGE_PORT 或 WANGGE_HOST。",
+            "This port cannot be had: set WANGGE_PORT or WANGGE_HOST.",
+        )
+    return Finding("port", True, where)
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether it is our own API that has the port."""
+    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=2)
+    try:
+        connection.request("GET", "/api/v1/health/live")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _version(installation: Installation) -> str:
+    with installation.pool.connection() as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _migrated(installation: Installation) -> Finding:
+    with psycopg.connect(installation.dsn) as connection:
+        row = connection.execute("SELECT count(*) FROM public.migration").fetchone()
+    assert row is not None
+    return Finding("migrations", row[0] == len(migrations()), f"{row[0]} / {len(migrations())}")
+
+
+def _rights(installation: Installation) -> Iterator[Finding]:
+    """The roles may do their work, and neither may change what is in the log."""
+    app, projector = installation.pool.connection, installation.connect_projector
+    for role, connect in (("wangge_app", app), ("wangge_projector", projector)):
+        with connect() as connection:
+            row = connection.execute(
+                "SELECT has_table_privilege('log.event', 'SELECT'),"
+                " has_table_privilege('log.event', 'INSERT, UPDATE, DELETE, TRUNCATE'),"
+                " rolsuper FROM pg_roles WHERE rolname = current_user"
+            ).fetchone()
+        assert row is not None
+        reads, changes, superuser = row
+        yield Finding(
+            f"role {role}",
+            reads and not changes and not superuser,
+            "SELECT" if reads and not changes else f"SELECT {reads}, change {changes}",
+            f"角色 {role} 的权限不对,请恢复 infra/sql 中的授权。",
+            f"The rights of {role} were changed: restore those of infra/sql.",
+        )
+
+
+def _lag(opened: Any) -> Iterator[Finding]:
+    """How far the read models are behind the log, and whether one stands still."""
+    head = opened.installation.source.head()
+    for name, position in opened.runner.positions().items():
+        error = _error(opened.installation, name) if position else None
+        yield Finding(
+            f"projection {name}",
+            error is None and (position == 0 or head - position <= LAG),
+            f"{position} / {head}" + (f" {error}" if error else ""),
+            f"投影落后或出错,请运行 wangge project;仍出错则 wangge rebuild {name}。",
+            f"Behind, or stuck: run `wangge project`; if it stays, `wangge rebuild {name}`.",
+        )
+
+
+def _error(installation: Installation, projection: str) -> str | None:
+    """What a read model stumbled over, if it stands still."""
+    with installation.pool.connection() as connection:
+        row = connection.execute(
+            sql.SQL("SELECT error FROM {}").format(sql.Identifier(projection, "checkpoint"))
+        ).fetchone()
+    return row[0] if row else None

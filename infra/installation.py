@@ -1,0 +1,213 @@
+"""One installation, opened: its database brought up to date, its log, and what it begins with."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
+
+from domain import catalogue
+from domain.calendar import PublishYear
+from domain.roles import system
+from infra.codec import Codec
+from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.migrations import migrate, role_dsn
+from infra.postgres import EmbeddedPostgres
+from infra.settings import Settings
+
+CONNECT_SECONDS: Final = 10
+"""How long to wait for an outside database."""
+
+_log = structlog.get_logger(__name__)
+
+
+class AlreadyRunning(Exception):
+    """Another ``wangge up``, ``serve`` or ``project`` has this data folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """What commands work with. ``dsn`` is the superuser's; the pools sign in as their roles."""
+
+    settings: Settings
+    secret: bytes
+    dsn: str
+    pool: ConnectionPool
+    store: EventStore
+    source: LogSource
+    server: EmbeddedPostgres | None
+
+    def connect_projector(self) -> psycopg.Connection:
+        """An autocommit connection of the role that owns the read models."""
+        dsn = role_dsn(self.dsn, self.secret, "wangge_projector")
+        return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS)
+
+
+@contextmanager
+def opened(
+    settings: Settings, *, lasting: bool = False, alone: bool = False
+) -> Iterator[Installation]:
+    """Start or reach the database, bring it up to date, and close everything in the end.
+
+    ``lasting`` is for a process that others may come and go beside: an embedded server is then its
+    own, or that of another lasting one (which ``alone`` does not allow).
+
+    Raises:
+        AlreadyRunning, SettingError, PostgresUnavailable, MigrationError, psycopg.Error: says what.
+    """
+    secret = settings.secret()
+    with ExitStack() as stack:
+        server = None
+        dsn = settings.dsn
+        if dsn is None:
+            server = stack.enter_context(_embedded(settings.data, lasting=lasting, alone=alone))
+            dsn = server.dsn()
+        dsn = make_conninfo(dsn, connect_timeout=CONNECT_SECONDS)
+        for name in migrate(dsn, secret):
+            _log.info("database.migrated", file=name)
+        pool = stack.enter_context(_pool(dsn, secret, "wangge_app", settings.connections))
+        reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 2))
+        codec = Codec()
+        store = EventStore(LogRecorder(pool), codec)
+        seed(store, datetime.now(UTC))
+        yield Installation(
+            settings=settings,
+            secret=secret,
+            dsn=dsn,
+            pool=pool,
+            store=store,
+            source=LogSource(reading, codec),
+            server=server,
+        )
+
+
+def seed(store: EventStore, now: datetime) -> None:
+    """What a new office begins with: the catalogue, and the working calendar as far as published.
+
+    A catalogue that is there is the office's own and stays; a year that is there too.
+    """
+    office = store.office()
+    by = system("setup")
+    commands: list[Any] = []
+    if not office.catalogue.categories:
+        commands += catalogue.set_up(by, now)
+    commands += [
+        PublishYear(by=by, at=now, year=year, holidays=holidays, makeup_days=makeup_days)
+        for year, (holidays, makeup_days) in published_years().items()
+        if year not in office.calendar.years
+    ]
+    if commands:
+        store.execute(*commands, correlation="setup")
+
+
+def published_years() -> dict[int, tuple[tuple[date, ...], tuple[date, ...]]]:
+    """Holidays on weekdays and make-up working days on weekends, by year, as published so far."""
+    from chinese_calendar import constants
+
+    holidays = [day for day in constants.holidays if day.weekday() < 5]
+    makeup_days = [day for day in constants.workdays if day.weekday() >= 5]
+    years = sorted({day.year for day in holidays})
+    return {
+        year: (
+            tuple(day for day in holidays if day.year == year),
+            tuple(day for day in makeup_days if day.year == year),
+        )
+        for year in years
+    }
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Where the demonstration lives: a folder of its own, or on an outside server a database."""
+    if settings.dsn is None:
+        # Root's server runs as somebody else, who must get through our folder to the one in it.
+        settings.data.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            settings.data.chmod(settings.data.stat().st_mode | 0o001)
+        return settings.model_copy(update={"data": settings.data / "demo"})
+    name = f"{conninfo_to_dict(settings.dsn).get('dbname') or 'wangge'}_demo"
+    with psycopg.connect(
+        settings.dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
+    ) as connection:
+        known = "SELECT FROM pg_database WHERE datname = %s"
+        if connection.execute(known, (name,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return settings.model_copy(update={"dsn": make_conninfo(settings.dsn, dbname=name)})
+
+
+def _pool(dsn: str, secret: bytes, role: str, size: int) -> ConnectionPool:
+    return ConnectionPool(
+        role_dsn(dsn, secret, role),
+        kwargs={"autocommit": True},
+        min_size=1,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        open=False,
+    )
+
+
+# --- the embedded server among several processes ---
+#
+# It stops with the process that started it. So a lasting process has one of its own, and a passing
+# one that started the server stays until nobody else is using it.
+
+
+@contextmanager
+def _embedded(data: Path, *, lasting: bool, alone: bool) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(data)
+    with ExitStack() as stack:
+        if lasting:
+            _start_lasting(server, stack, alone)
+        else:
+            server.start()
+        try:
+            yield server
+            if not lasting and not server.attached:
+                _wait_for_others(server)
+        finally:
+            server.stop()
+
+
+def _start_lasting(server: EmbeddedPostgres, stack: ExitStack, alone: bool) -> None:
+    server.folder.mkdir(parents=True, exist_ok=True)
+    lock: IO[str] = stack.enter_context((server.folder / "running").open("a+"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if alone:
+            lock.seek(0)
+            raise AlreadyRunning(lock.read().strip()) from None
+        server.start()
+        return
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    server.start()
+    if server.attached:
+        _log.info("postgres.waiting", for_="another wangge command that is still at work")
+    while server.attached:
+        time.sleep(0.2)
+        server.start()
+
+
+def _wait_for_others(server: EmbeddedPostgres) -> None:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        told = False
+        while (row := connection.execute(query).fetchone()) and row[0]:
+            if not told:
+                _log.info("postgres.waiting", for_="another wangge command that uses this server")
+                told = True
+            time.sleep(0.1)

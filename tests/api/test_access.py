@@ -1,0 +1,417 @@
+"""Every route × every role × own, child, sibling and parent territory.
+
+``ROUTES`` says of each route what decides who may use it. A route that is not in it fails the test,
+and so does one that answers otherwise than its class says.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from api.cases import STEPS
+from api.docs import FILES
+from api.services import API
+from domain.places import EVERYWHERE, within
+from domain.roles import Actor, Role, permitted
+from tests import samples
+from tests.api.conftest import MATRIX, Served, description
+
+PLACE: Final = samples.COMMUNITY
+FAR: Final = "2990-01-01"
+
+STEP_BODIES: Final[dict[str, Any]] = {
+    "verify": {},
+    "dispatch": {},
+    "reject": {"reason": "x"},
+    "file": {"category": "exposed_garbage"},
+    "reclassify": {"category": "dirty_road", "reason": "x"},
+    "ask-void": {"reason": "x"},
+    "transfer": {"reason": "x"},
+    "escalate": {"reason": "safety"},
+    "return": {"directive": "x"},
+    "whistle": {"units": ["property"], "purpose": "x", "reply_by": "2026-12-31T00:00:00Z"},
+    "report-in": {"unit": "property"},
+    "mark-absent": {"unit": "property"},
+    "split": {"children": [{"description": "x"}, {"description": "y"}]},
+    "ask-park": {"until": "2026-12-31T00:00:00Z", "reason": "x"},
+    "ask-extension": {"more": {"amount": 1, "unit": "wd"}, "reason": "x"},
+    "decline": {"reason": "x"},
+    "resolve": {"evidence": ["x"]},
+    "check": {"passed": True},
+    "close": {"outcome": "resolved"},
+    "callback": {"reached": False},
+    "evaluate": {"solved": True, "satisfied": True},
+    "reopen": {"reason": "x"},
+    "note": {"text": "x"},
+    "attach": {"name": "x", "media_type": "image/png", "sha256": "0" * 64, "size": 1},
+}
+"""What is sent with a command to a case; the others need nothing, and ``merge`` another case."""
+
+Check = Callable[[Served, Actor, "Cases"], None]
+
+
+class Cases:
+    """Two cases in the place that the matrix is about."""
+
+    def __init__(self, served: Served) -> None:
+        self.case, self.other = (served.report(PLACE, "acceptor") for _ in range(2))
+        for case in (self.case, self.other):
+            served.as_("acceptor").post(f"/cases/{case}/file", {"category": "exposed_garbage"})
+        served.runner.catch_up()
+
+
+def grant_of(by: Actor) -> tuple[Role, str]:
+    """The only role that somebody of the matrix has, and where."""
+    (grant,) = by.grants
+    return grant.role, grant.territory
+
+
+def anybody(method: str, path: str, body: Any = None, /, **query: Any) -> Check:
+    """Open to whoever is signed in."""
+
+    def check(served: Served, by: Actor, _cases: Cases) -> None:
+        code = _code(served, by, method, path, body, query)
+        assert code not in ("role.not_permitted", "query.not_permitted"), code
+
+    return check
+
+
+def command(name: str, ground: str, path: str, body: Any = None) -> Check:
+    """As the table of permissions says for the territory that is changed."""
+
+    def check(served: Served, by: Actor, _cases: Cases) -> None:
+        code = _code(served, by, "POST", path, body)
+        assert (code == "role.not_permitted") is not permitted(by, name, ground), code
+
+    return check
+
+
+def step(path: str, name: str) -> Check:
+    """As the table says for the case, and a 404 for whoever cannot even see it."""
+
+    def check(served: Served, by: Actor, cases: Cases) -> None:
+        state, _ = served.store.case(cases.case)
+        place, holder = state.facts.place.path, state.facts.holder
+        body = {"into": cases.other} if path == "merge" else STEP_BODIES.get(path)
+        code = _code(served, by, "POST", f"/cases/{cases.case}/{path}", body)
+        if permitted(by, name, place, holder):
+            assert code != "role.not_permitted"
+        elif _sees(by, place, holder):
+            assert code == "role.not_permitted"
+        else:
+            assert code == "case.unknown"
+
+    return check
+
+
+def reading(path: str) -> Check:
+    """One case: to those who have it in their scope."""
+
+    def check(served: Served, by: Actor, cases: Cases) -> None:
+        state, _ = served.store.case(cases.case)
+        served.runner.catch_up()
+        code = _code(served, by, "GET", f"/cases/{cases.case}{path}")
+        sees = _sees(by, state.facts.place.path, state.facts.holder)
+        assert code == ("" if sees else "case.unknown")
+
+    return check
+
+
+def worklist(served: Served, by: Actor, cases: Cases) -> None:
+    """Everybody has one; in it is what one may see."""
+    state, _ = served.store.case(cases.case)
+    rows = served.as_(by).get("/cases", territory=PLACE)["rows"]
+    sees = _sees(by, state.facts.place.path, state.facts.holder)
+    assert (cases.case in {row["case"] for row in rows}) is sees
+    searched = served.as_(by).get("/cases", text="垃圾")["rows"]
+    assert {row["case"] for row in searched} >= {row["case"] for row in rows}
+    assert sees or cases.case not in {row["case"] for row in searched}
+
+
+def audit(served: Served, by: Actor, cases: Cases) -> None:
+    """Supervisors and administrators, within their territory."""
+    role, territory = grant_of(by)
+    code = _code(served, by, "GET", "/audit")
+    if role not in (Role.SUPERVISOR, Role.ADMINISTRATOR):
+        assert code == "query.not_permitted"
+        return
+    rows = served.as_(by).get("/audit", object=f"case:{cases.case}")["rows"]
+    assert bool(rows) is within(PLACE, territory)
+
+
+def metric(name: str) -> Check:
+    """Those who answer for a territory, for all within it."""
+    readers = {Role.COORDINATOR, Role.SUPERVISOR, Role.SHIFT_LEAD, Role.ADMINISTRATOR}
+
+    def check(served: Served, by: Actor, _cases: Cases) -> None:
+        role, territory = grant_of(by)
+        code = _code(served, by, "GET", f"/metrics/{name}", None, {"territory": PLACE})
+        allowed = role in readers and within(PLACE, territory)
+        assert code == ("" if allowed else "query.not_permitted")
+
+    return check
+
+
+def people(served: Served, by: Actor, _cases: Cases) -> None:
+    """The staff of one's own scope, and oneself."""
+    role, territory = grant_of(by)
+    seen = {row["id"] for row in served.as_(by).get("/staff/users")["rows"]}
+    assert by.id in seen
+    assert ("coordinator" in seen) is (role is not Role.RESIDENT and within(PLACE, territory))
+    if role is Role.RESIDENT:
+        assert seen == {by.id}
+
+
+def public(method: str, path: str, body: Any = None) -> Check:
+    """Open to whoever comes."""
+
+    def check(served: Served, _by: Actor, _cases: Cases) -> None:
+        response = served.client.request(method, path, json=body)
+        assert response.is_success or response.json()["code"] in (
+            "request.bad_credentials",
+            "request.too_many_attempts",
+        )
+
+    return check
+
+
+GRANT: Final = {"role": "hotline", "territory": PLACE}
+PART: Final = {"name": "x", "households": 0, "residents": 0}
+POLICY: Final = {
+    "returns_per_case": 2,
+    "transfers_per_episode": 5,
+    "park_cap_days": 90,
+    "extensions": 2,
+    "reopen_window_days": 30,
+    "callback_window_days": 30,
+    "callback_attempts": 3,
+}
+
+ROUTES: Final[dict[tuple[str, str], Check]] = {
+    **{("GET", path): public("GET", path) for path in (*FILES, "/openapi.json")},
+    ("GET", f"{API}/health"): public("GET", f"{API}/health"),
+    ("GET", f"{API}/health/live"): public("GET", f"{API}/health/live"),
+    ("POST", f"{API}/tokens"): public(
+        "POST", f"{API}/tokens", {"username": "hotline", "password": "wrong"}
+    ),
+    ("POST", f"{API}/tokens/renew"): anybody("POST", "/tokens/renew"),
+    # cases
+    ("POST", f"{API}/cases"): command(
+        "ReportCase", PLACE, "/cases", {"territory": PLACE, "description": "垃圾"}
+    ),
+    ("GET", f"{API}/cases"): worklist,
+    ("GET", f"{API}/cases/{{case}}"): reading(""),
+    ("GET", f"{API}/cases/{{case}}/timeline"): reading("/timeline"),
+    **{("POST", f"{API}/cases/{{case}}/{s.path}"): step(s.path, s.command.__name__) for s in STEPS},
+    # territory
+    ("GET", f"{API}/territory"): anybody("GET", "/territory", path=PLACE),
+    ("GET", f"{API}/territory/versions"): anybody("GET", "/territory/versions", path=PLACE),
+    ("POST", f"{API}/territory/create"): command(
+        "CreateTerritory",
+        PLACE,
+        "/territory/create",
+        {"id": "new", "tier": "grid", "parent": PLACE, "name": "x", "effective": FAR},
+    ),
+    ("POST", f"{API}/territory/rename"): command(
+        "RenameTerritory",
+        PLACE,
+        "/territory/rename",
+        {"path": PLACE, "name": "x", "effective": FAR},
+    ),
+    ("POST", f"{API}/territory/redraw"): command(
+        "RedrawGrid",
+        samples.GRID,
+        "/territory/redraw",
+        {"path": samples.GRID, "boundary": "map 1", "effective": FAR},
+    ),
+    ("POST", f"{API}/territory/split"): command(
+        "SplitGrid",
+        PLACE,
+        "/territory/split",
+        {
+            "path": samples.SIBLING_GRID,
+            "into": [{"id": "a", **PART}, {"id": "b", **PART}],
+            "effective": FAR,
+        },
+    ),
+    ("POST", f"{API}/territory/merge"): command(
+        "MergeGrids",
+        PLACE,
+        "/territory/merge",
+        {
+            "paths": [samples.GRID, samples.SIBLING_GRID],
+            "id": "c",
+            "name": "x",
+            "effective": FAR,
+        },
+    ),
+    ("POST", f"{API}/territory/assign"): command(
+        "AssignWorker",
+        samples.GRID,
+        "/territory/assign",
+        {"path": samples.GRID, "worker": "grid_handler"},
+    ),
+    ("POST", f"{API}/territory/release"): command(
+        "ReleaseWorker",
+        samples.GRID,
+        "/territory/release",
+        {"path": samples.GRID, "worker": "grid_handler"},
+    ),
+    ("POST", f"{API}/territory/households"): command(
+        "RecordHouseholds",
+        samples.GRID,
+        "/territory/households",
+        {"path": samples.GRID, "households": 1, "residents": 1, "as_of": "2026-01-01"},
+    ),
+    # catalogue and calendar
+    ("GET", f"{API}/catalogue"): anybody("GET", "/catalogue"),
+    ("POST", f"{API}/catalogue/define"): command(
+        "DefineCategory",
+        EVERYWHERE,
+        "/catalogue/define",
+        {
+            "code": "x",
+            "name_zh": "甲",
+            "name_en": "A",
+            "size": "small",
+            "limit": None,
+            "contact": None,
+        },
+    ),
+    ("POST", f"{API}/catalogue/retire"): command(
+        "RetireCategory", EVERYWHERE, "/catalogue/retire", {"code": "muck"}
+    ),
+    ("POST", f"{API}/catalogue/policy"): command(
+        "SetPolicy", EVERYWHERE, "/catalogue/policy", POLICY
+    ),
+    ("GET", f"{API}/calendar"): anybody("GET", "/calendar"),
+    ("GET", f"{API}/calendar/reckon"): anybody(
+        "GET", "/calendar/reckon", start="2026-03-02T09:00:00Z", amount=1, unit="wd"
+    ),
+    ("POST", f"{API}/calendar/publish"): command(
+        "PublishYear",
+        EVERYWHERE,
+        "/calendar/publish",
+        {"year": 2027, "holidays": [], "makeup_days": []},
+    ),
+    ("POST", f"{API}/calendar/declare"): command(
+        "DeclareDay",
+        EVERYWHERE,
+        "/calendar/declare",
+        {"day": FAR, "working": False, "reason": "x"},
+    ),
+    ("POST", f"{API}/calendar/hours"): command(
+        "SetWorkingHours",
+        EVERYWHERE,
+        "/calendar/hours",
+        {"periods": [{"start": "08:30", "end": "12:00"}]},
+    ),
+    # staff
+    ("GET", f"{API}/staff/me"): anybody("GET", "/staff/me"),
+    ("POST", f"{API}/staff/me/password"): anybody(
+        "POST", "/staff/me/password", {"current": "wrong", "password": "long enough"}
+    ),
+    ("GET", f"{API}/staff/users"): people,
+    ("POST", f"{API}/staff/users"): command(
+        "AddUser", PLACE, "/staff/users", {"id": "somebody", "name": "某人", "grants": [GRANT]}
+    ),
+    ("POST", f"{API}/staff/users/{{user}}/grant"): command(
+        "GrantRole", PLACE, "/staff/users/li/grant", GRANT
+    ),
+    ("POST", f"{API}/staff/users/{{user}}/revoke"): command(
+        "RevokeRole", PLACE, "/staff/users/li/revoke", GRANT
+    ),
+    ("POST", f"{API}/staff/users/{{user}}/suspend"): command(
+        "SuspendUser", samples.GRID, "/staff/users/grid_handler/suspend", {"reason": "x"}
+    ),
+    ("POST", f"{API}/staff/users/{{user}}/restore"): command(
+        "RestoreUser", samples.GRID, "/staff/users/grid_handler/restore"
+    ),
+    ("POST", f"{API}/staff/users/{{user}}/password"): command(
+        "NotePasswordChanged",
+        samples.GRID,
+        "/staff/users/grid_handler/password",
+        {"password": "long enough"},
+    ),
+    ("GET", f"{API}/staff/units"): anybody("GET", "/staff/units"),
+    ("POST", f"{API}/staff/units"): command(
+        "AddUnit", PLACE, "/staff/units", {"id": "some", "name": "某单位", "territory": PLACE}
+    ),
+    ("POST", f"{API}/staff/units/{{unit}}/close"): command(
+        "CloseUnit", PLACE, "/staff/units/committee/close"
+    ),
+    # reports
+    ("GET", f"{API}/audit"): audit,
+    ("GET", f"{API}/metrics"): anybody("GET", "/metrics"),
+    ("GET", f"{API}/metrics/containment"): metric("containment"),
+    ("GET", f"{API}/metrics/timeliness"): metric("timeliness"),
+    ("GET", f"{API}/metrics/caseload"): metric("caseload"),
+}
+
+
+def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Each method of each path; what is mounted counts as a route too."""
+    for route in iter_route_contexts(app.routes):
+        for method in sorted((route.methods or {"*"}) - {"HEAD"}):
+            yield method, str(route.path)
+
+
+def test_every_route_is_classified() -> None:
+    served = set(routes_of(description()))
+    assert served - set(ROUTES) == set(), "who may use these?"
+    assert set(ROUTES) - served == set(), "these are gone"
+
+
+@pytest.fixture(scope="module")
+def cases(shared: Served) -> Cases:
+    """The cases that are asked for."""
+    return Cases(shared)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_who_may_use_it(shared: Served, cases: Cases, route: tuple[str, str]) -> None:
+    for by in MATRIX:
+        try:
+            ROUTES[route](shared, by, cases)
+        except AssertionError as error:
+            raise AssertionError(f"{route} by {by.id}: {error}") from error
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if ROUTES[route].__qualname__[:6] != "public"], ids=" ".join
+)
+def test_nobody_comes_in_without_a_token(shared: Served, route: tuple[str, str]) -> None:
+    method, path = route
+    response = shared.client.request(method, path, json={} if method == "POST" else None)
+    assert (response.status_code, response.json()["code"]) == (401, "request.sign_in")
+
+
+def _code(
+    served: Served,
+    by: Actor,
+    method: str,
+    path: str,
+    body: Any = None,
+    query: dict[str, Any] | None = None,
+) -> str:
+    """The code of the problem that is answered, empty for success."""
+    response = served.client.request(
+        method,
+        API + path,
+        json=body,
+        params=query,
+        headers={"Authorization": f"Bearer {served.token(by.id)}"},
+    )
+    code: str = response.json()["code"] if response.is_error else ""
+    assert code not in ("request.invalid", "request.unknown_path", "request.sign_in"), response.text
+    assert response.status_code < 500, response.text
+    return code
+
+
+def _sees(by: Actor, place: str, holder: str) -> bool:
+    """Whether a case is in the scope of somebody with one role."""
+    role, territory = grant_of(by)
+    return role is not Role.RESIDENT and (within(place, territory) or within(holder, territory))

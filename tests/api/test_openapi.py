@@ -1,0 +1,90 @@
+"""The OpenAPI description is true: whatever is sent, the answer is one that it describes."""
+
+import random
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from domain import staff
+from domain.roles import Grant, Role
+from tests import samples
+from tests.api.conftest import Served, description
+
+EXAMPLES = 5
+"""Random requests to each operation, beside those that go systematically through its schema."""
+
+_serving: list[FastAPI] = []
+_known: dict[str, list[str]] = {}
+_chance = random.Random(0)
+
+
+async def _forward(scope: Any, receive: Any, send: Any) -> None:
+    """To the application of the test that runs: the description is needed before there is one."""
+    await _serving[-1](scope, receive, send)
+
+
+schema = schemathesis.openapi.from_dict(
+    description().openapi(),
+    config=SchemathesisConfig.from_dict(
+        {
+            "generation": {"with-security-parameters": False},
+            # What is wrong may also be too large, or name a version that was never there.
+            "checks": {
+                "negative_data_rejection": {
+                    "expected-statuses": [400, 401, 403, 404, 405, 409, 412, 413, 415, 422]
+                }
+            },
+        }
+    ),
+)
+schema.app = _forward
+
+
+@schema.hook("map_path_parameters")
+def _existing(_context: Any, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Mostly what exists, so that requests get further than to a 404."""
+    for name, existing in _known.items():
+        # What was made wrong on purpose stays so.
+        given = str((parameters or {}).get(name, ""))
+        if re.fullmatch("[A-Za-z0-9._:-]{1,64}", given) and _chance.random() < 0.7:
+            parameters = {**(parameters or {}), name: _chance.choice(existing)}
+    return parameters
+
+
+@pytest.fixture(scope="module")
+def everybody(shared: Served) -> Iterator[str]:
+    """One person who may do everything, with cases to do it to."""
+    grants = tuple(Grant(role, "") for role in Role)
+    shared.store.execute(
+        staff.AddUser(by=samples.SYSTEM, at=shared.clock(), id="all", name="All", grants=grants)
+    )
+    cases = [shared.report(category="exposed_garbage") for _ in range(20)]
+    cases += [shared.in_hand() for _ in range(20)]
+    _serving.append(shared.app)
+    _known.update(case=cases, user=["li", "wang"], unit=["cleaning"])
+    stop = threading.Event()
+    projector = threading.Thread(target=shared.runner.follow, args=(stop,))
+    projector.start()
+    yield "all"
+    stop.set()
+    projector.join()
+
+
+@schema.parametrize()
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_one_that_is_described(
+    case: schemathesis.Case[Any], shared: Served, everybody: str
+) -> None:
+    case.call_and_validate(
+        headers={"Authorization": f"Bearer {shared.token(everybody)}"},
+        # What fits the schema may still break a rule of the office, which is a 422 too.
+        excluded_checks=[positive_data_acceptance],
+    )

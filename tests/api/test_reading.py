@@ -1,0 +1,207 @@
+"""Reading: versions, the past, the own write, search, pages."""
+
+import pytest
+
+from tests import samples
+from tests.api.conftest import Served
+
+
+def test_the_version_is_the_etag_of_card_and_command(served: Served) -> None:
+    case = served.report()
+    served.runner.catch_up()
+    response = served.client.get(
+        f"/api/v1/cases/{case}", headers={"Authorization": f"Bearer {served.token('li')}"}
+    )
+    assert response.headers["ETag"] == '"1"'
+    response = served.client.post(
+        f"/api/v1/cases/{case}/note",
+        json={"text": "已看"},
+        headers={"Authorization": f"Bearer {served.token('li')}", "If-Match": '"1"'},
+    )
+    assert response.headers["ETag"] == '"2"'
+    assert response.headers["X-Wangge-Position"] == str(response.json()["position"])
+
+
+def test_what_has_changed_since_is_not_changed_blindly(served: Served) -> None:
+    case, li = served.report(), served.as_("li")
+    li.post(f"/cases/{case}/note", {"text": "一"}, If_Match='"1"')
+    problem = li.post(f"/cases/{case}/note", {"text": "二"}, 412, If_Match='"1"')
+    assert problem["code"] == "request.version_mismatch"
+    assert "2" in problem["en"]
+    li.post(f"/cases/{case}/note", {"text": "二"}, If_Match="*")
+    assert li.post(f"/cases/{case}/note", {"text": "三"}, 422, If_Match="1")["code"] == (
+        "request.invalid"
+    )
+
+
+def test_a_query_waits_for_the_write_it_names(served: Served) -> None:
+    li = served.as_("li")
+    done = li.post("/cases", {"territory": samples.GRID, "description": "井盖"}, 201)
+    path, position = f"/cases/{done['case']}", done["position"]
+    assert li.get(path, 503, position=position)["code"] == "request.behind"
+    served.runner.catch_up()
+    assert li.get(path, position=position)["version"] == 1
+    for other in (f"{path}/timeline", "/cases"):
+        li.get(other, position=position)
+    response = served.client.get(
+        f"/api/v1{path}",
+        headers={
+            "Authorization": f"Bearer {served.token('li')}",
+            "X-Wangge-Position": str(position + 1),
+        },
+    )
+    assert response.json()["code"] == "request.position_ahead"
+
+
+def test_waiting_says_when_to_ask_again(served: Served) -> None:
+    done = served.as_("li").post("/cases", {"territory": samples.GRID, "description": "井盖"}, 201)
+    response = served.client.get(
+        f"/api/v1/cases?position={done['position']}",
+        headers={"Authorization": f"Bearer {served.token('li')}"},
+    )
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+def test_a_case_as_it_was(served: Served) -> None:
+    began = served.clock.now
+    case = served.report(category="exposed_garbage")
+    served.clock.pass_(minutes=10)
+    served.as_("dispatcher").post(f"/cases/{case}/dispatch", {"worker": "li"})
+    served.clock.pass_(minutes=10)
+    served.as_("li").post(f"/cases/{case}/accept")
+    served.runner.catch_up()
+    li = served.as_("li")
+    states = {1: "reported", 2: "filed", 3: "assigned", 4: "in_progress"}
+    for version, state in states.items():
+        card = li.get(f"/cases/{case}", version=version)
+        assert (card["version"], card["state"]) == (version, state)
+    assert li.get(f"/cases/{case}", at=began.isoformat())["state"] == "filed"
+    assert li.get(f"/cases/{case}", at="2026-03-02T09:12:00+08:00")["state"] == "assigned"
+    assert li.get(f"/cases/{case}", at="2026-03-02T01:12:00Z", version=1)["state"] == "reported"
+    assert li.get(f"/cases/{case}", version=4) == li.get(f"/cases/{case}")
+    assert li.get(f"/cases/{case}")["filed_at"] == "2026-03-02T09:00:00+08:00"
+    for when in ({"version": 5}, {"at": "2026-03-02T08:59:59+08:00"}):
+        assert li.get(f"/cases/{case}", 404, **when)["code"] == "request.no_such_version"
+    # Who may not see it now, sees nothing of its past.
+    problem = served.as_("other_worker").get(f"/cases/{case}", 404, version=1)
+    assert problem["code"] == "case.unknown"
+
+
+def test_chinese_is_found_by_two_characters_and_more(served: Served) -> None:
+    found = served.report(description="三单元楼道堆物,阻碍消防通道")
+    served.report(description="垃圾桶满溢")
+    served.report(grid=samples.OTHER_GRID, by="other_worker", description="楼道堆物")
+    served.runner.catch_up()
+    li = served.as_("li")
+    for text in ("楼道", "楼道堆物", "消防 楼道", "道堆"):
+        assert [row["case"] for row in li.get("/cases", text=text)["rows"]] == [found], text
+    assert li.get("/cases", text="消防 垃圾")["rows"] == []
+    assert len(served.as_("acceptor").get("/cases", text="楼道")["rows"]) == 2
+    assert li.get("/cases", 422, text="楼")["code"] == "request.invalid"
+    assert li.get("/cases", 422, text="楼 道 ")["code"] == "query.text_short"
+
+
+def test_the_worklist_is_filtered(served: Served) -> None:
+    mine, waiting = served.in_hand(), served.report(category="dirty_road")
+    served.runner.catch_up()
+    li = served.as_("li")
+
+    def found(**query: object) -> set[str]:
+        return {row["case"] for row in li.get("/cases", **query)["rows"]}
+
+    assert found() == {mine, waiting}
+    assert found(person="li") == {mine}
+    assert found(state=["filed", "assigned"]) == {waiting}
+    assert found(category="dirty_road", tier="grid", size="small") == {waiting}
+    assert found(territory=samples.OTHER_GRID) == set()
+    assert found(territory=samples.COMMUNITY) == {mine, waiting}
+    assert found(due_before="2026-03-02T09:00:00+08:00") == set()
+    assert found(due_before="2026-12-31T00:00:00+08:00") == {mine, waiting}
+
+
+@pytest.mark.parametrize("order", ["due", "updated", "reported"])
+def test_pages_are_complete_without_doubles_while_cases_change(served: Served, order: str) -> None:
+    cases = []
+    for number in range(13):
+        served.clock.pass_(seconds=1)
+        filed = {"category": "exposed_garbage"} if number % 3 else {}
+        cases.append(served.report(description=f"事项 {number}", **filed))
+    served.runner.catch_up()
+    li, seen, after, pages = served.as_("li"), list[str](), dict[str, str](), 0
+    while True:
+        page = li.get("/cases", limit=4, order=order, **after)
+        seen += [row["case"] for row in page["rows"]]
+        pages += 1
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+        # One that has been shown changes, and a new one comes; neither disturbs the pages to come.
+        served.clock.pass_(seconds=1)
+        li.post(f"/cases/{seen[-1]}/note", {"text": "看过"})
+        served.runner.catch_up()
+    assert pages == 4
+    assert sorted(seen) == sorted(cases)
+
+
+def test_a_cursor_belongs_to_its_query(served: Served) -> None:
+    for _ in range(3):
+        served.report()
+    served.runner.catch_up()
+    li = served.as_("li")
+    cursor = li.get("/cases", limit=1)["next"]
+    assert li.get("/cases", 422, order="updated", after=cursor)["code"] == "request.bad_cursor"
+    for wrong in ("AAAA", "W10=", "bnVsbA=="):
+        assert li.get("/cases", 422, after=wrong)["code"] == "request.bad_cursor"
+
+
+def test_the_audit_trail_is_filtered_and_paged(served: Served) -> None:
+    case = served.in_hand()
+    served.runner.catch_up()
+    supervisor = served.as_("supervisor")
+    whole = supervisor.get("/audit", object=f"case:{case}")["rows"]
+    assert [row["action"] for row in whole] == [
+        "case.accepted", "case.dispatched", "case.filed", "case.reported",
+    ]  # fmt: skip
+    assert all(row["correlation"] for row in whole)
+    first = supervisor.get("/audit", object=f"case:{case}", limit=3)
+    rest = supervisor.get("/audit", object=f"case:{case}", limit=3, after=first["next"])
+    assert first["rows"] + rest["rows"] == whole
+    assert rest["next"] is None
+    day = {"since": "2026-03-02T00:00:00+08:00", "until": "2026-03-03T00:00:00+08:00"}
+    assert {row["actor"] for row in supervisor.get("/audit", **day)["rows"]} == {"li", "dispatcher"}
+    assert supervisor.get("/audit", actor="li", territory=samples.OTHER_COMMUNITY)["rows"] == []
+
+
+def test_figures_come_with_what_they_are_made_of(served: Served) -> None:
+    case = served.in_hand()
+    served.as_("li").post(f"/cases/{case}/resolve", {"evidence": ["照片"]})
+    served.as_("supervisor").post(f"/cases/{case}/check", {"passed": True})
+    done = served.as_("shift_lead").post(f"/cases/{case}/close", {"outcome": "resolved"})
+    served.runner.catch_up()
+    lead, known = served.as_("shift_lead"), {"position": done["position"]}
+    containment = lead.get("/metrics/containment", **known)
+    assert containment["grid_small"] == {"numerator": 1, "denominator": 1, "value": 1.0}
+    assert containment["position"] >= done["position"]
+    empty = lead.get("/metrics/containment", until="2026-01-01T00:00:00+08:00")
+    assert empty["grid_small"] == {"numerator": 0, "denominator": 0, "value": None}
+    assert lead.get("/metrics/timeliness", **known)["on_time"] == 1
+    caseload = lead.get("/metrics/caseload", territory=samples.COMMUNITY)
+    assert [grid["cases"] for grid in caseload["grids"]] == [1, 0]
+    figures = {row["figure"] for row in lead.get("/metrics")["rows"]}
+    ratios = {
+        name for name, value in containment.items() if isinstance(value, dict) and "value" in value
+    }
+    assert ratios <= figures
+    assert lead.get("/metrics/containment", 403, territory=samples.OTHER_DISTRICT)["code"] == (
+        "query.not_permitted"
+    )
+
+
+def test_health_tells_how_far_every_read_model_is(served: Served) -> None:
+    assert served.nobody.get("/health/live") == {"status": "ok"}
+    before = served.nobody.get("/health")
+    assert {projection["lag"] for projection in before["projections"]} == {0}
+    served.report()
+    after = served.nobody.get("/health")
+    assert after["position"] == before["position"] + 1
+    assert {projection["lag"] for projection in after["projections"]} == {1}

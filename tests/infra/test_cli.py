@@ -1,0 +1,241 @@
+"""The command line, as a process: what it prints, and how it says no."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from api.passwords import StoredPasswords
+from domain.roles import Grant, Role
+from infra.event_store import EventStore
+from infra.installation import published_years
+from tests.infra.test_importers import HEADER, request, trace, xes
+
+PROGRAM = [sys.executable, "-c", "from infra.cli import main; main()"]
+
+Wangge = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(database: str, secret: bytes, folder: Path) -> dict[str, str]:
+    """An installation on the test's own database."""
+    data = folder / "data"
+    data.mkdir()
+    (data / "secret").write_bytes(secret)
+    (data / "secret").chmod(0o600)
+    here = {"WANGGE_DSN": database, "WANGGE_DATA": str(data), "WANGGE_PORT": "0"}
+    return {k: v for k, v in os.environ.items() if not k.startswith("WANGGE_")} | here
+
+
+@pytest.fixture
+def wangge(environment: dict[str, str], folder: Path) -> Wangge:
+    """Runs a command to its end."""
+
+    def run(*words: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *words],
+            env=environment | settings,
+            cwd=folder,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> Any:
+    """The JSON that a command printed."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_log_begins_with_the_catalogue_and_the_calendar(wangge: Wangge) -> None:
+    figures = answer(wangge("log", "stat", "--json"))
+    assert figures["streams"] == 2
+    assert figures["events"] == figures["last_position"] == 23 + len(published_years())
+    assert answer(wangge("log", "stat", "--json")) == figures  # seeded once
+    assert "last_position" in wangge("log", "stat").stdout
+
+
+def test_import_metrics_and_a_look_into_the_past(wangge: Wangge, folder: Path) -> None:
+    (folder / "log.xes").write_bytes(
+        xes(trace("Ana A1 Accepted/In Progress", "Bo 2nd Queued/Awaiting Assignment"))
+    )
+    (folder / "requests.csv").write_text(
+        HEADER + request("1") + request("2", closed="06/26/2018 09:00:00 AM")
+    )
+    done = answer(wangge("import", "bpic2013", "log.xes", "--json"))
+    assert (done["cases"], done["added"], done["bad"]) == (1, 1, 0)
+    done = answer(wangge("import", "nyc311", "requests.csv", "--report", "bad.csv", "--json"))
+    assert (done["added"], done["bad"], done["report"]) == (1, 1, "bad.csv")
+    assert "case.time_order" in (folder / "bad.csv").read_text(encoding="utf-8-sig")
+
+    flow = answer(wangge("metrics", "containment", "--json"))
+    assert (flow["cases"], flow["closed"], flow["escalations"]) == (2, 1, 1)
+    assert flow["community_all"] == {"numerator": 1, "denominator": 1, "value": 1.0}
+    one = answer(wangge("metrics", "containment", "--json", "--territory", "bpic2013/"))
+    assert (one["cases"], one["window"]["territory"]) == (1, "bpic2013/")
+    none = answer(wangge("metrics", "timeliness", "--json", "--to", "2018-06-26"))
+    assert none["on_time_rate"]["value"] is None
+    assert len(answer(wangge("metrics", "caseload", "--json"))["grids"]) == 2
+    assert "1 ÷ 1 = 100.00%" in wangge("metrics", "timeliness").stdout
+
+    assert answer(wangge("case", "show", "nyc311-1", "--json"))["state"] == "closed"
+    third = answer(wangge("case", "show", "nyc311-1", "--json", "--as-of", "3"))
+    assert (third["version"], third["state"]) == (3, "assigned")
+    then = wangge("case", "show", "nyc311-1", "--json", "--as-of", "2018-06-26T10:30:00-04:00")
+    assert answer(then)["state"] == "assigned"
+    assert "case.closed" in wangge("case", "show", "nyc311-1").stdout
+
+
+def test_rebuilt_read_models_are_the_same(wangge: Wangge, folder: Path) -> None:
+    (folder / "requests.csv").write_text(HEADER + request("1"))
+    answer(wangge("import", "nyc311", "requests.csv", "--json"))
+    done = wangge("rebuild", "--all", "--verify")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("same") == 6
+    assert wangge("rebuild", "worklist").returncode == 0
+
+
+def test_people(wangge: Wangge, store: EventStore, pool: ConnectionPool) -> None:
+    words = ("user", "add", "wang.fang", "--name", "王芳", "--role", "administrator")
+    done = wangge(*words, "--password-stdin", given="correct horse\n")
+    assert done.returncode == 0, done.stderr
+    user = store.office().staff.user("wang.fang")
+    assert (user.name, user.grants) == ("王芳", (Grant(Role.ADMINISTRATOR, ""),))
+    assert StoredPasswords(pool).verify("wang.fang", "correct horse")
+    # Somebody who is there keeps the password.
+    again = wangge(*words, "--password-stdin", given="battery staple\n")
+    assert again.returncode == 2
+    assert "wang.fang" in again.stderr
+    assert StoredPasswords(pool).verify("wang.fang", "correct horse")
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (("log", "stat"), {"WANGGE_PORT": "99999"}, "WANGGE_PORT"),
+        (("log", "stat"), {"WANGGE_LOG_LEVEL": "loud"}, "WANGGE_LOG_LEVEL"),
+        (("demo",), {"WANGGE_HOST": "0.0.0.0"}, "WANGGE_HOST"),
+        (("import", "nyc311", "/nowhere.csv"), {}, "/nowhere.csv"),
+        (("import", "bpic2013", "/etc/passwd"), {}, "/etc/passwd"),
+        (("import", "jira", "/etc/passwd"), {}, "jira"),
+        (("metrics", "containment", "--from", "soon"), {}, "soon"),
+        (("metrics", "containment", "--territory", "none/"), {}, "none/"),
+        (("metrics", "luck"), {}, "luck"),
+        (("rebuild",), {}, "--all"),
+        (("case", "show", "none"), {}, "none"),
+        (("user", "add", "X y", "--role", "handler", "--password-stdin"), {}, "X y"),
+        (("user", "add", "x", "--role", "king", "--password-stdin"), {}, "king"),
+        (
+            ("user", "add", "x", "--role", "handler", "--territory", "no/", "--password-stdin"),
+            {},
+            "no/",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(
+    wangge: Wangge, words: tuple[str, ...], settings: dict[str, str], said: str
+) -> None:
+    done = wangge(*words, given="long enough\n", **settings)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_short_password_is_refused_before_anything_is_stored(
+    wangge: Wangge, store: EventStore
+) -> None:
+    done = wangge("user", "add", "x", "--role", "handler", "--password-stdin", given="short\n")
+    assert done.returncode == 2
+    assert store.office().staff.users == {}
+
+
+def test_a_database_that_is_not_there(wangge: Wangge) -> None:
+    dsn = "postgresql://postgres@127.0.0.1:1/none"
+    done = wangge("log", "stat", WANGGE_DSN=dsn)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    checked = wangge("doctor", WANGGE_DSN=dsn)
+    assert checked.returncode == 1
+    assert "✗ database" in checked.stdout
+
+
+def test_the_doctor_finds_nothing_and_then_something(
+    wangge: Wangge, environment: dict[str, str], database: str
+) -> None:
+    done = wangge("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✗" not in done.stdout
+    (Path(environment["WANGGE_DATA"]) / "secret").chmod(0o644)
+    with psycopg.connect(database) as connection:
+        connection.execute("GRANT DELETE ON log.event TO wangge_app")
+    ill = wangge("doctor")
+    assert ill.returncode == 1
+    assert "✗ secret: 0644" in ill.stdout
+    assert "✗ role wangge_app" in ill.stdout
+    assert "chmod 600" in ill.stdout
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_up_serves_beside_other_commands_and_stops_cleanly(
+    folder: Path, sign: signal.Signals
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANGGE_")}
+    environment |= {"WANGGE_DATA": str(folder), "WANGGE_PORT": "0"}
+    errors = folder / "errors"
+    with errors.open("w") as file:
+        process = subprocess.Popen([*PROGRAM, "up"], env=environment, stderr=file)
+    try:
+        address = _address(process, errors)
+        with urllib.request.urlopen(f"{address}/api/v1/health", timeout=10) as response:
+            assert json.load(response)["status"] == "ok"
+        beside = subprocess.run(
+            [*PROGRAM, "log", "stat", "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert answer(beside)["streams"] == 2
+        second = subprocess.run(
+            [*PROGRAM, "up"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert str(process.pid) in second.stderr
+    finally:
+        process.send_signal(sign)
+        returned = process.wait(60)
+    assert returned == 0, errors.read_text()
+    assert "Traceback" not in errors.read_text()
+    assert not (folder / "postgres" / "data" / "postmaster.pid").exists()
+
+
+def _address(process: subprocess.Popen[bytes], errors: Path) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(r"Ready: (\S+)", errors.read_text()):
+            return found[1]
+        time.sleep(0.05)
+    raise AssertionError(errors.read_text())
