@@ -29,8 +29,8 @@ install: .venv/.installed  ## set up .venv with the locked versions (does nothin
 demo: install  ## start everything on this machine with sample data, and print the address
 	@$(BIN)/wangge demo
 
-test: install  ## run all tests, in random order (a failure prints its seed; repeat it with ARGS="-p randomly -p 'randomly_seed=N'")
-	@$(BIN)/python -m pytest $(ARGS)
+test: install  ## run all tests, in random order, on all cores (a failure prints its seed; repeat it with ARGS="-p randomly -p 'randomly_seed=N'")
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 check: install  ## check format, lint, types and the direction of imports; changes no file
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "Not formatted: make format" >&2; exit 1; }

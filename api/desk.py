@@ -34,11 +34,8 @@ class Desk:
             Refused: ``request.position_ahead``: waiting for it would hold a connection for nothing.
         """
         position = max(positions)
-        if position > 0:
-            with self.services.pool.connection() as connection:
-                head = connection.execute("SELECT position FROM log.head").fetchone()
-            if head is None or position > head[0]:
-                raise Refused("request.position_ahead", position=position)
+        if position > 0 and position > self.services.gateway.head():
+            raise Refused("request.position_ahead", position=position)
         return position
 
     def change(self, response: Response, *commands: Any) -> Done:

@@ -560,6 +560,7 @@ class CaseCard(Answer):
     returns: int
     asked: Literal["void", "park", "extension"] | None
     asked_by: str | None
+    called: list[str]
     parent: str | None
     survivor: str | None
     outcome: c.Outcome | None

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from psycopg_pool import ConnectionPool
-
 from domain.aggregates import Office
 from domain.history import Recorded
 from projections.gateway import Gateway
@@ -78,15 +76,13 @@ class DemoAccount:
 class Services:
     """All that the API works with.
 
-    ``pool`` hands out autocommit connections of the role ``wangge_app``; ``names`` are the stored
-    names of event classes; ``secret`` is the installation's; ``body_limit`` is in bytes. ``demo``
-    is empty but for a demonstration on loopback.
+    ``names`` are the stored names of event classes; ``secret`` is the installation's;
+    ``body_limit`` is in bytes. ``demo`` is empty but for a demonstration on loopback.
     """
 
     store: Store
     gateway: Gateway
     passwords: Passwords
-    pool: ConnectionPool
     names: Mapping[type, str]
     secret: bytes
     clock: Callable[[], datetime]

@@ -247,12 +247,13 @@ READERS: Final[dict[Reading, frozenset[Role]]] = {
 class Scope:
     """What one person may read: all within these territories, and what is the person's own.
 
-    A case counts as within when its place or its holder lies in one of the territories, or when the
-    person reported or handles it.
+    A case counts as within when its place or its holder lies in one of the territories, and as own
+    when the person reported, handles or is to handle it, or the person's unit does or was called.
     """
 
     territories: tuple[str, ...]
     person: str
+    unit: str | None = None
 
 
 def scope(by: Actor, reading: Reading) -> Scope:
@@ -260,4 +261,4 @@ def scope(by: Actor, reading: Reading) -> Scope:
     readers = READERS[reading]
     paths = sorted({grant.territory for grant in by.grants if grant.role in readers})
     outermost = [p for p in paths if not any(p != q and p.startswith(q) for q in paths)]
-    return Scope(tuple(outermost), by.id)
+    return Scope(tuple(outermost), by.id, by.unit)

@@ -246,7 +246,6 @@ def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> Non
         store=installation.store,
         gateway=opened_.gateway,
         passwords=StoredPasswords(installation.pool),
-        pool=installation.pool,
         names={event: name for name, event in NAMES.items()},
         secret=installation.secret,
         clock=lambda: datetime.now(UTC),

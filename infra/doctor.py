@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 from psycopg_pool import PoolTimeout
 
 from infra.installation import AlreadyRunning, Installation
@@ -198,21 +197,11 @@ def _rights(installation: Installation) -> Iterator[Finding]:
 def _lag(opened: Any) -> Iterator[Finding]:
     """How far the read models are behind the log, and whether one stands still."""
     head = opened.installation.source.head()
-    for name, position in opened.runner.positions().items():
-        error = _error(opened.installation, name) if position else None
+    for at in opened.gateway.standings():
         yield Finding(
-            f"projection {name}",
-            error is None and (position == 0 or head - position <= LAG),
-            f"{position} / {head}" + (f" {error}" if error else ""),
-            f"投影落后或出错,请运行 wangge project;仍出错则 wangge rebuild {name}。",
-            f"Behind, or stuck: run `wangge project`; if it stays, `wangge rebuild {name}`.",
+            f"projection {at.name}",
+            at.error is None and (at.position == 0 or head - at.position <= LAG),
+            f"{at.position} / {head}" + (f" {at.error}" if at.error else ""),
+            f"投影落后或出错,请运行 wangge project;仍出错则 wangge rebuild {at.name}。",
+            f"Behind, or stuck: run `wangge project`; if it stays, `wangge rebuild {at.name}`.",
         )
-
-
-def _error(installation: Installation, projection: str) -> str | None:
-    """What a read model stumbled over, if it stands still."""
-    with installation.pool.connection() as connection:
-        row = connection.execute(
-            sql.SQL("SELECT error FROM {}").format(sql.Identifier(projection, "checkpoint"))
-        ).fetchone()
-    return row[0] if row else None

@@ -20,6 +20,7 @@ from domain.places import Tier, within
 from domain.roles import Actor, Reading, Scope, scope
 from projections import worklist
 from projections.audit import AuditRow
+from projections.catalog import ALL
 from projections.runner import waited_for
 from projections.timeline import Step
 from projections.worklist import CaseRow
@@ -45,6 +46,15 @@ class Listing(Generic[Row]):
 
     rows: list[Row]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a read model is; ``error`` says why it stands still, None while it goes on."""
+
+    name: str
+    position: int
+    error: str | None
 
 
 Order = Literal["due", "updated", "reported"]
@@ -163,6 +173,17 @@ class Gateway:
         """``pool`` hands out autocommit connections of the role ``wangge_app``."""
         self._pool = pool
         self._wait_seconds = wait_seconds
+
+    def head(self) -> int:
+        """The last position of the log: nothing can be known beyond it."""
+        with self._pool.connection() as connection:
+            row = connection.execute("SELECT position FROM log.head").fetchone()
+        return row[0] if row else 0
+
+    def standings(self) -> list[Standing]:
+        """How far every read model is; for watching the system, so nobody needs to ask."""
+        with self._pool.connection() as connection:
+            return [_standing(connection, projection.name) for projection in ALL]
 
     def worklist(
         self,
@@ -462,15 +483,30 @@ class Gateway:
                 raise Behind(projection) from error
 
 
+def _standing(connection: psycopg.Connection, name: str) -> Standing:
+    query = sql.SQL("SELECT position, error FROM {}").format(sql.Identifier(name, "checkpoint"))
+    try:
+        row = connection.execute(query).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        row = None  # not built yet, or just being put in place
+    return Standing(name, *(row or (0, None)))
+
+
 # --- conditions ---
 
 
 def _in_scope(seen: Scope) -> Sql:
-    """Cases in a scope: by place or holder, or the person's own."""
+    """Cases in a scope: by place or holder, or the person's or the person's unit's own."""
     if "" in seen.territories:
         return sql.SQL("true")
-    own = sql.SQL("reporter = {0} OR handler = {0}").format(sql.Literal(seen.person))
-    parts: list[Sql] = [own]
+    person = sql.Literal(seen.person)
+    parts: list[Sql] = [sql.SQL("reporter = {0} OR handler = {0} OR worker = {0}").format(person)]
+    if seen.unit is not None:
+        parts.append(
+            sql.SQL("unit = {} OR called @> {}").format(
+                sql.Literal(seen.unit), sql.Literal([seen.unit])
+            )
+        )
     for path in seen.territories:
         parts += [_any_within("territory", (path,)), _any_within("holder", (path,))]
     return sql.SQL("({})").format(sql.SQL(" OR ").join(parts))

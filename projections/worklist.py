@@ -55,6 +55,7 @@ CREATE TABLE cases (
     returns       integer     NOT NULL,
     asked         text,
     asked_by      text        COLLATE "C",
+    called        text[]      COLLATE "C" NOT NULL,
     parent        text        COLLATE "C",
     survivor      text        COLLATE "C",
     outcome       text        COLLATE "C",
@@ -69,6 +70,8 @@ CREATE INDEX cases_territory ON cases (territory, coalesce(due, 'infinity'), "ca
 CREATE INDEX cases_holder ON cases (holder, coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_handler ON cases (handler, coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_worker ON cases (worker) WHERE worker IS NOT NULL;
+CREATE INDEX cases_unit ON cases (unit) WHERE unit IS NOT NULL;
+CREATE INDEX cases_called ON cases USING gin (called) WHERE called <> '{}';
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 
@@ -86,7 +89,8 @@ class CaseRow:
     """A case as it stands. Instants are aware; ``tier``, ``highest`` and ``intake`` are 1 to 4.
 
     ``due`` is the adjusted one of the present episode, ``provisional`` while it may yet move;
-    ``asked`` names the request that waits for a second person.
+    ``asked`` names the request that waits for a second person, ``called`` the units that were
+    whistled for.
     """
 
     case: str
@@ -125,6 +129,7 @@ class CaseRow:
     returns: int
     asked: str | None
     asked_by: str | None
+    called: list[str]
     parent: str | None
     survivor: str | None
     outcome: str | None
@@ -179,6 +184,8 @@ def fold(row: CaseRow | None, recorded: Recorded[Any]) -> CaseRow:
         case e.CaseReturned():
             _assign(row, event.holder)
             row.tier, row.returns = event.tier, event.returns
+        case e.CaseWhistled():
+            row.called = sorted({*row.called, *event.units})
         case e.CaseMerged():
             row.state, row.survivor, row.asked, row.asked_by = "merged", event.into, None, None
         case e.ParkAsked():
@@ -217,7 +224,6 @@ def fold(row: CaseRow | None, recorded: Recorded[Any]) -> CaseRow:
             _reopen(row, event)
         case (
             e.CaseVerified()
-            | e.CaseWhistled()
             | e.UnitReportedIn()
             | e.UnitAbsent()
             | e.CaseSplit()
@@ -308,6 +314,7 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         returns=0,
         asked=None,
         asked_by=None,
+        called=[],
         parent=event.parent,
         survivor=None,
         outcome=None,

@@ -123,12 +123,15 @@ def reading(path: str) -> Check:
 def worklist(served: Served, by: Actor, cases: Cases) -> None:
     """Everybody has one; in it is what one may see."""
     state, _ = served.store.case(cases.case)
-    rows = served.as_(by).get("/cases", territory=PLACE)["rows"]
     sees = _sees(by, state.facts.place.path, state.facts.holder)
-    assert (cases.case in {row["case"] for row in rows}) is sees
-    searched = served.as_(by).get("/cases", text="垃圾")["rows"]
-    assert {row["case"] for row in searched} >= {row["case"] for row in rows}
-    assert sees or cases.case not in {row["case"] for row in searched}
+    by_id = served.as_(by).get("/cases", territory=PLACE, text=cases.case)["rows"]
+    assert [row["case"] for row in by_id] == ([cases.case] if sees else [])
+    # The other tests of this module have reported a good many more, which fill some pages.
+    for row in served.as_(by).get("/cases", text="垃圾", limit=200)["rows"]:
+        assert _sees(by, row["territory"], row["holder"]) or by.id in (
+            row["reporter"],
+            row["handler"],
+        )
 
 
 def audit(served: Served, by: Actor, cases: Cases) -> None:

@@ -283,7 +283,8 @@ def test_without_the_database_it_says_so(served: Served, monkeypatch: pytest.Mon
     )
     assert (response.status_code, response.json()["code"]) == (503, "request.unavailable")
     assert response.headers["Retry-After"] == "5"
-    monkeypatch.setattr(served.app.state.services.pool, "connection", _raise(PoolTimeout("full")))
+    gateway = served.app.state.services.gateway
+    monkeypatch.setattr(gateway, "standings", _raise(PoolTimeout("full")))
     assert served.nobody.get("/health", 503)["code"] == "request.unavailable"
     served.nobody.get("/health/live")
 

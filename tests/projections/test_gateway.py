@@ -91,6 +91,30 @@ def test_nobody_reads_across_territories(
                 assert refused.value.code == "case.unknown"
 
 
+def test_who_is_to_act_on_a_case_reads_it_wherever_it_is(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    """The assigned worker, the assigned unit and a unit that was whistled for."""
+    for case, command in (
+        ("worker", samples.dispatch(worker="far")),
+        ("unit", samples.dispatch(unit=samples.WORKS)),
+        ("called", samples.whistle(by=samples.DISTRICT_COORDINATOR, units=(samples.WORKS,))),
+    ):
+        big = replace(samples.file(case=case), terms=samples.BIG, tier=Tier.DISTRICT)
+        store.execute(samples.report(case=case), big)
+        store.execute(replace(command, case=case))
+    runner.catch_up()
+    grants = (Grant(Role.HANDLER, samples.OTHER_DISTRICT),)
+    for by, expected in (
+        (Actor("far", grants), {"worker"}),
+        (Actor("of the unit", grants, unit=samples.WORKS.id), {"unit", "called"}),
+        (Actor("nobody", grants, unit="another"), set()),
+    ):
+        assert {row.case for row in gateway.worklist(by, CaseFilter()).rows} == expected
+        for case in expected:
+            assert gateway.card(by, case).case == case
+
+
 def test_a_metric_of_a_territory_out_of_scope_is_refused(
     store: EventStore, runner: Runner, gateway: Gateway
 ) -> None:
