@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from api import schemas as s
 from api.auth import AtDesk, Seen
 from api.errors import problems
+from domain import words
 from projections.audit import AuditRow
 from projections.gateway import AuditFilter
 
@@ -41,6 +42,8 @@ def _entry(row: AuditRow) -> s.AuditAnswer:
         actor=row.actor,
         roles=row.roles.split(",") if row.roles else [],
         action=row.action,
+        zh=words.EVENTS[row.action].zh,
+        en=words.EVENTS[row.action].en,
         object=row.object,
         version=row.version,
         territory=row.territory,

@@ -23,6 +23,7 @@ from api.auth import AtDesk, Seen
 from api.desk import Desk
 from api.errors import problems
 from api.services import API, Receipt
+from domain import words
 from domain.aggregates import case_stream
 from domain.calendar import office_time
 from domain.case import commands as c
@@ -295,6 +296,8 @@ def timeline(
                 at=step.at,
                 recorded_at=step.recorded_at,
                 name=step.name,
+                zh=words.EVENTS[step.name].zh,
+                en=words.EVENTS[step.name].en,
                 actor=step.actor,
                 roles=step.roles.split(",") if step.roles else [],
                 tier=s.tier_name(step.tier),

@@ -584,6 +584,8 @@ class StepAnswer(BaseModel):
     at: When = Field(description="When it happened.")
     recorded_at: When = Field(description="When the log took it.")
     name: str = Field(examples=["case.escalated"])
+    zh: str = Field(description="The name in Chinese.", examples=["上报上级"])
+    en: str = Field(description="The name in English.", examples=["escalated"])
     actor: str
     roles: list[str]
     tier: TierAnswer
@@ -1047,7 +1049,9 @@ class AuditAnswer(BaseModel):
     recorded_at: When
     actor: str
     roles: list[str]
-    action: str
+    action: str = Field(examples=["case.escalated"])
+    zh: str = Field(description="The action in Chinese.", examples=["上报上级"])
+    en: str = Field(description="The action in English.", examples=["escalated"])
     object: str
     version: int
     territory: str

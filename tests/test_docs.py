@@ -1,11 +1,19 @@
-"""What an operator can set or call stands in the README."""
+"""What an operator can set or call stands in the README, what the log may hold in docs/events.md.
 
+``python -m tests.test_docs`` writes the list of events again.
+"""
+
+import dataclasses
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 import typer
 
+from domain import words
+from domain.personal import PersonalMark
 from infra.cli import app
+from infra.codec import NAMES, UPCASTS
 from infra.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -30,3 +38,46 @@ def test_every_command_is_documented() -> None:
 def test_the_readme_has_no_place_left_to_fill() -> None:
     assert "@@" not in README
     assert "TODO" not in README
+
+
+EVENTS = ROOT / "docs" / "events.md"
+
+
+def test_every_event_is_documented_with_its_fields() -> None:
+    assert EVENTS.read_text(encoding="utf-8") == event_reference()
+
+
+def test_every_stored_name_has_its_words() -> None:
+    assert words.EVENTS.keys() == NAMES.keys() | UPCASTS.keys()
+
+
+def event_reference() -> str:
+    """All events by their stored names: what they are called, and what they carry."""
+    rows = "".join(
+        f"| `{name}` | {words.EVENTS[name].zh} | {words.EVENTS[name].en} | {_fields(event)} |\n"
+        for name, event in NAMES.items()
+    )
+    return (
+        "# What the log may hold\n\n"
+        "Every event by its stored name. Names and shapes are permanent; the JSON of each is in\n"
+        "`tests/golden/`. Beside its bytes each has a position, its stream and version, `at` (when"
+        " it\nhappened), `recorded_at`, the actor with the roles then held, the territory, the"
+        " request it belongs\nto (`correlation`) and the old row it comes from (`causation`)."
+        " Fields in *italics* are personal.\n\n"
+        "| name | 中文 | English | fields |\n| --- | --- | --- | --- |\n" + rows
+    )
+
+
+def _fields(event: type) -> str:
+    hints = get_type_hints(event, include_extras=True)
+    names = [field.name for field in dataclasses.fields(event)]
+    return ", ".join(f"*{name}*" if _personal(hints[name]) else f"`{name}`" for name in names)
+
+
+def _personal(hint: Any) -> bool:
+    return any(isinstance(mark, PersonalMark) for mark in getattr(hint, "__metadata__", ()))
+
+
+if __name__ == "__main__":
+    EVENTS.parent.mkdir(exist_ok=True)
+    EVENTS.write_text(event_reference(), encoding="utf-8")
