@@ -16,7 +16,7 @@ from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from domain.errors import Conflict, Refused, VersionMismatch
+from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
 from projections.gateway import BadCursor, Behind
 
 log = structlog.get_logger()
@@ -39,7 +39,12 @@ _TITLES: Final = {
     503: ("暂时不可用", "Not available right now"),
 }
 
-_RETRY_SECONDS: Final = {"request.conflict": 1, "request.behind": 1, "request.unavailable": 5}
+_RETRY_SECONDS: Final = {
+    "request.conflict": 1,
+    "request.behind": 1,
+    "request.overloaded": 1,
+    "request.unavailable": 5,
+}
 
 
 class TooLarge(HTTPException):
@@ -130,6 +135,8 @@ def _refusal(request: Request, error: Exception) -> tuple[Refused, list[FieldPro
             return Refused("request.version_mismatch", expected=expected, actual=actual), []
         case Conflict():
             return Refused("request.conflict"), []
+        case Overloaded():
+            return Refused("request.overloaded"), []
         case Behind():
             return Refused("request.behind"), []
         case BadCursor():

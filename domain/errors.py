@@ -42,6 +42,10 @@ class Refused(Exception):
         return REASONS[self.code].en.format(**spoken(self.facts, "en"))
 
 
+class Overloaded(Exception):
+    """Too many commands wait already: nothing of this one is stored, send it again soon (503)."""
+
+
 class Conflict(Exception):
     """Other writers were faster every time: the command may be sent again (409)."""
 
@@ -157,6 +161,11 @@ REASONS: Final[dict[str, Reason]] = {
         500,
         "系统出现意外错误,请将编号 {id} 告知管理员。",
         "Something went wrong that should not; tell your administrator the number {id}.",
+    ),
+    "request.overloaded": Reason(
+        503,
+        "系统繁忙,本次操作未保存,请稍后重试。",
+        "Too much is waiting already; nothing was stored. Please send it again soon.",
     ),
     "request.behind": Reason(
         503,

@@ -252,7 +252,7 @@ class Batch:
     """Commands decided one after another on loaded streams, to be appended together."""
 
     store: "EventStore"
-    correlation: str
+    correlation: str = ""
     streams: dict[str, _Stream] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
 
@@ -266,8 +266,12 @@ class Batch:
         if wanted:
             self.streams |= self.store.load(wanted)
 
-    def decide(self, *commands: Any, causation: str = "") -> list[Any]:
+    def decide(
+        self, *commands: Any, causation: str = "", correlation: str | None = None
+    ) -> list[Any]:
         """Decide commands, and whatever must be stored alongside; all of them, or none.
+
+        ``correlation`` is the batch's own unless another is given.
 
         Raises:
             Refused: a rule says no. The batch is as it was before the call.
@@ -287,7 +291,9 @@ class Batch:
                 for event in stream.decider.decide(stream.state, command):
                     stream.state = stream.decider.evolve(stream.state, event)
                     stream.version += 1
-                    entries.append(self._entry(name, stream.version, event, command, causation))
+                    entries.append(
+                        self._entry(name, stream.version, event, command, causation, correlation)
+                    )
                     events.append(event)
         except BaseException:
             self.streams |= before
@@ -305,7 +311,15 @@ class Batch:
         self.entries = []
         return positions[-1] if positions else 0
 
-    def _entry(self, stream: str, version: int, event: Any, command: Any, causation: str) -> Entry:
+    def _entry(
+        self,
+        stream: str,
+        version: int,
+        event: Any,
+        command: Any,
+        causation: str,
+        correlation: str | None,
+    ) -> Entry:
         name, data = self.store.codec.encode(event)
         return Entry(
             originator_id=stream,
@@ -316,7 +330,7 @@ class Batch:
             actor=command.by.id,
             roles=",".join(command.by.roles),
             territory=getattr(event, "territory", ""),
-            correlation=self.correlation,
+            correlation=self.correlation if correlation is None else correlation,
             causation=causation,
         )
 

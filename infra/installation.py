@@ -21,6 +21,7 @@ from domain.calendar import PublishYear
 from domain.roles import system
 from infra.codec import Codec
 from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.group_commit import GroupCommit
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.settings import Settings
@@ -78,7 +79,7 @@ def opened(
         pool = stack.enter_context(_pool(dsn, secret, "wangge_app", settings.connections))
         reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 2))
         codec = Codec()
-        store = EventStore(LogRecorder(pool), codec)
+        store = stack.enter_context(GroupCommit(LogRecorder(pool), codec))
         seed(store, datetime.now(UTC))
         yield Installation(
             settings=settings,

@@ -24,6 +24,7 @@ from domain.places import id_of, parent_of, tier_of
 from domain.roles import Actor, Grant, Role
 from infra.codec import NAMES, Codec
 from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.group_commit import GroupCommit
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from projections.catalog import ALL
@@ -216,7 +217,7 @@ def serving(
         pool = on.enter_context(_pool(role_dsn(dsn, secret, "wangge_app")))
         projector = role_dsn(dsn, secret, "wangge_projector")
         source = LogSource(on.enter_context(_pool(projector)), Codec())
-        store = EventStore(LogRecorder(pool), Codec())
+        store = on.enter_context(GroupCommit(LogRecorder(pool), Codec()))
         services = Services(
             store=store,
             gateway=Gateway(pool, wait_seconds=0.5),
