@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
-from eventsourcing.persistence import IntegrityError
+from eventsourcing.persistence import IntegrityError, OperationalError
 
 from domain.aggregates import decider_of
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
@@ -123,7 +123,14 @@ class GroupCommit(EventStore):
                 if self._attempt(group):
                     return
             error: Exception = Conflict()
+        except OperationalError as away:
+            error = away
         except Exception as unexpected:  # noqa: BLE001 - whoever waits must hear of anything
+            if len(group) > 1:
+                # One of them cannot be decided or stored: the others shall not pay for it.
+                for request in group:
+                    self._commit([request])
+                return
             error = unexpected
         for request in group:
             if not request.answer.done():

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from domain.roles import Actor, Reading, Scope, scope
 from projections import worklist
 from projections.audit import AuditRow
 from projections.catalog import ALL
-from projections.runner import waited_for
+from projections.runner import reached
 from projections.timeline import Step
 from projections.worklist import CaseRow
 
@@ -302,9 +303,6 @@ class Gateway:
                 *_within_window("closed_at", window.since, window.until),
             ]
         )
-        filed = sql.SQL(" AND ").join(
-            [sql.SQL("dropped IS NULL"), *_within_window("filed_at", window.since, window.until)]
-        )
         query = sql.SQL(
             """
             SELECT count(*) FILTER (WHERE filed) AS cases,
@@ -334,15 +332,16 @@ class Gateway:
                    count(*) FILTER (WHERE counts AND size = 'big') AS of_community_big,
                    count(*) FILTER (WHERE counts AND kept AND highest <= 2) AS community_all,
                    count(*) FILTER (WHERE counts) AS of_community_all,
-                   count(*) FILTER (WHERE dropped = 'void') AS void,
-                   count(*) FILTER (WHERE dropped = 'merged') AS merged,
+                   count(*) FILTER (WHERE in_window AND dropped = 'void') AS void,
+                   count(*) FILTER (WHERE in_window AND dropped = 'merged') AS merged,
                    count(*) FILTER (WHERE closed AND mandated) AS mandated_up,
                    (SELECT position FROM containment.checkpoint) AS position
             FROM (SELECT *, closed AND NOT mandated AS counts, outcome = 'resolved' AS kept
-                  FROM (SELECT *, {filed} AS filed, {closed} AS closed
+                  FROM (SELECT *, {filed} AS in_window, dropped IS NULL AND {filed} AS filed,
+                               {closed} AS closed
                         FROM containment.cases WHERE {where}) s) c
             """
-        ).format(filed=filed, closed=closed, where=where)
+        ).format(filed=_filed_within(window), closed=closed, where=where)
         with self._ready("containment", position) as connection:
             n = _one(connection, query)
         return Containment(
@@ -368,6 +367,9 @@ class Gateway:
     def timeliness(self, by: Actor, window: Window, position: int = 0) -> Timeliness:
         """Metric 3; without an end the window ends now.
 
+        A pause that began before the due keeps a case from being overdue until its dated end, and
+        then for as long as it lasted; one that began after the due changes nothing.
+
         Raises:
             Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
         """
@@ -383,17 +385,21 @@ class Gateway:
                    count(*) FILTER (WHERE closed AND NOT on_time) AS late,
                    count(*) FILTER (WHERE overdue) AS open,
                    count(*) FILTER (WHERE closed AND on_time IS NULL) AS no_deadline,
-                   count(*) FILTER (WHERE dropped = 'void') AS void,
-                   count(*) FILTER (WHERE dropped = 'merged') AS merged,
+                   count(*) FILTER (WHERE in_window AND dropped = 'void') AS void,
+                   count(*) FILTER (WHERE in_window AND dropped = 'merged') AS merged,
                    (SELECT position FROM timeliness.checkpoint) AS position
-            FROM (SELECT on_time, dropped,
+            FROM (SELECT on_time, dropped, {filed} AS in_window,
                          dropped IS NULL AND {closed} AS closed,
-                         dropped IS NULL AND NOT parked AND due <= {until}
-                             AND (closed_at IS NULL OR closed_at >= {until}) AS overdue
+                         dropped IS NULL AND (closed_at IS NULL OR closed_at >= {until})
+                             AND CASE WHEN parked_at < due AND parked_at < {until}
+                                      THEN parked_until <= {until}
+                                           AND due + (parked_until - parked_at) <= {until}
+                                      ELSE due <= {until} END AS overdue
                   FROM timeliness.cases WHERE {where}) c
             """
         ).format(
             closed=closed,
+            filed=_filed_within(window),
             until=sql.SQL("now()") if window.until is None else sql.Literal(window.until),
             where=_metric_scope(by, window),
         )
@@ -474,13 +480,31 @@ class Gateway:
     @contextmanager
     def _ready(self, projection: str, position: int) -> Iterator[psycopg.Connection]:
         """A connection on which a read model knows the log up to a position."""
+        self._wait(projection, position)
         with self._pool.connection() as connection:
-            if not waited_for(connection, projection, max(position, 0), self._wait_seconds):
-                raise Behind(projection)
             try:
                 yield connection
-            except psycopg.errors.UndefinedTable as error:
+            except _BEING_REPLACED as error:
                 raise Behind(projection) from error
+
+    def _wait(self, projection: str, position: int) -> None:
+        """Wait for a position with no connection in hand: others have work for it."""
+        deadline = time.monotonic() + self._wait_seconds
+        while position > 0:
+            with self._pool.connection() as connection:
+                if reached(connection, projection, position):
+                    return
+            if time.monotonic() >= deadline:
+                raise Behind(projection)
+            time.sleep(0.01)
+
+
+_BEING_REPLACED: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+"""A read model that is not built yet, or that a newer version of the program is building anew."""
 
 
 def _standing(connection: psycopg.Connection, name: str) -> Standing:
@@ -536,6 +560,11 @@ def _within_window(column: str, since: datetime | None, until: datetime | None) 
     if until is not None:
         bounds.append(sql.SQL("{} < {}").format(name, sql.Literal(until)))
     return bounds
+
+
+def _filed_within(window: Window) -> Sql:
+    bounds = _within_window("filed_at", window.since, window.until)
+    return sql.SQL(" AND ").join(bounds or [sql.SQL("true")])
 
 
 def _case_conditions(wanted: CaseFilter) -> list[Sql]:
@@ -623,13 +652,15 @@ def _cursor(order: str, value: str, case: str) -> str:
 def _read_cursor(cursor: str, order: str) -> tuple[str, str]:
     try:
         made_for, value, case = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if made_for != order or not isinstance(case, str):
+        if made_for != order or not isinstance(value, str) or not isinstance(case, str):
             raise BadCursor
+        case.encode()
         if order == "audit":
-            int(value)
+            if not (value.isdecimal() and value.isascii() and len(value) < 19):
+                raise BadCursor
         elif value != "infinity":
             datetime.fromisoformat(value)
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
         raise BadCursor from error
     return value, case
 

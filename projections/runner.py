@@ -28,6 +28,9 @@ POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway: one may be lost with its
 connection."""
 
+DROP_ATTEMPTS: Final = 60
+"""How often dropping what was replaced is tried, half a second each, while it is still read."""
+
 log = structlog.get_logger()
 
 
@@ -79,6 +82,10 @@ class Poisoned(Exception):
         )
 
 
+class Superseded(Exception):
+    """A newer version of the program keeps this projection now: this one stands aside."""
+
+
 class NotTheSame(Exception):
     """A rebuilt projection differs from the live one."""
 
@@ -110,23 +117,24 @@ class Runner:
         """Bring every projection to the head of the log; a changed one is rebuilt.
 
         Raises:
-            Poisoned: a projection cannot go on. The others are up to date.
+            Poisoned, Superseded: a projection cannot go on. The others are up to date.
         """
-        poisoned: Poisoned | None = None
+        stopped: Poisoned | Superseded | None = None
         with self.connect() as connection:
             for projection in self.projections:
                 try:
                     self._prepare(connection, projection, on_progress)
                     self._advance(connection, projection, projection.name, on_progress)
-                except Poisoned as error:
-                    poisoned = error
-        if poisoned is not None:
-            raise poisoned
+                except (Poisoned, Superseded) as error:
+                    stopped = error
+        if stopped is not None:
+            raise stopped
 
     def follow(self, stop: threading.Event) -> None:
         """Keep up with the log until told to stop, through lost connections.
 
-        A poisoned projection is reported and left alone until the next start; the others go on.
+        A projection that is poisoned, or that a newer version keeps, is reported and left alone
+        until the next start; the others go on.
         """
         halted: set[str] = set()
         while not stop.is_set():
@@ -137,8 +145,8 @@ class Runner:
                     while not stop.is_set():
                         self._round(connection, halted)
                         _wait(connection, stop)
-            except psycopg.OperationalError as error:
-                log.warning("projector.connection_lost", error=str(error).strip())
+            except psycopg.Error as error:
+                log.warning("projector.interrupted", error=str(error).strip())
                 stop.wait(0.5)
 
     def positions(self) -> dict[str, int]:
@@ -161,9 +169,16 @@ class Runner:
         Raises:
             NotTheSame: they differ, and the live one stays.
             Poisoned: an event cannot be folded.
+            Superseded: the live one belongs to a newer version.
         """
         beside = f"{projection.name}_rebuild"
         with self.connect() as connection:
+            # One rebuild at a time; closing the connection, or its loss, gives the lock back.
+            connection.execute(
+                "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"rebuild {projection.name}",)
+            )
+            if (_version(connection, projection.name) or 0) > projection.version:
+                raise Superseded(projection.name)
             if verify:
                 # Compared from the first event on: what an earlier run left behind proves nothing.
                 _drop(connection, beside)
@@ -191,9 +206,9 @@ class Runner:
             try:
                 self._prepare(connection, projection, None)
                 self._advance(connection, projection, projection.name, None)
-            except Poisoned as error:
+            except (Poisoned, Superseded) as error:
                 halted.add(projection.name)
-                log.error("projector.poisoned", projection=projection.name, error=str(error))
+                log.error("projector.halted", projection=projection.name, error=repr(error))
 
     def _prepare(
         self,
@@ -201,19 +216,27 @@ class Runner:
         projection: Projection,
         on_progress: OnProgress | None,
     ) -> None:
-        """Make a projection that is missing; rebuild one whose version has changed."""
+        """Make a projection that is missing; rebuild one that an older version made."""
         version = _version(connection, projection.name)
         if version is None:
             self._create(connection, projection, projection.name)
-        elif version != projection.version:
+        elif version < projection.version:
             log.info("projector.changed", projection=projection.name, version=projection.version)
-            self.rebuild(projection, on_progress=on_progress)
+            try:
+                self.rebuild(projection, on_progress=on_progress)
+            except Poisoned as error:
+                # The live one stands still from here on, and health checks look there.
+                self._note(connection, projection.name, repr(error.__cause__))
+                raise
 
     def _create(self, connection: psycopg.Connection, projection: Projection, schema: str) -> None:
-        if _version(connection, schema) == projection.version:
-            return
-        _drop(connection, schema)
         with connection.transaction():
+            _lock(connection, schema)
+            if _version(connection, schema) == projection.version:
+                return
+            connection.execute(
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+            )
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             _within(connection, schema)
             connection.execute(
@@ -243,8 +266,7 @@ class Runner:
         while True:
             try:
                 with connection.transaction():
-                    _within(connection, schema)
-                    after = _claim(connection)
+                    after = _claim(connection, schema, projection.version)
                     begun_at = after if begun_at is None else begun_at
                     if after >= head:
                         return
@@ -281,45 +303,27 @@ class Runner:
     def _swap(self, connection: psycopg.Connection, projection: Projection, beside: str) -> None:
         """Put the rebuilt schema in the live one's place, not behind where readers already are."""
         retired = f"{projection.name}_retired"
+        _drop(connection, retired)
         with connection.transaction():
-            live_at = 0
-            if _version(connection, projection.name) is not None:
-                _within(connection, projection.name)
-                live_at = _claim(connection)
-            _within(connection, beside)
-            after = _claim(connection)
-            while after < live_at:
-                last = min(after + self.page, live_at)
+            _lock(connection, projection.name)
+            live_at = _position(connection, projection.name)
+            after = _claim(connection, beside, projection.version)
+            while after < (live_at or 0):
+                last = min(after + self.page, live_at or 0)
                 self._fold(connection, projection, after, last)
                 connection.execute("UPDATE checkpoint SET position = %s", (last,))
                 after = last
-            names = {
-                "live": sql.Identifier(projection.name),
-                "beside": sql.Identifier(beside),
-                "retired": sql.Identifier(retired),
-            }
-            if _version(connection, projection.name) is not None:
-                connection.execute(
-                    sql.SQL("ALTER SCHEMA {live} RENAME TO {retired}").format(**names)
-                )
-            connection.execute(sql.SQL("ALTER SCHEMA {beside} RENAME TO {live}").format(**names))
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {retired} CASCADE").format(**names))
+            if live_at is not None:
+                _rename(connection, projection.name, retired)
+            _rename(connection, beside, projection.name)
+        # Later, by itself: dropping needs locks that running queries hold, and with those of the
+        # swap in hand the two could wait for each other.
+        _drop(connection, retired)
 
 
-def waited_for(
-    connection: psycopg.Connection, projection: str, position: int, timeout: float
-) -> bool:
-    """Wait until a projection has reached a position; False when ``timeout`` seconds were not
-    enough.
-
-    The connection must be in autocommit mode: every look needs a snapshot of its own.
-    """
-    deadline = time.monotonic() + timeout
-    while (_position(connection, projection) or 0) < position:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)
-    return True
+def reached(connection: psycopg.Connection, projection: str, position: int) -> bool:
+    """Whether a projection knows the log up to a position."""
+    return (_position(connection, projection) or 0) >= position
 
 
 def _wait(connection: psycopg.Connection, stop: threading.Event) -> None:
@@ -334,16 +338,34 @@ def _within(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
 
 
-def _claim(connection: psycopg.Connection) -> int:
-    """The position of the current schema, whose row is ours until the transaction ends.
+def _lock(connection: psycopg.Connection, schema: str) -> None:
+    """Have a schema to ourselves until the transaction ends.
 
-    The lock is what makes one leader a projection: whoever else follows it waits here, and then
-    starts from where we stopped.
+    An advisory lock, for whoever waits for it holds no lock on a table: a schema can be put in
+    another's place meanwhile, and is looked up anew afterwards.
     """
-    row = connection.execute("SELECT position FROM checkpoint FOR UPDATE").fetchone()
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
+    # Names may have changed hands while we waited. PostgreSQL hears of it when it locks a relation,
+    # not an advisory lock: without this it may still believe that a schema does not exist.
+    connection.execute("SELECT FROM pg_namespace LIMIT 0")
+
+
+def _claim(connection: psycopg.Connection, schema: str, version: int) -> int:
+    """The position of a schema, which is ours until the transaction ends: one leader each."""
+    _lock(connection, schema)
+    _within(connection, schema)
+    row = connection.execute("SELECT version, position FROM checkpoint").fetchone()
     assert row is not None
-    position: int = row[0]
+    if row[0] != version:
+        raise Superseded(schema)
+    position: int = row[1]
     return position
+
+
+def _rename(connection: psycopg.Connection, schema: str, to: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), sql.Identifier(to))
+    )
 
 
 def _version(connection: psycopg.Connection, schema: str) -> int | None:
@@ -368,10 +390,21 @@ def _checkpoint(connection: psycopg.Connection, schema: str, column: str) -> int
 
 
 def _drop(connection: psycopg.Connection, schema: str) -> None:
-    with connection.transaction():
-        connection.execute(
-            sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
-        )
+    """Drop a schema that nobody asks for any more, without making a running query wait for us.
+
+    Half a second is less than it takes PostgreSQL to look for a deadlock and to end somebody.
+    """
+    for attempt in range(DROP_ATTEMPTS):
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '500ms'")
+                connection.execute(
+                    sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+                )
+            return
+        except psycopg.errors.LockNotAvailable:
+            if attempt == DROP_ATTEMPTS - 1:
+                raise
 
 
 @contextmanager

@@ -18,7 +18,8 @@ CREATE TABLE cases (
     size      text        COLLATE "C" NOT NULL,
     filed_at  timestamptz NOT NULL,
     due       timestamptz,
-    parked    boolean     NOT NULL,
+    parked_at    timestamptz,
+    parked_until timestamptz,
     closed_at timestamptz,
     on_time   boolean,
     dropped   text        COLLATE "C"
@@ -30,7 +31,8 @@ CREATE INDEX cases_open ON cases (due) WHERE closed_at IS NULL;
 
 @dataclass(slots=True)
 class Row:
-    """One filed case. ``due`` is the adjusted one; while ``parked`` the clock stands still."""
+    """One filed case. ``due`` is the adjusted one; ``parked_at`` and ``parked_until`` bound the
+    present pause, which has not moved it yet."""
 
     case: str
     territory: str
@@ -39,7 +41,8 @@ class Row:
     size: str
     filed_at: datetime
     due: datetime | None
-    parked: bool
+    parked_at: datetime | None
+    parked_until: datetime | None
     closed_at: datetime | None
     on_time: bool | None
     dropped: str | None
@@ -73,7 +76,8 @@ def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
             size=event.terms.size,
             filed_at=event.at,
             due=event.due,
-            parked=False,
+            parked_at=None,
+            parked_until=None,
             closed_at=None,
             on_time=None,
             dropped=None,
@@ -86,9 +90,9 @@ def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
         case e.CaseReclassified():
             row.category, row.due = event.terms.category, event.due
         case e.CaseParked():
-            row.parked = True
+            row.parked_at, row.parked_until = event.at, event.until
         case e.CaseResumed():
-            row.parked, row.due = False, event.due
+            row.parked_at, row.parked_until, row.due = None, None, event.due
         case e.DeadlineExtended() | e.DueRecomputed():
             row.due = event.due
         case e.CaseClosed():

@@ -339,6 +339,7 @@ def _classify(row: CaseRow, event: e.CaseFiled | e.CaseReclassified) -> None:
 
 def _assign(row: CaseRow, holder: str, unit: str | None = None, worker: str | None = None) -> None:
     row.state, row.holder, row.unit, row.worker = "assigned", holder, unit, worker
+    row.handler = None
     row.asked, row.asked_by = None, None
 
 

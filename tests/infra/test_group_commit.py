@@ -12,7 +12,7 @@ from eventsourcing.persistence import OperationalError
 from psycopg_pool import ConnectionPool
 
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
-from infra.codec import Codec
+from infra.codec import Codec, UnknownEvent
 from infra.event_store import EventStore, LogRecorder
 from infra.group_commit import GroupCommit
 from tests import samples
@@ -126,6 +126,26 @@ def test_ending_stores_what_waits(held: Held, pool: ConnectionPool) -> None:
         held.free.set()
     assert all(answer.done() for answer in answers)
     assert held.max_notification_id() == 10
+
+
+def test_one_that_cannot_be_stored_fails_alone(
+    together: GroupCommit, held: Held, database: str
+) -> None:
+    """A stream whose past this version cannot read, and text that PostgreSQL does not take."""
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "SELECT log.append('{case:odd}','{1}','{case.unheard_of}','{now}','{p}','{-}','{-}',"
+            "'{-}','{-}','{x}')"
+        )
+    gather(together, held)
+    good = [together.submit(samples.report(case=f"c{n}")) for n in range(3)]
+    odd = together.submit(samples.note(case="odd"))
+    nul = together.submit(samples.report(case="a\0b"))
+    more = [together.submit(samples.report(case=f"d{n}")) for n in range(3)]
+    held.free.set()
+    assert [answer.result(30).version for answer in (*good, *more)] == [1] * 6
+    assert isinstance(odd.exception(30), UnknownEvent)
+    assert isinstance(nul.exception(30), Exception)
 
 
 def test_everybody_hears_of_a_database_that_is_away(database: str) -> None:

@@ -1,5 +1,6 @@
 """Queries: each person's scope and nothing more, whole pages, and figures that are right."""
 
+import base64
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +24,7 @@ from projections.gateway import (
     Window,
 )
 from projections.runner import Runner
+from projections.worklist import CaseRow
 from tests import samples
 from tests.domain.schedules import local
 
@@ -47,8 +49,10 @@ def test_the_card_says_what_the_rules_say(
 ) -> None:
     carry(store, state, "a")
     runner.catch_up()
-    card = gateway.card(supervisor("d1/"), "a")
-    case, version = store.case("a")
+    _same(gateway.card(supervisor("d1/"), "a"), *store.case("a"))
+
+
+def _same(card: CaseRow, case: Any, version: int) -> None:
     assert not isinstance(case, Unknown)
     facts, clock = case.facts, case.facts.clock
     assert (card.state, card.version) == (case.name, version)
@@ -62,6 +66,46 @@ def test_the_card_says_what_the_rules_say(
         assert (card.due, card.provisional) == (clock.due, clock.provisional)
         assert (card.breached, card.contacted_at) == (clock.breached, clock.contacted)
         assert card.parked_until == clock.paused_until
+
+
+def _at(hours: float, command: Any) -> Any:
+    return replace(command, at=samples.after(hours=hours))
+
+
+COMMUNITY_WORKER = samples.actor(Role.HANDLER, samples.COMMUNITY, "somebody")
+
+MOVES: dict[str, tuple[Any, ...]] = {
+    "escalated": (samples.escalate(),),
+    "returned": (
+        _at(1, samples.escalate()),
+        _at(2, samples.accept(by=COMMUNITY_WORKER)),
+        _at(3, samples.send_back(by=COMMUNITY_WORKER)),
+    ),
+    "reopened": (
+        _at(1, samples.resolve()),
+        _at(2, samples.check()),
+        _at(3, samples.close()),
+        _at(4, samples.reopen()),
+    ),
+    "declined": (_at(1, samples.ask_park()), _at(2, samples.decline())),
+    "resumed": (
+        _at(1, samples.ask_park(until=samples.after(days=3))),
+        _at(2, samples.approve_park()),
+        _at(30, samples.resume()),
+    ),
+    "reworked": (_at(1, samples.resolve()), _at(2, samples.check(passed=False, note="未清理"))),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_card_follows_a_case_that_was_in_hand(
+    store: EventStore, runner: Runner, gateway: Gateway, name: str
+) -> None:
+    store.execute(*(replace(c, case="a") for c in samples.PATHS["in_progress"]))
+    for command in MOVES[name]:
+        store.execute(replace(command, case="a"))
+    runner.catch_up()
+    _same(gateway.card(supervisor("d1/"), "a"), *store.case("a"))
 
 
 def test_nobody_reads_across_territories(
@@ -195,7 +239,27 @@ def test_pages_hold_every_case_once_while_cases_move(
     assert len(set(seen)) == 23
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "bm9uc2Vuc2U=", "WzEsMiwzXQ==", "é"])
+def _as_cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "bm9uc2Vuc2U=",
+        "WzEsMiwzXQ==",
+        "é",
+        _as_cursor('["due", "infinity", "\\ud800"]'),
+        _as_cursor('["audit", Infinity, ""]'),
+        _as_cursor('["audit", "99999999999999999999", ""]'),
+        _as_cursor('["audit", "²", ""]'),
+        _as_cursor('["due", NaN, "a"]'),
+        _as_cursor('["due", "9999-99-99", "a"]'),
+        _as_cursor("[" * 1000),
+    ],
+)
 def test_a_cursor_that_was_not_given_out_is_named(
     runner: Runner, gateway: Gateway, cursor: str
 ) -> None:
@@ -404,7 +468,7 @@ def test_timeliness_counts_the_closed_and_the_overdue(
     carry(store, "closed", "in time")
     by_size(store, "late", "small")  # 4 working hours, closed after a day
     by_size(store, "overdue", "small", close=False)
-    carry(store, "parked", "parked")  # its clock stands still: it cannot be overdue
+    carry(store, "parked", "parked")  # its clock stands still until the dated end
     store.execute(
         samples.report(case="endless"), replace(samples.file(case="endless"), terms=samples.ENDLESS)
     )
@@ -415,6 +479,27 @@ def test_timeliness_counts_the_closed_and_the_overdue(
     assert (found.closure_rate.numerator, found.closure_rate.denominator) == (2, 3)
     before_due = gateway.timeliness(supervisor(""), Window(until=samples.FILED_AT))
     assert (before_due.on_time, before_due.late, before_due.open) == (0, 0, 0)
+
+
+def test_a_pause_moves_the_due_and_one_after_it_does_not(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    for case, hours in (("before", 1), ("after", 30)):  # due after some 6 hours
+        store.execute(*(replace(c, case=case) for c in samples.PATHS["in_progress"]))
+        ask = samples.ask_park(case=case, until=samples.after(days=10))
+        store.execute(_at(hours, ask))
+        store.execute(_at(hours + 1, samples.approve_park(case=case)))
+    runner.catch_up()
+
+    def overdue(**moment: float) -> int:
+        window = Window(until=samples.after(**moment))
+        return gateway.timeliness(supervisor(""), window).open
+
+    assert overdue(hours=5) == 0
+    assert overdue(days=1) == 1, "the pause of the other began before its due"
+    assert overdue(days=5) == 1, "parking what is late does not make it punctual"
+    assert overdue(days=10) == 1
+    assert overdue(days=11) == 2, "the dated end is past, and the time it gave back too"
 
 
 def test_caseload_of_the_grids_in_force(

@@ -19,7 +19,15 @@ from domain.history import Recorded
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
 from projections.catalog import ALL, BY_NAME
-from projections.runner import NotTheSame, Poisoned, Progress, Projection, Runner, waited_for
+from projections.runner import (
+    NotTheSame,
+    Poisoned,
+    Progress,
+    Projection,
+    Runner,
+    Superseded,
+    reached,
+)
 from tests import samples
 
 ALONE = [name for name in samples.PATHS if name not in ("unknown", "merged")]
@@ -212,8 +220,13 @@ def test_following_sees_new_events_soon_and_survives_a_lost_connection(
 
 
 def _reached(pool: Any, position: int) -> bool:
+    deadline = time.monotonic() + 20
     with pool.connection() as connection:
-        return all(waited_for(connection, p.name, position, 20) for p in ALL)
+        while not all(reached(connection, p.name, position) for p in ALL):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+    return True
 
 
 def test_two_followers_do_each_event_once(store: EventStore, runner: Runner) -> None:
@@ -241,6 +254,71 @@ def _try(action: Callable[[], Any]) -> None:
         action()
     except Refused:
         return
+
+
+def test_followers_that_start_together_build_each_projection_once(
+    store: EventStore, runner: Runner
+) -> None:
+    fill(store, 4)
+    failed: list[BaseException] = []
+
+    def catch_up() -> None:
+        try:
+            Runner(runner.source, runner.connect, ALL, page=3).catch_up()
+        except BaseException as error:  # noqa: BLE001 - the test is about whether there is any
+            failed.append(error)
+
+    together = [threading.Thread(target=catch_up) for _ in range(4)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join()
+    assert not failed
+    digests(runner)
+
+
+def test_rebuilding_while_others_follow_and_rebuild(store: EventStore, runner: Runner) -> None:
+    fill(store, 6)
+    runner.catch_up()
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def rebuild() -> None:
+        try:
+            for _ in range(4):
+                Runner(runner.source, runner.connect, ALL, page=2).rebuild(BY_NAME["containment"])
+        except BaseException as error:  # noqa: BLE001 - the test is about whether there is any
+            failed.append(error)
+
+    others = [threading.Thread(target=runner.follow, args=(stop,))]
+    others += [threading.Thread(target=rebuild) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    for n in range(30):
+        store.execute(samples.report(case=f"late-{n}"), samples.file(case=f"late-{n}"))
+    for thread in others[1:]:
+        thread.join()
+    stop.set()
+    others[0].join()
+    assert not failed
+    runner.catch_up()
+    digests(runner)
+
+
+def test_an_older_program_stands_aside(store: EventStore, runner: Runner) -> None:
+    fill(store, 3)
+    old = BY_NAME["containment"]
+    newer = replace(old, version=2)
+    Runner(runner.source, runner.connect, (newer,)).catch_up()
+    store.execute(samples.report(case="late"))
+    with pytest.raises(Superseded):
+        Runner(runner.source, runner.connect, (old,)).catch_up()
+    with pytest.raises(Superseded):
+        runner.rebuild(old)
+    again = Runner(runner.source, runner.connect, (newer,))
+    assert again.positions()["containment"] < (store.recorder.max_notification_id() or 0)
+    again.catch_up()
+    again.rebuild(newer, verify=True)
 
 
 def test_progress_tells_rate_and_time_left(store: EventStore, runner: Runner) -> None:
