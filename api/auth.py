@@ -43,10 +43,9 @@ PUBLIC: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. ``began`` is when the password was given, before any renewal."""
+    """What a token says. ``began`` is when the password came in, before any renewal."""
 
     person: str
-    issued: datetime
     began: datetime
 
 
@@ -61,16 +60,16 @@ class Tokens:
         self._clock = clock
 
     def issue(self, person: str, began: datetime | None = None) -> TokenAnswer:
-        """A token for somebody who gave the password just now, or at ``began``."""
+        """A token for somebody whose password came in just now, or at ``began``."""
         now = self._clock()
         began = began or now
         expires = min(now + self._life, began + SESSION)
         claims = {
             "iss": "wangge",
             "sub": person,
-            # Not whole seconds: a password changed in the same one must still tell the two apart.
             "iat": now.timestamp(),
             "exp": expires.timestamp(),
+            # Not whole seconds: a password changed in the same one must still tell the two apart.
             "auth_time": began.timestamp(),
         }
         token = jwt.encode({"alg": "HS256"}, claims, self._key, algorithms=["HS256"])
@@ -86,14 +85,14 @@ class Tokens:
         try:
             claims = jwt.decode(text, self._key, algorithms=["HS256"]).claims
             person, issuer = claims["sub"], claims["iss"]
-            issued, expires, began = (_instant(claims[n]) for n in ("iat", "exp", "auth_time"))
+            expires, began = (_instant(claims[name]) for name in ("exp", "auth_time"))
         except (JoseError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise Refused("request.bad_token") from error
         if issuer != "wangge" or not isinstance(person, str):
             raise Refused("request.bad_token")
         if self._clock() >= expires:
             raise Refused("request.token_expired")
-        return Claims(person, issued, began)
+        return Claims(person, began)
 
 
 class Attempts:
@@ -208,13 +207,15 @@ def sign_in(
     request: Request, body: SignIn, services: Annotated[Services, Depends(services_of)]
 ) -> TokenAnswer:
     """用户名和密码换取凭证。Exchange user name and password for a token of some minutes."""
+    # Taken before the password is compared: one that changes meanwhile ends this sign-in too.
+    began = services.clock()
     check_password(request, services, body.username, body.password, "request.bad_credentials")
     user = services.store.office().staff.users.get(body.username)
     if user is None:
         raise Refused("request.bad_credentials")
     if user.suspended:
         raise Refused("staff.suspended", user=user.id)
-    token: TokenAnswer = request.app.state.tokens.issue(user.id)
+    token: TokenAnswer = request.app.state.tokens.issue(user.id, began)
     return token
 
 
@@ -249,7 +250,7 @@ def _demand_current(user: User | None, claims: Claims) -> User:
         raise Refused("request.bad_token")
     if user.suspended:
         raise Refused("staff.suspended", user=user.id)
-    if user.password_changed is not None and claims.issued < user.password_changed:
+    if user.password_changed is not None and claims.began < user.password_changed:
         raise Refused("request.password_changed")
     return user
 

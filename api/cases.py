@@ -186,7 +186,7 @@ def _endpoint(step: Step) -> Callable[..., s.CaseDone]:
     def endpoint(
         *, case: s.CaseId, body: Any, desk: AtDesk, expected: Expected, response: Response
     ) -> s.CaseDone:
-        prepared = step.prepare(desk, body)
+        prepared = _prepared(desk, step, case, body)
         if needs_calendar:
             prepared["calendar"] = desk.office.calendar
         command = step.command(case=case, by=desk.by, at=desk.at, **prepared)
@@ -331,6 +331,20 @@ def _execute(desk: Desk, *commands: Any, expected: int | None = None) -> Receipt
         state, _ = desk.services.store.case(commands[0].case)
         if not _may_know(desk, state.facts):
             raise Refused("case.unknown", case=commands[0].case) from None
+        raise
+
+
+def _prepared(desk: Desk, step: Step, case: str, body: s.Body) -> dict[str, Any]:
+    """A command's fields. Who may not issue it is not told whether what they name is known."""
+    try:
+        return step.prepare(desk, body)
+    except Refused:
+        state, _ = desk.services.store.case(case)
+        facts, name = state.facts, step.command.__name__
+        if not _may_know(desk, facts):
+            raise Refused("case.unknown", case=case) from None
+        if not permitted(desk.by, name, facts.place.path, facts.holder):
+            raise Refused("role.not_permitted", command=name) from None
         raise
 
 

@@ -716,13 +716,14 @@ class PathQuery(Query):
 
 
 class TerritoryNode(BaseModel):
-    """A territory as on a day; `name` and `version` are null where it is not in force then."""
+    """A territory as on a day; `name` and `version` are null where it is not in force then,
+    `workers`, `households` and `residents` where it lies outside one's own scope."""
 
     path: str
     tier: TierName
     name: str | None
     version: int | None
-    workers: list[str]
+    workers: list[str] | None
     households: int | None
     residents: int | None
     successors: list[str]
@@ -746,14 +747,14 @@ class TerritoryVersion(Answer):
 
 
 class TerritoryHistory(BaseModel):
-    """A territory with all its versions."""
+    """A territory with all its versions; `workers` is null outside one's own scope."""
 
     path: str
     tier: TierName
     versions: list[TerritoryVersion]
     children: list[str]
     successors: list[str]
-    workers: list[str]
+    workers: list[str] | None
 
 
 # --- catalogue and calendar -------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What the API is handed by whoever composes it: the API itself knows no infrastructure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -84,7 +84,7 @@ class Services:
     gateway: Gateway
     passwords: Passwords
     names: Mapping[type, str]
-    secret: bytes
+    secret: bytes = field(repr=False)
     clock: Callable[[], datetime]
     token_minutes: int = 30
     body_limit: int = 1_000_000

@@ -11,7 +11,7 @@ from api.desk import Desk
 from api.errors import problems
 from domain import staff as st
 from domain.places import EVERYWHERE, within
-from domain.roles import Actor, Grant, Reading, Role, scope
+from domain.roles import Reading, scope
 
 CHANGED: Final = problems(404, 409, 413, 415)
 """What a change of the staff may answer besides success."""
@@ -36,9 +36,7 @@ def me(desk: AtDesk) -> s.UserAnswer:
 def own_password(body: s.OwnPassword, request: Request, desk: AtDesk, response: Response) -> s.Done:
     """修改后须重新登录。All tokens given before are void afterwards."""
     check_password(request, desk.services, desk.by.id, body.current, "request.wrong_password")
-    # Everybody may change the own password, so the system itself stands in for the permission.
-    as_oneself = replace(desk.by, grants=(Grant(Role.SYSTEM, EVERYWHERE),))
-    return _set_password(desk, response, as_oneself, desk.by.id, body.password)
+    return _set_password(desk, response, desk.by.id, body.password)
 
 
 @router.get("/users", summary="人员 · People", responses=problems())
@@ -102,7 +100,7 @@ def restore(user: User, desk: AtDesk, response: Response) -> s.Done:
 @router.post("/users/{user}/password", summary="重设密码 · Set a password", responses=CHANGED)
 def password(user: User, body: s.PasswordIn, desk: AtDesk, response: Response) -> s.Done:
     """由管理员重设,此前的凭证全部失效。All tokens given before are void afterwards."""
-    return _set_password(desk, response, desk.by, user, body.password)
+    return _set_password(desk, response, user, body.password)
 
 
 @router.get("/units", summary="责任单位 · Units", responses=problems())
@@ -132,11 +130,13 @@ def close_unit(unit: Unit, desk: AtDesk, response: Response) -> s.Done:
     return desk.change(response, st.CloseUnit(by=desk.by, at=desk.at, id=unit))
 
 
-def _set_password(desk: Desk, response: Response, by: Actor, user: str, new: str) -> s.Done:
-    command = st.NotePasswordChanged(by=by, at=desk.at, user=user)
-    st.decide(desk.office.staff, command)  # refused before anything is changed
+def _set_password(desk: Desk, response: Response, user: str, new: str) -> s.Done:
+    command = st.NotePasswordChanged(by=desk.by, at=desk.services.clock(), user=user)
+    # No password changes without an event. If setting it fails after this one, the person keeps
+    # the old password and only has to sign in again.
+    desk.change(response, command)
     desk.services.passwords.set(user, new)
-    # Afterwards, so that no sign-in with the old password comes between and outlives the change.
+    # Once more, so that no sign-in with the old password comes between and outlives the change.
     return desk.change(response, replace(command, at=desk.services.clock()))
 
 

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Query, Response
 
 from api import schemas as s
 from api.auth import AtDesk
+from api.desk import Desk
 from api.errors import problems
 from domain import territory as t
 from domain.calendar import office_time
-from domain.places import depth
+from domain.places import depth, within
+from domain.roles import Reading, demand, scope
 
 CHANGED: Final = problems(404, 409, 413, 415)
 """What a change of the tree may answer besides success."""
@@ -24,7 +26,7 @@ def tree(asked: Annotated[s.TreeQuery, Query()], desk: AtDesk) -> s.TerritoryTre
     day = asked.on or office_time(desk.at).date()
     nodes = desk.office.territory.subtree(asked.path, None if asked.ever else day)
     deepest = depth(asked.path) + asked.levels
-    near = [_node(node, day) for node in nodes if depth(node.path) <= deepest]
+    near = [_node(desk, node, day) for node in nodes if depth(node.path) <= deepest]
     return s.TerritoryTree(on=day, nodes=near)
 
 
@@ -38,7 +40,7 @@ def versions(asked: Annotated[s.PathQuery, Query()], desk: AtDesk) -> s.Territor
         versions=[s.TerritoryVersion.model_validate(version) for version in node.versions],
         children=[child.path for child in node.children.values()],
         successors=list(node.successors),
-        workers=sorted(node.workers),
+        workers=sorted(node.workers) if _in_scope(desk, node) else None,
     )
 
 
@@ -105,8 +107,10 @@ def merge(body: s.MergeGrids, desk: AtDesk, response: Response) -> s.Done:
 @router.post("/assign", summary="指定网格员 · Assign a worker", responses=CHANGED)
 def assign(body: s.GridWorker, desk: AtDesk, response: Response) -> s.Done:
     """指定网格员。Somebody takes up a grid."""
+    command = t.AssignWorker(by=desk.by, at=desk.at, **body.model_dump())
+    demand(command, body.path)  # first, or anybody could find out who is known
     desk.office.staff.user(body.worker)
-    return desk.change(response, t.AssignWorker(by=desk.by, at=desk.at, **body.model_dump()))
+    return desk.change(response, command)
 
 
 @router.post("/release", summary="撤下网格员 · Release a worker", responses=CHANGED)
@@ -121,15 +125,22 @@ def households(body: s.RecordHouseholds, desk: AtDesk, response: Response) -> s.
     return desk.change(response, t.RecordHouseholds(by=desk.by, at=desk.at, **body.model_dump()))
 
 
-def _node(node: t.Node, on: date) -> s.TerritoryNode:
+def _node(desk: Desk, node: t.Node, on: date) -> s.TerritoryNode:
     version = node.version(on)
+    count = node.count if _in_scope(desk, node) else None
     return s.TerritoryNode(
         path=node.path,
         tier=s.tier_name(node.tier),
         name=version and version.name,
         version=version and version.number,
-        workers=sorted(node.workers),
-        households=node.count and node.count.households,
-        residents=node.count and node.count.residents,
+        workers=sorted(node.workers) if _in_scope(desk, node) else None,
+        households=count and count.households,
+        residents=count and count.residents,
         successors=list(node.successors),
     )
+
+
+def _in_scope(desk: Desk, node: t.Node) -> bool:
+    """Whether the caller is told who works in a territory, and how many live there."""
+    seen = scope(desk.by, Reading.ADMINISTRATION).territories
+    return any(within(node.path, each) for each in seen)

@@ -84,7 +84,7 @@ class RestoreUser(_StaffCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotePasswordChanged(_StaffCommand):
-    """修改密码, so that sessions from before it can be told."""
+    """修改密码, so that sessions from before it can be told. Everybody may change the own."""
 
     user: str
 
@@ -285,8 +285,9 @@ def decide(staff: Staff, command: Command) -> list[Event]:
         Refused: ``role.not_permitted``, or a ``staff.*`` code that names the rule.
     """
     grounds = _grounds(staff, command)
-    for ground in grounds:
-        demand(command, ground)
+    if not _is_own_password(command):
+        for ground in grounds:
+            demand(command, ground)
     at, territory = command.at, _smallest_around(grounds)
     match command:
         case AddUser():
@@ -356,6 +357,11 @@ def evolve(staff: Staff, event: Event) -> Staff:
             return _with_unit(staff, replace(staff.units[event.unit], closed=True))
         case _:
             assert_never(event)
+
+
+def _is_own_password(command: Command) -> bool:
+    """Whether it is everybody's to issue: the only command that needs no role."""
+    return isinstance(command, NotePasswordChanged) and command.user == command.by.id
 
 
 def _grounds(staff: Staff, command: Command) -> tuple[str, ...]:

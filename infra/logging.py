@@ -23,7 +23,13 @@ def set_up(settings: Settings) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
         if settings.log_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # Left to itself it writes the local variables too: secrets, tokens, passwords.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *lines],

@@ -168,6 +168,29 @@ def people(served: Served, by: Actor, _cases: Cases) -> None:
         assert seen == {by.id}
 
 
+def territory(served: Served, by: Actor, _cases: Cases) -> None:
+    """The names are everybody's; who works and how many live there is for those of the scope."""
+    role, own = grant_of(by)
+    nodes = served.as_(by).get("/territory", path=samples.SUBDISTRICT)["nodes"]
+    assert {samples.GRID, samples.OTHER_GRID} <= {node["path"] for node in nodes}
+    for node in nodes:
+        told = role is not Role.RESIDENT and within(node["path"], own)
+        assert node["name"]
+        assert (node["workers"] is not None) is told
+        if node["path"] == samples.GRID:
+            assert (node["households"] is not None, node["residents"] is not None) == (told, told)
+
+
+def versions(served: Served, by: Actor, _cases: Cases) -> None:
+    """As with the tree."""
+    role, own = grant_of(by)
+    for path in (samples.GRID, samples.OTHER_GRID):
+        node = served.as_(by).get("/territory/versions", path=path)
+        assert node["versions"]
+        told = role is not Role.RESIDENT and within(path, own)
+        assert (node["workers"] is not None) is told
+
+
 def public(method: str, path: str, body: Any = None) -> Check:
     """Open to whoever comes."""
 
@@ -210,8 +233,8 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("GET", f"{API}/cases/{{case}}/timeline"): reading("/timeline"),
     **{("POST", f"{API}/cases/{{case}}/{s.path}"): step(s.path, s.command.__name__) for s in STEPS},
     # territory
-    ("GET", f"{API}/territory"): anybody("GET", "/territory", path=PLACE),
-    ("GET", f"{API}/territory/versions"): anybody("GET", "/territory/versions", path=PLACE),
+    ("GET", f"{API}/territory"): territory,
+    ("GET", f"{API}/territory/versions"): versions,
     ("POST", f"{API}/territory/create"): command(
         "CreateTerritory",
         PLACE,
@@ -381,6 +404,23 @@ def test_who_may_use_it(shared: Served, cases: Cases, route: tuple[str, str]) ->
             ROUTES[route](shared, by, cases)
         except AssertionError as error:
             raise AssertionError(f"{route} by {by.id}: {error}") from error
+
+
+@pytest.mark.parametrize("path", ["/cases/{case}/dispatch", "/territory/assign"])
+def test_who_may_not_assign_learns_nothing_of_who_is_known(
+    shared: Served, cases: Cases, path: str
+) -> None:
+    path = path.format(case=cases.case)
+    ground = {} if "cases" in path else {"path": samples.GRID}
+    for by in MATRIX:
+        if by.grants[0].role in (Role.DISPATCHER, Role.ADMINISTRATOR, Role.IMPORTER, Role.SYSTEM):
+            continue
+        known, unknown = (
+            _code(shared, by, "POST", path, {**ground, "worker": worker})
+            for worker in ("li", "no_such_person")
+        )
+        assert known == unknown, by.id
+        assert known in ("role.not_permitted", "case.unknown"), by.id
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,23 @@
 
 import base64
 import json
+import logging
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import Request
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from structlog.testing import capture_logs
 
 from api.auth import Attempts, _address
+from api.passwords import StoredPasswords
 from domain import staff
 from domain.roles import Grant, Role
+from infra.group_commit import GroupCommit
+from infra.logging import set_up
+from infra.settings import Settings
 from tests import samples
 from tests.api.conftest import PASSWORD, Caller, Served
 
@@ -189,9 +195,83 @@ def test_a_changed_password_ends_every_earlier_sign_in(served: Served) -> None:
     assert before.get("/staff/me", 401)["code"] == "request.password_changed"
     assert sign_in(served, "li", expect=401)["code"] == "request.bad_credentials"
     bearing(served, sign_in(served, "li", "a new password")["access_token"]).get("/staff/me")
-    # The log says who did it, and nothing of the password.
+    # The log says who did it and in which role, and nothing of the password.
     last = served.store.history(staff.STREAM)[-1]
     assert (last.name, last.actor, last.event.user) == ("staff.password_changed", "li", "li")
+    assert last.roles == ("grid_worker",)
+
+
+def test_a_password_changed_while_it_is_compared_ends_that_sign_in_too(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = StoredPasswords.verify
+
+    def slowly(stored: StoredPasswords, person: str, password: str) -> bool:
+        matches = verify(stored, person, password)
+        served.clock.pass_(seconds=1)
+        new = {"password": "set by somebody"}
+        served.as_("administrator").post("/staff/users/li/password", new)
+        served.clock.pass_(seconds=1)
+        return matches
+
+    with monkeypatch.context() as on:
+        on.setattr(StoredPasswords, "verify", slowly)
+        late = bearing(served, sign_in(served, "li")["access_token"])
+    assert late.get("/staff/me", 401)["code"] == "request.password_changed"
+    assert late.post("/tokens/renew", expect=401)["code"] == "request.password_changed"
+
+
+def test_a_renewal_does_not_outlive_a_change_of_the_password(served: Served) -> None:
+    began = served.clock()
+    served.clock.pass_(minutes=1)
+    new = {"password": "set by somebody"}
+    served.as_("administrator").post("/staff/users/li/password", new)
+    served.clock.pass_(minutes=1)
+    # As given out by a renewal that had looked at the account just before the change.
+    renewed = bearing(served, served.app.state.tokens.issue("li", began).access_token)
+    assert renewed.get("/staff/me", 401)["code"] == "request.password_changed"
+
+
+def test_a_password_stays_when_its_change_cannot_be_recorded(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"current": PASSWORD, "password": "a new password"}
+    with monkeypatch.context() as on:
+        on.setattr(GroupCommit, "execute", _break)
+        served.as_("li").post("/staff/me/password", body, 500)
+    sign_in(served, "li", "a new password", expect=401)
+    sign_in(served, "li")
+
+
+def test_a_sign_in_ends_even_if_the_new_password_cannot_be_set(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bearing(served, sign_in(served, "li")["access_token"])
+    served.clock.pass_(seconds=1)
+    with monkeypatch.context() as on:
+        on.setattr(StoredPasswords, "set", _break)
+        before.post("/staff/me/password", {"current": PASSWORD, "password": "a new one"}, 500)
+    assert before.get("/staff/me", 401)["code"] == "request.password_changed"
+    sign_in(served, "li")
+
+
+def test_a_sign_in_while_the_new_password_is_set_does_not_outlive_it(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_password, between = StoredPasswords.set, list[str]()
+
+    def slowly(stored: StoredPasswords, person: str, password: str) -> None:
+        served.clock.pass_(seconds=1)
+        between.append(sign_in(served, "li")["access_token"])
+        served.clock.pass_(seconds=1)
+        set_password(stored, person, password)
+
+    with monkeypatch.context() as on:
+        on.setattr(StoredPasswords, "set", slowly)
+        body = {"current": PASSWORD, "password": "a new password"}
+        served.as_("li").post("/staff/me/password", body)
+    (token,) = between
+    assert bearing(served, token).get("/staff/me", 401)["code"] == "request.password_changed"
 
 
 def test_the_own_password_is_changed_by_who_knows_it(served: Served) -> None:
@@ -241,6 +321,40 @@ def test_no_secret_is_logged(served: Served) -> None:
     for secret in (PASSWORD, token, "a wrong secret", "王女士"):
         assert secret not in written
     assert logs[-1]["person"] == "li"
+
+
+def _break(*_: object) -> None:
+    raise RuntimeError("something is broken")
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_no_secret_is_logged_with_an_unexpected_error(
+    served: Served,
+    secret: bytes,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, before = logging.getLogger(), structlog.get_config()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    token = served.token("li")
+    set_up(Settings(log_json=as_json))
+    try:
+        with monkeypatch.context() as on:
+            on.setattr(StoredPasswords, "verify", _break)
+            sign_in(served, "li", expect=500)
+        with monkeypatch.context() as on:
+            on.setattr(GroupCommit, "office", _break)
+            bearing(served, token).get("/cases", 500)
+            bearing(served, token).post("/staff/me/password", {"current": PASSWORD}, 500)
+    finally:
+        structlog.configure(**before)
+    written = capsys.readouterr().err
+    assert written.count("RuntimeError: something is broken") == 3
+    for private in (secret.decode(), PASSWORD, token, "Bearer"):
+        assert private not in written
+    assert len(written) < 60_000
 
 
 def test_an_importer_signed_in_imports_nothing_over_http(served: Served) -> None:

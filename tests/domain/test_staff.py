@@ -303,6 +303,12 @@ def test_a_change_of_password_is_known_by_its_time_and_nothing_else() -> None:
     assert state.user("chief").password_changed is None
 
 
+def test_everybody_may_change_the_own_password_and_nobody_elses() -> None:
+    oneself = Actor("li.wei", (HANDLER,))
+    given(*OFFICE).when(note_password("li.wei", by=oneself)).then(password_changed("li.wei"))
+    given(*OFFICE).when(note_password("chief", by=oneself)).refused("role.not_permitted")
+
+
 # the last administrator
 
 

@@ -1,0 +1,55 @@
+"""What is written when something is wrong: where it went wrong, and no value of any variable."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from infra.logging import set_up
+from infra.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    root, before = logging.getLogger(), structlog.get_config()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    yield
+    structlog.configure(**before)
+
+
+def _fail(password: str) -> None:
+    raise RuntimeError("something is broken")
+
+
+def _log_failures() -> None:
+    """One by structlog, one by the standard library's logging, as a library would."""
+    try:
+        _fail("".join(["open", " ", "sesame"]))
+    except RuntimeError as error:
+        structlog.get_logger().error("ours", exc_info=error)
+        logging.getLogger("library").exception("theirs")
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_an_error_is_written_without_the_values_of_variables(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(Settings(log_json=as_json))
+    _log_failures()
+    written = capsys.readouterr().err
+    assert written.count("RuntimeError: something is broken") == 2
+    assert written.count("_fail") >= 2, "it says where"
+    assert "open sesame" not in written
+    assert len(written) < 3_000
+
+
+def test_json_has_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(Settings(log_json=True))
+    _log_failures()
+    ours, theirs = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (ours["event"], theirs["event"]) == ("ours", "theirs")
+    assert ours["exception"].startswith("Traceback")
+    assert theirs["level"] == "error"
