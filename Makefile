@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
@@ -29,8 +30,14 @@ install: .venv/.installed  ## set up .venv with the locked versions (does nothin
 demo: install  ## start everything on this machine with sample data, and print the address
 	@$(BIN)/wangge demo
 
+# The rules must be reached to the last branch by their own tests alone; with ARGS nothing is measured.
 test: install  ## run all tests, in random order, on all cores (a failure prints its seed; repeat it with ARGS="-p randomly -p 'randomly_seed=N'")
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+ifdef ARGS
+	@$(PARALLEL) $(ARGS)
+else
+	@$(PARALLEL) tests/domain --cov=domain --cov-branch --cov-fail-under=100
+	@$(PARALLEL) --ignore=tests/domain
+endif
 
 check: install  ## check format, lint, types and the direction of imports; changes no file
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "Not formatted: make format" >&2; exit 1; }

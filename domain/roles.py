@@ -1,8 +1,8 @@
 """Who may do what: role × command × relation of territories, as one table.
 
 ``demand`` is the first line of every ``decide``, so no way into the system goes around it: not the
-API, not the command line, not an import. What is not in the table is refused, but that everybody may
-change the own password. Identity rules (the checker is not the handler, a void needs a second
+API, not the command line, not an import. What is not in the table is refused, but that everybody
+may change the own password. Identity rules (the checker is not the handler, a void needs a second
 person) depend on the case and stand with its other guards.
 """
 

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +44,7 @@ from infra.settings import SettingError, Settings
 from projections import worklist
 from projections.catalog import ALL, BY_NAME
 from projections.gateway import Gateway, Window
-from projections.runner import NotTheSame, Poisoned, Runner
+from projections.runner import NotTheSame, Poisoned, Projection, Runner
 from projections.runner import Progress as Advance
 
 SYSTEMS: Final[dict[str, type[OldSystem[Any]]]] = {"bpic2013": Bpic2013, "nyc311": Nyc311}
@@ -100,10 +100,13 @@ class Opened:
     runner: Runner
     gateway: Gateway
 
-    def caught_up(self) -> "Opened":
-        """The same, with read models that know all that is in the log."""
-        self.runner.catch_up()
-        return self
+    def catch_up(self, *needed: Projection) -> None:
+        """Bring these read models, and no others, to the end of the log.
+
+        Raises:
+            Poisoned: one of them cannot go on. The others of them are up to date.
+        """
+        Runner(self.runner.source, self.runner.connect, needed).catch_up()
 
 
 @contextmanager
@@ -221,7 +224,10 @@ def demo() -> None:
             with _progress("示例数据 · Sample data") as show:
                 sample.load(installation.store, datetime.now(UTC), show)
         accounts = sample.let_in(installation.pool)
-        opened_.runner.catch_up()
+        try:
+            opened_.catch_up(*ALL)
+        except Poisoned as error:
+            err.print(f"读模型出错 · A read model stands still: {error}", markup=False)
         table = Table(
             "账号 · User", "密码 · Password", "角色", "Role", title="示例账号 · Demo accounts"
         )
@@ -320,17 +326,26 @@ def rebuild(
     if (name is None) is not every:
         raise Wrong("请给出一个名称或 --all。Give one name, or --all.")
     chosen = ALL if name is None else (BY_NAME[name],)
+    poisoned: Poisoned | None = None
     with composed() as opened_:
-        opened_.runner.catch_up()
         for projection in chosen:
+            if verify:
+                with suppress(Poisoned):  # compared as far as it got, and then built to the end
+                    opened_.catch_up(projection)
             with _progress(projection.name) as show:
 
                 def advance(at: Advance, show: Show = show) -> None:
                     show(at.position, at.head, f"{at.rate:,.0f}/s")
 
-                digest = opened_.runner.rebuild(projection, verify=verify, on_progress=advance)
+                try:
+                    digest = opened_.runner.rebuild(projection, verify=verify, on_progress=advance)
+                except Poisoned as error:
+                    poisoned = error
+                    continue
             same = f"一致 · same {digest[:16]}" if verify else "完成 · done"
             out.print(f"{projection.name}: {same}", highlight=False)
+    if poisoned is not None:
+        raise poisoned
 
 
 @app.command()
@@ -355,7 +370,8 @@ def metrics(
     with composed() as opened_:
         if territory:
             opened_.installation.store.office().territory.node(territory)
-        query = getattr(opened_.caught_up().gateway, name)
+        opened_.catch_up(BY_NAME[name])
+        query = getattr(opened_.gateway, name)
         answer = answers[name].model_validate(query(OPERATOR, window), from_attributes=True)
     if as_json:
         sys.stdout.write(answer.model_dump_json(indent=2) + "\n")

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any, Final
@@ -41,8 +41,8 @@ class Installation:
     """What commands work with. ``dsn`` is the superuser's; the pools sign in as their roles."""
 
     settings: Settings
-    secret: bytes
-    dsn: str
+    secret: bytes = field(repr=False)
+    dsn: str = field(repr=False)
     pool: ConnectionPool
     store: EventStore
     source: LogSource

@@ -2,18 +2,25 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+
+T = TypeVar("T")
 
 LOGIN_ROLES: Final = {
     "wangge_app": "CONNECT",
     "wangge_projector": "CONNECT, CREATE, TEMPORARY",
 }
 """The roles that sign in, with what they may do with the database as a whole."""
+
+ATTEMPTS: Final = 20
+"""How often to try what another database of the cluster may be doing at the same moment."""
 
 
 class Migration(NamedTuple):
@@ -59,10 +66,39 @@ def migrate(dsn: str, secret: bytes) -> list[str]:
 
     ``dsn`` belongs to a user who may create roles and schemas. Processes that start together wait
     for one another. Raises ``MigrationError`` when an applied file was changed or is newer than
-    this version, ``psycopg.Error`` when the database refuses.
+    this version, or when the roles have the passwords of another secret; ``psycopg.Error`` when
+    the database refuses.
     """
+    applied = _retried(lambda: _apply(dsn))
+    _retried(lambda: _let_in(dsn, secret))
+    return applied
+
+
+def _retried(step: Callable[[], T]) -> T:
+    """A transaction, again while another database of the cluster is changing the same roles.
+
+    Roles belong to the cluster, the advisory lock to one database. Whoever is second is refused
+    once the first has committed, so every attempt sees another one done.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return step()
+        except (psycopg.errors.InternalError_, psycopg.errors.UniqueViolation):
+            continue  # "tuple concurrently updated", or the same membership granted twice
+    return step()
+
+
+@contextmanager
+def _alone(dsn: str) -> Iterator[psycopg.Connection]:
+    """A transaction that waits for all others of this kind in the same database."""
     with psycopg.connect(dsn) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('wangge migrations'))")
+        yield connection
+
+
+def _apply(dsn: str) -> list[str]:
+    """Run the files that are new to a database and grant its roles what concerns it as a whole."""
+    with _alone(dsn) as connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS public.migration (number integer PRIMARY KEY,"
             " name text NOT NULL, digest text NOT NULL,"
@@ -80,7 +116,7 @@ def migrate(dsn: str, secret: bytes) -> list[str]:
                 "INSERT INTO public.migration (number, name, digest) VALUES (%s, %s, %s)",
                 (migration.number, migration.name, migration.digest),
             )
-        _let_in(connection, secret)
+        _grant(connection)
     return [migration.name for migration in fresh]
 
 
@@ -97,8 +133,8 @@ def _demand_same(known: list[Migration], done: dict[int, tuple[str, str]]) -> No
             raise MigrationError(f"The file {migration.name} was changed after it was applied.")
 
 
-def _let_in(connection: psycopg.Connection, secret: bytes) -> None:
-    """Let the app and the projector sign in to this database, and nobody else."""
+def _grant(connection: psycopg.Connection) -> None:
+    """Let the app and the projector use this database, and nobody else."""
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     for role, rights in LOGIN_ROLES.items():
@@ -107,8 +143,42 @@ def _let_in(connection: psycopg.Connection, secret: bytes) -> None:
                 sql.SQL(rights), database, sql.Identifier(role)
             )
         )
-        connection.execute(
-            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-                sql.Identifier(role), sql.Literal(role_password(secret, role))
+
+
+def _let_in(dsn: str, secret: bytes) -> None:
+    """Give roles that cannot sign in their password; those that can must have it already.
+
+    A password is never reset: the roles serve all databases of the cluster and whoever runs there.
+    """
+    with _alone(dsn) as connection:
+        for role in LOGIN_ROLES:
+            known = "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin"
+            if connection.execute(known, (role,)).fetchone() is not None:
+                _demand_sign_in(dsn, secret, role)
+                continue
+            # Hashed here, so that no log of the server ever holds the password itself.
+            password = connection.pgconn.encrypt_password(
+                role_password(secret, role).encode(), role.encode(), b"scram-sha-256"
             )
-        )
+            connection.execute(
+                sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+                    sql.Identifier(role), sql.Literal(password.decode())
+                )
+            )
+
+
+def _demand_sign_in(dsn: str, secret: bytes, role: str) -> None:
+    try:
+        psycopg.connect(role_dsn(dsn, secret, role)).close()
+    except psycopg.OperationalError as error:
+        if error.pgconn is None or not error.pgconn.used_password:
+            raise  # it did not come to the password
+        raise MigrationError(
+            f"数据库角色 {role} 的密码与本安装的密钥(WANGGE_DATA/secret)不符。请从已在使用该数据库"
+            "服务器的机器复制 secret 文件。\n"
+            f"The secret of this installation (WANGGE_DATA/secret) does not belong to this "
+            f"database: {role} cannot sign in. Copy the file secret from the data folder of a "
+            "machine that already uses this database server. Only if that file is lost: stop all "
+            "of them, run ALTER ROLE wangge_app NOLOGIN; ALTER ROLE wangge_projector NOLOGIN; "
+            f"and start again.\n{str(error).strip()}"
+        ) from error

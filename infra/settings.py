@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
@@ -61,17 +63,33 @@ class Settings(BaseSettings):
         """
         path = self.data / "secret"
         self.data.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+        if not path.exists():
+            _write_once(path, secrets.token_hex(32))
         text = path.read_text().strip()
         if len(text) < 32:
             raise SettingError(f"{path} holds no secret of at least 32 characters.")
         return text.encode()
+
+
+def _write_once(path: Path, text: str) -> None:
+    """A file that is there with all of its text or not at all; who comes second changes nothing."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
+    made = Path(name)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
+    finally:
+        made.unlink()
+    # The database will hold passwords made from it: the name must survive a power cut as well.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class SettingError(Exception):

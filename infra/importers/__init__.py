@@ -9,6 +9,7 @@ A case comes in whole or not at all. What does not come in is named in a report 
 """
 
 import csv
+import hashlib
 import io
 import re
 import unicodedata
@@ -40,6 +41,9 @@ BATCH: Final = 300
 
 SINCE: Final = date(1970, 1, 1)
 """Old territories hold from here on: the old systems do not say since when there were any."""
+
+YEARS: Final = range(1900, 2201)
+"""Years that a row may name. Others are mistakes, and at either end other zones have no date."""
 
 REASONS: Final[dict[str, tuple[str, str]]] = {
     "import.no_file": ("无法读取文件 {path}:{why}", "The file {path} cannot be read: {why}"),
@@ -99,6 +103,13 @@ def bad_row(line: int, old_id: str, code: str, **facts: Any) -> BadRow:
     """A row that cannot be read, with a code of ``REASONS``."""
     zh, en = REASONS[code]
     return BadRow(line, old_id, code, zh.format(**facts), en.format(**facts))
+
+
+def demand_likely(at: datetime) -> datetime:
+    """A time of an old row, as it is; raises ``ValueError`` where its year cannot be meant."""
+    if at.year not in YEARS:
+        raise ValueError(f"{at.year} is not in {YEARS.start}-{YEARS.stop - 1}")
+    return at
 
 
 class OldRow(Protocol):
@@ -182,8 +193,12 @@ class OldSystem(ABC, Generic[C]):
         return Actor(f"{self.name}:{name}", (Grant(Role.IMPORTER, EVERYWHERE),))
 
     def case_id(self, old_id: str) -> str:
-        """The id that an old case has here, now and at every later run."""
-        return f"{self.name}-{slug(old_id)}"
+        """The id that an old case has here, now and at every later run; no two share one."""
+        short = slug(old_id)
+        if short != old_id:
+            digest = hashlib.sha256(old_id.encode(errors="surrogatepass")).hexdigest()
+            short = f"{short[:51]}-{digest[:12]}"
+        return f"{self.name}-{short}"
 
     def reference(self, old_id: str, number: int) -> str:
         """What names an old row for good."""

@@ -45,7 +45,17 @@ from domain.case.states import (
 from domain.catalogue import Size
 from domain.places import Tier
 from domain.roles import Actor
-from infra.importers import BadFile, BadRow, Desk, Kind, Named, OldSystem, bad_row, slug
+from infra.importers import (
+    BadFile,
+    BadRow,
+    Desk,
+    Kind,
+    Named,
+    OldSystem,
+    bad_row,
+    demand_likely,
+    slug,
+)
 
 _CHUNK: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b"
@@ -347,7 +357,7 @@ def _row(line: int, old_id: str, event: dict[str, str]) -> Row | BadRow:
             return bad_row(line, old_id, "import.missing", field=field)
     time = event["time:timestamp"]
     try:
-        at = datetime.fromisoformat(time)
+        at = demand_likely(datetime.fromisoformat(time))
     except ValueError:
         return bad_row(line, old_id, "import.bad_time", field="time:timestamp", value=time)
     if at.tzinfo is None:

@@ -23,7 +23,17 @@ from zoneinfo import ZoneInfo
 from domain.case import commands as c
 from domain.case.states import Case
 from domain.catalogue import Size
-from infra.importers import BadFile, BadRow, Desk, Kind, Named, OldSystem, bad_row, slug
+from infra.importers import (
+    BadFile,
+    BadRow,
+    Desk,
+    Kind,
+    Named,
+    OldSystem,
+    bad_row,
+    demand_likely,
+    slug,
+)
 
 NEW_YORK: Final = ZoneInfo("America/New_York")
 UNSPECIFIED: Final = "unspecified"
@@ -198,7 +208,9 @@ def _request(line: int, header: list[str], cells: list[str]) -> Request | BadRow
 
 
 def _time(text: str) -> datetime | None:
-    return datetime.strptime(text, _TIME).replace(tzinfo=NEW_YORK) if text else None
+    if not text:
+        return None
+    return demand_likely(datetime.strptime(text, _TIME).replace(tzinfo=NEW_YORK))
 
 
 def _degrees(text: str) -> float | None:

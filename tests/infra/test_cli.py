@@ -111,6 +111,28 @@ def test_rebuilt_read_models_are_the_same(wangge: Wangge, folder: Path) -> None:
     assert wangge("rebuild", "worklist").returncode == 0
 
 
+def test_a_poisoned_read_model_stops_no_other_and_can_be_rebuilt(
+    wangge: Wangge, folder: Path, database: str
+) -> None:
+    (folder / "requests.csv").write_text(HEADER + request("1"))
+    answer(wangge("import", "nyc311", "requests.csv", "--json"))
+    assert wangge("rebuild", "--all").returncode == 0
+    with psycopg.connect(database) as connection:
+        connection.execute("DROP TABLE timeliness.cases")
+    more = request("2", kind="Rodent")
+    (folder / "requests.csv").write_text(HEADER + more)
+    answer(wangge("import", "nyc311", "requests.csv", "--json"))
+
+    assert answer(wangge("metrics", "containment", "--json"))["cases"] == 2
+    stuck = wangge("metrics", "timeliness")
+    assert stuck.returncode == 1
+    assert "timeliness" in stuck.stderr
+    assert wangge("rebuild", "worklist").returncode == 0
+    done = wangge("rebuild", "timeliness")
+    assert done.returncode == 0, done.stderr
+    assert answer(wangge("metrics", "timeliness", "--json"))["on_time_rate"]["denominator"] == 2
+
+
 def test_people(wangge: Wangge, store: EventStore, pool: ConnectionPool) -> None:
     words = ("user", "add", "wang.fang", "--name", "王芳", "--role", "administrator")
     done = wangge(*words, "--password-stdin", given="correct horse\n")

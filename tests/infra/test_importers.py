@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -357,22 +358,30 @@ def test_what_is_wrong_with_a_trace_is_named() -> None:
     unknown = trace("Ana A1 Accepted/In Progress", "Ana A1 Gone/Fishing", old_id="odd")
     timeless = good.replace(START.isoformat().encode(), b"yesterday").replace(b"good", b"when")
     zoneless = good.replace(b"+00:00", b"").replace(b"good", b"zone")
+    first = b"0001-01-01T00:00:00+14:00"
+    ancient = good.replace(START.isoformat().encode(), first).replace(b"good", b"old")
+    last = b"9999-12-31T23:59:59-12:00"
+    distant = good.replace(START.isoformat().encode(), last).replace(b"good", b"far")
     nobody = good.replace(b'key="org:resource"', b'key="other"').replace(b"good", b"who")
     nowhere = good.replace(b'"organization country"', b'"other"').replace(b"good", b"where")
     empty = trace(old_id="empty")
     nameless = good.replace(b'"good"', b'""')
-    content = xes(unknown, timeless, zoneless, nobody, nowhere, empty, nameless, good)
+    content = xes(
+        unknown, timeless, zoneless, ancient, distant, nobody, nowhere, empty, nameless, good
+    )
     *bad, kept = read(Bpic2013(), content)
     assert [(row.id, row.code) for row in bad] == [
         ("odd", "import.unknown_step"),
         ("when", "import.bad_time"),
         ("zone", "import.bad_time"),
+        ("old", "import.bad_time"),
+        ("far", "import.bad_time"),
         ("who", "import.missing"),
         ("where", "import.missing"),
         ("empty", "import.missing"),
         ("", "import.missing"),
     ]
-    assert [row.line for row in bad] == [2, 3, 4, 5, 6, 7, 8]
+    assert [row.line for row in bad] == list(range(2, 11))
     assert kept.id == "good"
 
 
@@ -517,6 +526,21 @@ def test_names_without_letters_of_ours_stay_apart() -> None:
     assert slug("东风") != slug("向阳")
     assert len(slug("x" * 100)) <= 64
     assert slug("x" * 100) != slug("x" * 101)
+
+
+@pytest.mark.parametrize("due", ["01/01/0001 12:00:00 AM", "12/31/9999 11:59:59 PM"])
+def test_a_year_that_nobody_meant_is_no_time(due: str) -> None:
+    (found,) = read(Nyc311(), (HEADER + request(due=due)).encode())
+    assert (found.id, found.code) == ("1", "import.bad_time")
+
+
+def test_cases_are_named_apart_and_clean_ids_are_kept() -> None:
+    old = Bpic2013()
+    assert old.case_id("1-364285768") == "bpic2013-1-364285768"
+    ids = ("a-1", "A-1", "A_1", "a 1", "å-1", "案件1", "案件 1", "-", "x" * 100, "x" * 101)
+    made = [old.case_id(each) for each in ids]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(r"bpic2013-[a-z0-9][a-z0-9-]{0,63}", each) for each in made)
 
 
 # --- into the log ---
@@ -690,8 +714,19 @@ def _case_events(connection: psycopg.Connection) -> int:
 def _real(name: str) -> Path:
     path = DATA / name
     if not path.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{path} is missing: CI may not be green without the real files")
         pytest.skip(f"{name} is not on this machine (WANGGE_TEST_DATA names its folder)")
     return path
+
+
+def test_ci_cannot_do_without_the_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=r"no-such\.csv is missing"):
+        _real("no-such.csv")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match=r"no-such\.csv"):
+        _real("no-such.csv")
 
 
 def test_the_figures_of_bpic2013(

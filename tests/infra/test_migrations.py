@@ -1,0 +1,121 @@
+"""Migrations among several databases and installations on one cluster."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from infra.installation import Installation
+from infra.migrations import LOGIN_ROLES, MigrationError, migrate, role_dsn, role_password
+from infra.postgres import EmbeddedPostgres
+from infra.settings import Settings
+
+OTHER = b"the secret of another installation"
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def empty(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """The conninfo of a database without anything, where the roles are there already."""
+    name = f"wangge_empty_{next(_numbers)}"
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield postgres.dsn(name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def locked_out(postgres: EmbeddedPostgres, template: str, secret: bytes) -> Iterator[None]:
+    """Roles that cannot sign in, as after a first ``CREATE ROLE``; put right in the end."""
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        for role in LOGIN_ROLES:
+            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        yield
+        for role in LOGIN_ROLES:
+            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+    migrate(postgres.dsn(template), secret)
+
+
+def sign_in(dsn: str, secret: bytes) -> None:
+    """Raises where one of the roles cannot."""
+    for role in LOGIN_ROLES:
+        psycopg.connect(role_dsn(dsn, secret, role)).close()
+
+
+def test_a_fresh_database_beside_others_of_the_same_secret(empty: str, secret: bytes) -> None:
+    assert migrate(empty, secret)[0] == "001_roles.sql"
+    assert migrate(empty, secret) == []
+    sign_in(empty, secret)
+
+
+def test_another_secret_is_refused_and_resets_no_password(
+    database: str, empty: str, secret: bytes
+) -> None:
+    for dsn in (database, empty):
+        with pytest.raises(MigrationError, match=r"(?s)WANGGE_DATA/secret.*Copy the file"):
+            migrate(dsn, OTHER)
+        sign_in(dsn, secret)
+
+
+def test_a_lost_secret_is_replaced_once_the_roles_are_locked_out(
+    database: str, locked_out: None
+) -> None:
+    assert migrate(database, OTHER) == []
+    sign_in(database, OTHER)
+
+
+def test_migrations_wait_for_those_of_another_database(
+    postgres: EmbeddedPostgres, empty: str, secret: bytes, locked_out: None
+) -> None:
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+    with (
+        psycopg.connect(postgres.dsn("postgres")) as other,
+        psycopg.connect(postgres.dsn("postgres"), autocommit=True) as watching,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        for role in LOGIN_ROLES:
+            password = sql.Literal(role_password(secret, role))
+            change = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+            other.execute(change.format(sql.Identifier(role), password))
+        migrated = thread.submit(migrate, empty, secret)
+        deadline = time.monotonic() + 30
+        name = conninfo_to_dict(empty)["dbname"]
+        while watching.execute(waiting, (name,)).fetchone() is None:
+            assert time.monotonic() < deadline
+            assert not migrated.done()
+            time.sleep(0.01)
+        other.commit()
+        assert migrated.result(30)
+    sign_in(empty, secret)
+
+
+def test_no_password_stands_in_a_server_log(
+    postgres: EmbeddedPostgres, database: str, secret: bytes, locked_out: None
+) -> None:
+    migrate(make_conninfo(database, options="-c log_statement=all"), secret)
+    said = postgres.log_file.read_text(errors="replace")
+    assert 'ALTER ROLE "wangge_app" LOGIN' in said
+    for role in LOGIN_ROLES:
+        assert role_password(secret, role) not in said
+
+
+def test_an_installation_shows_no_secret(folder: Path) -> None:
+    shown = repr(
+        Installation(
+            settings=Settings(data=folder),
+            secret=b"hidden-secret",
+            dsn="password=hidden-too",
+            pool=None,  # type: ignore[arg-type]
+            store=None,  # type: ignore[arg-type]
+            source=None,  # type: ignore[arg-type]
+            server=None,
+        )
+    )
+    assert "hidden" not in shown

@@ -1,0 +1,60 @@
+"""Settings, and the secret that an installation makes for itself."""
+
+import os
+import secrets
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from infra.settings import SettingError, Settings
+
+
+def test_the_secret_is_made_once_and_is_its_owners_alone(folder: Path) -> None:
+    data = folder / "data"
+    first = Settings(data=data).secret()
+    assert len(first) == 64
+    assert Settings(data=data).secret() == first
+    assert stat.S_IMODE((data / "secret").stat().st_mode) == 0o600
+    assert [path.name for path in data.iterdir()] == ["secret"]
+
+
+def test_a_start_that_dies_before_the_secret_is_written_leaves_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def die(_: int) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", die)
+        patched.setattr(Path, "unlink", lambda _: None)  # whoever is killed tidies nothing up
+        with pytest.raises(KilledError):
+            Settings(data=folder).secret()
+    assert not (folder / "secret").exists()
+    assert len(Settings(data=folder).secret()) == 64
+
+
+def test_first_starts_at_the_same_time_agree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = Barrier(4)
+    make = secrets.token_hex
+
+    def made(size: int) -> str:
+        together.wait(10)  # all have seen that there is none
+        return make(size)
+
+    monkeypatch.setattr(secrets, "token_hex", made)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: Settings(data=folder).secret(), range(4)))
+    assert len(set(found)) == 1
+    assert found[0].decode() == (folder / "secret").read_text()
+
+
+def test_an_empty_secret_is_no_secret(folder: Path) -> None:
+    (folder / "secret").touch()
+    with pytest.raises(SettingError, match="no secret"):
+        Settings(data=folder).secret()
