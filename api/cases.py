@@ -29,7 +29,7 @@ from domain.calendar import office_time
 from domain.case import commands as c
 from domain.case import evolve, initial
 from domain.case.events import CaseReported
-from domain.case.states import Facts
+from domain.case.states import ENDED, OPEN, Facts
 from domain.errors import Conflict, Refused, VersionMismatch
 from domain.history import Recorded
 from domain.places import within
@@ -249,8 +249,11 @@ def worklist_page(
         CaseFilter(
             territory=wanted.territory,
             tier=wanted.tier and s.tier(wanted.tier),
-            states=tuple(wanted.state),
+            states=_states(wanted),
             person=wanted.person,
+            unit=wanted.unit,
+            called=wanted.called,
+            asked=wanted.asked,
             category=wanted.category,
             size=wanted.size,
             due_before=wanted.due_before,
@@ -263,6 +266,16 @@ def worklist_page(
         desk.known(wanted.position, seen),
     )
     return s.CasePage(rows=[s.CaseCard.model_validate(row) for row in found.rows], next=found.next)
+
+
+def _states(wanted: s.CaseQuery) -> tuple[str, ...]:
+    """The states asked for: those named, else by whether the case is still in hand."""
+    if wanted.state:
+        return tuple(wanted.state)
+    everything = wanted.text is not None or wanted.parent is not None
+    if wanted.open is None and everything:
+        return ()
+    return ENDED if wanted.open is False else OPEN
 
 
 @router.get("/{case}", summary="事项卡片 · Case card", responses=problems(404))

@@ -511,7 +511,17 @@ class CaseQuery(Paged):
     territory: Scope | None = None
     tier: TierName | None = None
     state: list[State] = Field(default=[], max_length=12)
+    open: bool | None = Field(
+        default=None,
+        description="在办 true, 已办 false. Left out, the cases still in hand are listed, unless "
+        "the query searches, or names states or a parent.",
+    )
     person: PersonId | None = Field(default=None, description="Who handles the case, or is to.")
+    unit: Id | None = Field(default=None, description="责任单位: the unit it was dispatched to.")
+    called: Id | None = Field(default=None, description="被吹哨单位: a unit that was called.")
+    asked: Literal["void", "park", "extension"] | None = Field(
+        default=None, description="待批: what waits for a second person."
+    )
     category: Id | None = None
     size: Size | None = None
     due_before: Instant | None = None

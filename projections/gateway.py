@@ -72,6 +72,9 @@ class CaseFilter:
     tier: Tier | None = None
     states: tuple[str, ...] = ()
     person: str | None = None
+    unit: str | None = None
+    called: str | None = None
+    asked: str | None = None
     category: str | None = None
     size: str | None = None
     due_before: datetime | None = None
@@ -579,7 +582,9 @@ def _case_conditions(wanted: CaseFilter) -> list[Sql]:
         conditions.append(
             sql.SQL("(handler = {0} OR worker = {0})").format(sql.Literal(wanted.person))
         )
-    for column in ("category", "size", "parent"):
+    if wanted.called is not None:
+        conditions.append(sql.SQL("called @> {}").format(sql.Literal([wanted.called])))
+    for column in ("unit", "asked", "category", "size", "parent"):
         value = getattr(wanted, column)
         if value is not None:
             conditions.append(_equals(column, value))

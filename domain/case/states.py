@@ -261,6 +261,10 @@ OPEN: tuple[str, ...] = tuple(
     state.name for state in (Reported, Filed, Assigned, InProgress, Parked, Resolved, Checked)
 )
 """The names of the states in which a case still needs work."""
+ENDED: tuple[str, ...] = tuple(
+    state.name for state in (Rejected, Closed, Evaluated, Merged, Voided)
+)
+"""The names of the states in which nobody has to do anything more."""
 
 
 def terms_of(facts: Facts) -> Terms:

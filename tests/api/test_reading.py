@@ -119,6 +119,21 @@ def test_the_worklist_is_filtered(served: Served) -> None:
     assert found(due_before="2026-12-31T00:00:00+08:00") == {mine, waiting}
 
 
+def test_the_worklist_shows_what_is_still_in_hand_unless_more_is_asked_for(served: Served) -> None:
+    waiting, ended = served.report(category="dirty_road"), served.report(category=None)
+    served.as_("acceptor").post(f"/cases/{ended}/reject", {"reason": "不属实"})
+    served.runner.catch_up()
+    li = served.as_("li")
+
+    def found(**query: object) -> set[str]:
+        return {row["case"] for row in li.get("/cases", **query)["rows"]}
+
+    assert found() == found(open=True) == {waiting}
+    assert found(open=False) == found(state="rejected") == {ended}
+    assert found(text=ended) == {ended}
+    assert found(asked="void") == set()
+
+
 @pytest.mark.parametrize("order", ["due", "updated", "reported"])
 def test_pages_are_complete_without_doubles_while_cases_change(served: Served, order: str) -> None:
     cases = []

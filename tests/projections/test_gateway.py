@@ -196,6 +196,9 @@ FILTERS: dict[str, tuple[CaseFilter, set[str]]] = {
     "category": (CaseFilter(category="exposed_garbage"), {"filed", "in_progress", "closed"}),
     "size": (CaseFilter(size="big"), set()),
     "due": (CaseFilter(due_before=samples.DUE), set()),
+    "unit": (CaseFilter(unit="property"), set()),
+    "called": (CaseFilter(called="property"), set()),
+    "asked": (CaseFilter(asked="void"), {"asked"}),
     "due soon": (
         CaseFilter(due_before=samples.after(days=30)),
         {"filed", "in_progress", "closed"},
@@ -209,6 +212,9 @@ def test_the_worklist_filters(
 ) -> None:
     for state in ("filed", "in_progress", "closed"):
         carry(store, state, state)
+    if name == "asked":
+        carry(store, "filed", "asked")
+        store.execute(samples.ask_void(case="asked"))
     runner.catch_up()
     wanted, expected = FILTERS[name]
     handler = store.case("closed")[0].facts.handler
