@@ -4,12 +4,13 @@ Every command starts or reaches its database itself. What can be expected to go 
 sentence: exit code 2 for a setting, a file or an argument, 1 for everything else.
 """
 
+import shlex
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import psycopg
 import typer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
 from rich.console import Console
@@ -44,7 +46,7 @@ from infra.settings import SettingError, Settings
 from projections import worklist
 from projections.catalog import ALL, BY_NAME
 from projections.gateway import Gateway, Window
-from projections.runner import NotTheSame, Poisoned, Projection, Runner
+from projections.runner import NotTheSame, OnProgress, Poisoned, Projection, Runner
 from projections.runner import Progress as Advance
 
 SYSTEMS: Final[dict[str, type[OldSystem[Any]]]] = {"bpic2013": Bpic2013, "nyc311": Nyc311}
@@ -100,13 +102,13 @@ class Opened:
     runner: Runner
     gateway: Gateway
 
-    def catch_up(self, *needed: Projection) -> None:
+    def catch_up(self, *needed: Projection, on_progress: OnProgress | None = None) -> None:
         """Bring these read models, and no others, to the end of the log.
 
         Raises:
             Poisoned: one of them cannot go on. The others of them are up to date.
         """
-        Runner(self.runner.source, self.runner.connect, needed).catch_up()
+        Runner(self.runner.source, self.runner.connect, needed).catch_up(on_progress)
 
 
 @contextmanager
@@ -161,6 +163,8 @@ def main() -> None:
         _fail(f"数据库出错:{error}", "The database has a problem; `wangge doctor` looks into it.")
     except (MigrationError, NotTheSame, Poisoned) as error:
         _fail(str(error), "")
+    except OSError as error:
+        _fail(f"系统出错:{error}", "The system refused that; `wangge doctor` looks into it.")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -185,14 +189,18 @@ def _leave(*_: object) -> NoReturn:
 @app.command()
 def up() -> None:
     """启动全部服务:数据库、接口、投影。Start everything: database, API and projector."""
-    with composed(lasting=True, alone=True) as opened_:
+    settings = read_settings()
+    _listen(settings).close()  # known before a database is started
+    with composed(settings, lasting=True, alone=True) as opened_:
         _serve(opened_, project=True)
 
 
 @app.command()
 def serve() -> None:
     """只启动接口。Start the API only."""
-    with composed(lasting=True) as opened_:
+    settings = read_settings()
+    _listen(settings).close()
+    with composed(settings, lasting=True) as opened_:
         _serve(opened_, project=False)
 
 
@@ -218,6 +226,7 @@ def demo() -> None:
             f"WANGGE_HOST: {settings.host} — 示例账号密码公开,只能在本机(127.0.0.1)运行。"
             "The demo's passwords are public: it listens on loopback only."
         )
+    _listen(settings).close()
     with composed(demo_settings(settings), lasting=True, alone=True) as opened_:
         installation = opened_.installation
         if not sample.is_loaded(installation.store):
@@ -229,12 +238,37 @@ def demo() -> None:
         except Poisoned as error:
             err.print(f"读模型出错 · A read model stands still: {error}", markup=False)
         table = Table(
-            "账号 · User", "密码 · Password", "角色", "Role", title="示例账号 · Demo accounts"
+            "账号 · User",
+            "角色 · Role",
+            "属地、单位 · Territory, unit",
+            title=f"示例账号 · Demo accounts(密码 · Password: {sample.PASSWORD})",
         )
+        staff = installation.store.office().staff
         for account in accounts:
-            table.add_row(account.username, account.password, account.zh, account.en)
+            user = staff.user(account.username)
+            places = [grant.territory or "全部 · everywhere" for grant in user.grants]
+            table.add_row(
+                account.username,
+                f"{account.zh} {account.en}",
+                "\n".join((*places, user.unit) if user.unit else places),
+            )
         err.print(table)
+        err.print(
+            f"命令行 · CLI on this data: {_chosen(installation.settings)} wangge …",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         _serve(opened_, project=True, demo=accounts)
+
+
+def _chosen(settings: Settings) -> str:
+    """What to set so that a command works on this data; a password is not shown."""
+    if settings.dsn is None:
+        return f"WANGGE_DATA={shlex.quote(str(settings.data))}"
+    known = conninfo_to_dict(settings.dsn)
+    shown = make_conninfo(settings.dsn, **({"password": "…"} if "password" in known else {}))
+    return f"WANGGE_DSN={shlex.quote(shown)}"
 
 
 def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> None:
@@ -299,7 +333,8 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         raise Wrong(
             f"WANGGE_HOST, WANGGE_PORT: 无法监听 {settings.host}:{settings.port}"
-            f"({error.strerror})。Cannot listen there; another port: WANGGE_PORT=8801."
+            f"({error.strerror})。Cannot listen there: does wangge run already? "
+            "Another port: WANGGE_PORT=8801."
         ) from error
 
 
@@ -370,7 +405,8 @@ def metrics(
     with composed() as opened_:
         if territory:
             opened_.installation.store.office().territory.node(territory)
-        opened_.catch_up(BY_NAME[name])
+        with _progress_if_long(name) as advance:
+            opened_.catch_up(BY_NAME[name], on_progress=advance)
         query = getattr(opened_.gateway, name)
         answer = answers[name].model_validate(query(OPERATOR, window), from_attributes=True)
     if as_json:
@@ -538,12 +574,13 @@ def doctor() -> None:
         out.print("✗ settings", markup=False)
         raise
     logging.set_up(settings.model_copy(update={"log_level": "error"}))
-    findings = list(checks.examine(settings, composed))
-    for finding in findings:
+    well = True
+    for finding in checks.examine(settings, composed):
+        well &= finding.well
         out.print(f"{'✓' if finding.well else '✗'} {finding.what}: {finding.found}", markup=False)
         if not finding.well:
             out.print(f"    {finding.zh}\n    {finding.en}", markup=False, soft_wrap=True)
-    if not all(finding.well for finding in findings):
+    if not well:
         raise SystemExit(1)
 
 
@@ -569,6 +606,22 @@ def _progress(title: str) -> Iterator[Show]:
             bar.update(task, completed=done, total=of, rate=rate)
 
         yield show
+
+
+@contextmanager
+def _progress_if_long(title: str) -> Iterator[OnProgress]:
+    """The bar, from when a read model has a page behind it and more to go."""
+    with ExitStack() as stack:
+        show: Show | None = None
+
+        def advance(at: Advance) -> None:
+            nonlocal show
+            if show is None and at.position < at.head:
+                show = stack.enter_context(_progress(title))
+            if show is not None:
+                show(at.position, at.head, f"{at.rate:,.0f}/s")
+
+        yield advance
 
 
 def _print_values(values: dict[str, Any], indent: str = "") -> None:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from domain.roles import system
 from infra.installation import AlreadyRunning, Installation
 from infra.migrations import MigrationError, migrations
 from infra.postgres import PostgresUnavailable, find_binaries
@@ -57,7 +59,9 @@ def examine(
             yield from _lag(opened)
     except PostgresUnavailable as error:
         yield Finding("database", False, error.code, error.zh, error.en)
-    except (psycopg.Error, PoolTimeout, MigrationError, SettingError, AlreadyRunning) as error:
+    except (
+        psycopg.Error, PoolTimeout, MigrationError, SettingError, AlreadyRunning, OSError
+    ) as error:  # fmt: skip
         yield Finding(
             "database",
             False,
@@ -88,19 +92,31 @@ def _binaries() -> Finding:
 
 def _folder(data: Path) -> Finding:
     """The data folder, or where it would be made, can be written to."""
-    there = next(path for path in (data, *data.absolute().parents) if path.exists())
+    there = _nearest(data)
+    found = str(data)
+    try:
+        # Tried, not asked for: to root every right seems given, also below /proc.
+        tempfile.TemporaryFile(dir=there).close()
+        well = True
+    except OSError as error:
+        well = False
+        found += f" ({error.strerror})"
     return Finding(
         "data",
-        there.is_dir() and os.access(there, os.W_OK | os.X_OK),
-        str(data),
+        well,
+        found,
         f"当前用户无法写入 {there};请改权限,或把 WANGGE_DATA 设到别处。",
         f"This user cannot write to {there}: change its rights, or set WANGGE_DATA elsewhere.",
     )
 
 
+def _nearest(data: Path) -> Path:
+    """The data folder, or what is there of the way to it and may be looked at."""
+    return next(path for path in (data, *data.parents) if os.path.exists(path))  # noqa: PTH110
+
+
 def _room(data: Path) -> Finding:
-    there = next(path for path in (data, *data.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(_nearest(data)).free
     return Finding(
         "disk",
         free >= FREE_BYTES,
@@ -197,11 +213,33 @@ def _rights(installation: Installation) -> Iterator[Finding]:
 def _lag(opened: Any) -> Iterator[Finding]:
     """How far the read models are behind the log, and whether one stands still."""
     head = opened.installation.source.head()
+    used = _used(opened.installation)
     for at in opened.gateway.standings():
+        what = f"projection {at.name}"
+        found = f"{at.position} / {head}" + (f" {at.error}" if at.error else "")
+        if at.position == 0 and at.error is None:
+            yield Finding(
+                what,
+                not used,
+                found,
+                "尚未开始投影,请运行 wangge up 或 wangge project。",
+                "Not started: run `wangge up` or `wangge project`.",
+            )
+            continue
         yield Finding(
-            f"projection {at.name}",
-            at.error is None and (at.position == 0 or head - at.position <= LAG),
-            f"{at.position} / {head}" + (f" {at.error}" if at.error else ""),
+            what,
+            at.error is None and head - at.position <= LAG,
+            found,
             f"投影落后或出错,请运行 wangge project;仍出错则 wangge rebuild {at.name}。",
             f"Behind, or stuck: run `wangge project`; if it stays, `wangge rebuild {at.name}`.",
         )
+
+
+def _used(installation: Installation) -> bool:
+    """Whether the log holds more than what every installation begins with."""
+    with installation.pool.connection() as connection:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM log.event WHERE actor <> %s)", (system("setup").id,)
+        ).fetchone()
+    assert row is not None
+    return bool(row[0])

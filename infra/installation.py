@@ -131,10 +131,10 @@ def demo_settings(settings: Settings) -> Settings:
     """Where the demonstration lives: a folder of its own, or on an outside server a database."""
     if settings.dsn is None:
         # Root's server runs as somebody else, who must get through our folder to the one in it.
-        settings.data.mkdir(parents=True, exist_ok=True)
+        data = settings.make_folder()
         if os.geteuid() == 0:
-            settings.data.chmod(settings.data.stat().st_mode | 0o001)
-        return settings.model_copy(update={"data": settings.data / "demo"})
+            data.chmod(data.stat().st_mode | 0o001)
+        return settings.model_copy(update={"data": data / "demo"})
     name = f"{conninfo_to_dict(settings.dsn).get('dbname') or 'wangge'}_demo"
     with psycopg.connect(
         settings.dsn, autocommit=True, connect_timeout=CONNECT_SECONDS

@@ -6,7 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -55,17 +56,50 @@ class Settings(BaseSettings):
         default=False, description="Log lines as JSON objects instead of text for people."
     )
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _named(cls, data: object) -> object:
+        """An empty path would be whatever folder one happens to stand in."""
+        if isinstance(data, str) and not data.strip():
+            raise PydanticCustomError(
+                "data.empty",
+                "为空:请给出文件夹,或取消此设置。Empty: name a folder, or unset it.",
+            )
+        return data
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, data: Path) -> Path:
+        return data.absolute()
+
+    def make_folder(self) -> Path:
+        """The data folder, made if it is not there.
+
+        Raises:
+            SettingError: it cannot be made.
+        """
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(self.data, error) from error
+        return self.data
+
     def secret(self) -> bytes:
         """The secret of this installation: signs tokens, gives the database roles their passwords.
 
         Made at the first start, in a file that only its owner can read. Several machines on one
         outside database share a copy of it.
+
+        Raises:
+            SettingError: the data folder cannot be used, or holds no secret worth the name.
         """
-        path = self.data / "secret"
-        self.data.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _write_once(path, secrets.token_hex(32))
-        text = path.read_text().strip()
+        path = self.make_folder() / "secret"
+        try:
+            if not path.exists():
+                _write_once(path, secrets.token_hex(32))
+            text = path.read_text().strip()
+        except OSError as error:
+            raise _unusable(path, error) from error
         if len(text) < 32:
             raise SettingError(f"{path} holds no secret of at least 32 characters.")
         return text.encode()
@@ -94,3 +128,11 @@ def _write_once(path: Path, text: str) -> None:
 
 class SettingError(Exception):
     """A setting cannot be used; the text says which and why."""
+
+
+def _unusable(path: Path, error: OSError) -> SettingError:
+    return SettingError(
+        f"WANGGE_DATA: 无法使用 {path}({error.strerror});请改其权限,或设为当前用户可写的文件夹。\n"
+        f"{path} cannot be used ({error.strerror}): change its rights, or set WANGGE_DATA to a "
+        "folder that this user can write to."
+    )

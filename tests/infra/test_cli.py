@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,8 +19,11 @@ from psycopg_pool import ConnectionPool
 
 from api.passwords import StoredPasswords
 from domain.roles import Grant, Role
+from infra import cli
 from infra.event_store import EventStore
 from infra.installation import published_years
+from infra.settings import Settings
+from projections.runner import Progress
 from tests.infra.test_importers import HEADER, request, trace, xes
 
 PROGRAM = [sys.executable, "-c", "from infra.cli import main; main()"]
@@ -152,6 +156,9 @@ def test_people(wangge: Wangge, store: EventStore, pool: ConnectionPool) -> None
     [
         (("log", "stat"), {"WANGGE_PORT": "99999"}, "WANGGE_PORT"),
         (("log", "stat"), {"WANGGE_LOG_LEVEL": "loud"}, "WANGGE_LOG_LEVEL"),
+        (("log", "stat"), {"WANGGE_DATA": ""}, "WANGGE_DATA: 为空"),
+        (("log", "stat"), {"WANGGE_DATA": "/etc/passwd"}, "set WANGGE_DATA"),
+        (("up",), {"WANGGE_DATA": "/proc/x"}, "set WANGGE_DATA"),
         (("demo",), {"WANGGE_HOST": "0.0.0.0"}, "WANGGE_HOST"),
         (("import", "nyc311", "/nowhere.csv"), {}, "/nowhere.csv"),
         (("import", "bpic2013", "/etc/passwd"), {}, "/etc/passwd"),
@@ -211,6 +218,63 @@ def test_the_doctor_finds_nothing_and_then_something(
     assert "✗ secret: 0644" in ill.stdout
     assert "✗ role wangge_app" in ill.stdout
     assert "chmod 600" in ill.stdout
+
+
+@pytest.mark.parametrize("data", ["/etc/passwd", "/etc/passwd/x", "/proc/x"])
+def test_the_doctor_looks_on_where_there_can_be_no_data(wangge: Wangge, data: str) -> None:
+    done = wangge("doctor", WANGGE_DATA=data)
+    assert done.returncode == 1
+    assert f"✗ data: {data} (" in done.stdout
+    assert "✗ database: WANGGE_DATA" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_read_models_that_nobody_projects_are_found_once_the_log_is_used(
+    wangge: Wangge, folder: Path
+) -> None:
+    assert wangge("doctor").returncode == 0  # what every log begins with may wait
+    (folder / "requests.csv").write_text(HEADER + request("1"))
+    answer(wangge("import", "nyc311", "requests.csv", "--json"))
+    behind = wangge("doctor")
+    assert behind.returncode == 1
+    assert "✗ projection worklist: 0 /" in behind.stdout
+    assert "wangge up" in behind.stdout
+    assert wangge("rebuild", "--all").returncode == 0
+    assert wangge("doctor").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["up", "serve", "demo"])
+def test_a_port_that_is_taken_is_found_before_anything_is_started(
+    wangge: Wangge, folder: Path, command: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = wangge(command, WANGGE_PORT=port, WANGGE_DATA=str(folder / "new"))
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert not (folder / "new").exists()
+
+
+def test_the_bar_of_a_metric_is_shown_only_when_it_takes_a_while(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with cli._progress_if_long("timeliness") as advance:
+        advance(Progress("timeliness", 40, 40, 1.0, 0.0))
+    assert capfd.readouterr().err == ""
+    with cli._progress_if_long("timeliness") as advance:
+        advance(Progress("timeliness", 5_000, 7_000, 1.0, 0.0))
+        advance(Progress("timeliness", 7_000, 7_000, 1.0, 0.0))
+    said = capfd.readouterr()
+    assert "timeliness" in said.err
+    assert said.out == ""
+
+
+def test_a_password_is_not_shown_with_what_to_set(folder: Path) -> None:
+    data = Settings(data=folder / "a b")
+    assert cli._chosen(data) == f"WANGGE_DATA='{folder}/a b'"
+    outside = cli._chosen(Settings(dsn="postgresql://u:hush@db.example/wangge_demo"))
+    assert "dbname=wangge_demo" in outside
+    assert "hush" not in outside
 
 
 @pytest.mark.e2e

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from pydantic import ValidationError
 
 from infra.settings import SettingError, Settings
 
@@ -58,3 +59,28 @@ def test_an_empty_secret_is_no_secret(folder: Path) -> None:
     (folder / "secret").touch()
     with pytest.raises(SettingError, match="no secret"):
         Settings(data=folder).secret()
+
+
+@pytest.mark.parametrize("below", ["", "data"])
+def test_a_data_folder_that_cannot_be_used_is_named(folder: Path, below: str) -> None:
+    (folder / "file").touch()
+    data = folder / "file" / below
+    with pytest.raises(SettingError, match=rf"(?s)WANGGE_DATA.*{data}.*set WANGGE_DATA"):
+        Settings(data=data).secret()
+
+
+def test_a_secret_that_cannot_be_read_is_named(folder: Path) -> None:
+    (folder / "secret").mkdir()
+    with pytest.raises(SettingError, match=rf"WANGGE_DATA.*{folder}/secret"):
+        Settings(data=folder).secret()
+
+
+def test_the_data_folder_is_a_place_wherever_one_stands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WANGGE_DATA", "data")
+    assert Settings().data == folder / "data"
+    monkeypatch.setenv("WANGGE_DATA", "")
+    with pytest.raises(ValidationError, match="Empty"):
+        Settings()
