@@ -46,7 +46,7 @@ from infra.settings import SettingError, Settings
 from projections import worklist
 from projections.catalog import ALL, BY_NAME
 from projections.gateway import Gateway, Window
-from projections.runner import NotTheSame, OnProgress, Poisoned, Projection, Runner
+from projections.runner import NotTheSame, OnProgress, Poisoned, Projection, Runner, Superseded
 from projections.runner import Progress as Advance
 
 SYSTEMS: Final[dict[str, type[OldSystem[Any]]]] = {"bpic2013": Bpic2013, "nyc311": Nyc311}
@@ -163,6 +163,11 @@ def main() -> None:
         _fail(f"数据库出错:{error}", "The database has a problem; `wangge doctor` looks into it.")
     except (MigrationError, NotTheSame, Poisoned) as error:
         _fail(str(error), "")
+    except Superseded as error:
+        _fail(
+            f"读模型 {error} 由更新版本的程序维护,请使用该版本。",
+            f"A newer version of wangge keeps the read model {error}: use that one.",
+        )
     except OSError as error:
         _fail(f"系统出错:{error}", "The system refused that; `wangge doctor` looks into it.")
     except KeyboardInterrupt:
@@ -577,7 +582,8 @@ def doctor() -> None:
     well = True
     for finding in checks.examine(settings, composed):
         well &= finding.well
-        out.print(f"{'✓' if finding.well else '✗'} {finding.what}: {finding.found}", markup=False)
+        mark = "✓" if finding.well else "✗"
+        out.print(f"{mark} {finding.what}: {finding.found}", markup=False, soft_wrap=True)
         if not finding.well:
             out.print(f"    {finding.zh}\n    {finding.en}", markup=False, soft_wrap=True)
     if not well:
