@@ -48,6 +48,7 @@ def create_app(services: Services) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix=API)
     docs.serve(app)
+    # The framework's own way to change what it generates, though its types do not know of it.
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -411,7 +411,8 @@ class _Sample:
         for happens, chance in _HAPPENINGS:
             if first and rng.random() < chance:
                 script = getattr(self, happens)
-                for at, commands in script(case_id, at + span * 0.05):  # noqa: B020
+                for happened, commands in script(case_id, at + span * 0.05):
+                    at = happened
                     yield at, commands
         at = max(at + self._minutes(5, 60), finish)
         if due and at > due:

@@ -7,14 +7,17 @@ live schema or to one that is being rebuilt beside it.
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psycopg
 from psycopg import sql
 
 from domain.history import Recorded
 
-Row = TypeVar("Row")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Row = TypeVar("Row", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Table(Generic[Row]):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns in order."""
-        return tuple(field.name for field in fields(self.row))  # type: ignore[arg-type]
+        return tuple(field.name for field in fields(self.row))
 
     def load(self, connection: psycopg.Connection, keys: Collection[str]) -> dict[str, Row]:
         """The rows of some keys, for a table whose key is one text column."""

@@ -265,7 +265,7 @@ def test_zones_do_not_matter_and_parts_of_a_second_are_cut() -> None:
 
 def test_a_time_without_zone_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(AssertionError):
-        CALENDAR.add_working(datetime(2026, 3, 2), 60)  # noqa: DTZ001
+        CALENDAR.add_working(datetime(2026, 3, 2), 60)  # noqa: DTZ001 - the mistake itself
 
 
 # provisional

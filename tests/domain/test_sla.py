@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from random import Random
 
 import pytest
 from hypothesis import given as for_all
@@ -317,10 +318,10 @@ def test_a_pause_within_the_time_moves_the_due_by_its_own_clock(
 @moderate
 @for_all(instants, limits, some_pauses, st.randoms(use_true_random=False))
 def test_order_and_repetition_of_pauses_do_not_matter(
-    start: datetime, rule: Limit, held: tuple[Pause, ...], random: object
+    start: datetime, rule: Limit, held: tuple[Pause, ...], random: Random
 ) -> None:
     shuffled = [*held, *held[:2]]
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert reckon(CALENDAR, start, rule, tuple(shuffled)) == reckon(CALENDAR, start, rule, held)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -107,14 +108,15 @@ def test_no_password_stands_in_a_server_log(
 
 
 def test_an_installation_shows_no_secret(folder: Path) -> None:
+    nothing: Any = None
     shown = repr(
         Installation(
             settings=Settings(data=folder),
             secret=b"hidden-secret",
             dsn="password=hidden-too",
-            pool=None,  # type: ignore[arg-type]
-            store=None,  # type: ignore[arg-type]
-            source=None,  # type: ignore[arg-type]
+            pool=nothing,
+            store=nothing,
+            source=nothing,
             server=None,
         )
     )
