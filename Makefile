@@ -7,7 +7,7 @@ PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format coverage bench lock clean
+.PHONY: help install demo test check format coverage bench crash lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,9 +52,11 @@ format: install  ## format the source and repair what ruff can repair
 coverage: install  ## run all tests and show which lines and branches none of them reached
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
 
-bench: install  ## measure speed against its peers on this machine
-	@if test -e tests/bench -o -e tests/bench.py; then $(BIN)/python -m tests.bench $(ARGS); \
-	  else echo "There is no benchmark yet (tests/bench)."; fi
+bench: install  ## measure speed against its peers on this machine (ONLY=append,http,size for some of them, ARGS=--quick for less)
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+crash: install  ## kill the server, the projector and PostgreSQL at random under load and check the log (KILLS=1000 SEED=…)
+	@$(BIN)/python -m tests.crash --kills $(or $(KILLS),1000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # uv reads pyproject.toml and keeps the versions of the present lock; delete the lock first to take the newest.
 lock: install  ## write requirements.lock again from pyproject.toml

@@ -1,5 +1,7 @@
 """The application: all routes, and what surrounds them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -9,16 +11,32 @@ from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
-from api import audit, auth, calendar, cases, catalogue, docs, health, metrics, staff, territory
-from api.auth import PUBLIC, Attempts, Tokens, demand_person
+from api import (
+    attachments,
+    audit,
+    auth,
+    calendar,
+    cases,
+    catalogue,
+    docs,
+    health,
+    metrics,
+    privacy,
+    staff,
+    territory,
+)
+from api import schemas as s
+from api.auth import KEY_PATTERN, PUBLIC, Attempts, Tokens, demand_person
 from api.edge import Edge
 from api.errors import FieldProblem, Problem, answer
+from api.lane import Lane, Stop
 from api.services import API, Services
-from domain.errors import Refused
 
 ROUTERS: Final = (
     auth.router,
     cases.router,
+    attachments.router,
+    privacy.router,
     territory.router,
     catalogue.router,
     calendar.router,
@@ -29,6 +47,33 @@ ROUTERS: Final = (
 )
 
 
+IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+    "description": "自选的标识:同一请求以同一标识重发,只办理一次,回答相同(保留 7 天)。"
+    "Any text of the client's own: the same request sent again with it within 7 days is done once "
+    "and answered the same; another request with it is refused (422), and so is one that comes "
+    "while the first is being handled (409).",
+    "example": "5b1c6f3e",
+}
+"""Taken by every command; read where the caller is known, in ``auth``."""
+
+
+TOKEN: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": f"登录后取得的凭证,见 POST {API}/tokens。The token that POST {API}/tokens "
+    "answers.",
+}
+"""What every other request carries; read in ``auth``."""
+
+
+SHOW: Final = f"{API}/cases/{{case}}/personal"
+"""A POST that is no command: its answer, personal data in clear, is never kept."""
+
+
 def create_app(services: Services) -> FastAPI:
     """The API over what it is handed."""
     app = FastAPI(
@@ -37,20 +82,47 @@ def create_app(services: Services) -> FastAPI:
         description=_description(services),
         openapi_url=None,  # served below, with all else that the docs page needs
         redirect_slashes=False,
-        dependencies=[Depends(demand_person), Depends(demand_json)],
+        lifespan=_running,
+        dependencies=[Depends(demand_person)],
+        # Asking at every request whether anybody listens takes as long as the request's own work.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.services = services
     app.state.tokens = Tokens(services.secret, services.token_minutes, services.clock)
     app.state.attempts = Attempts()
-    app.add_middleware(Edge, body_limit=services.body_limit)
+    app.add_middleware(
+        Lane,
+        report=Stop(cases.report, s.Report, None),
+        steps={step.path: _stop(step) for step in cases.STEPS},
+    )
+    app.add_middleware(Edge, body_limit=services.body_limit, file_limit=services.attachment_limit)
     app.add_exception_handler(HTTPException, _answer_framework)
     app.add_exception_handler(RequestValidationError, answer)
     for router in ROUTERS:
-        app.include_router(router, prefix=API)
+        # Not by ``include_router``, which matches every path twice, some 100 µs a request.
+        assert all(asks_who(route) for route in router.routes), "routes are made by auth.routes"
+        app.router.routes.extend(router.routes)
     docs.serve(app)
     # The framework's own way to change what it generates, though its types do not know of it.
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _stop(step: cases.Step) -> Stop:
+    empty = s.Nothing() if step.body is s.Nothing else None
+    return Stop(cases.ENDPOINTS[step.path], step.body, empty)
+
+
+def asks_who(route: Any) -> bool:
+    """Whether a route depends on who asks."""
+    return any(each.dependency is demand_person for each in route.dependencies)
+
+
+@asynccontextmanager
+async def _running(app: FastAPI) -> AsyncIterator[None]:
+    """Commands can be stored while the application runs; what waits in the end is stored too."""
+    async with app.state.services.commits:
+        yield
 
 
 def _answer_framework(request: Request, error: Exception) -> Response:
@@ -63,20 +135,6 @@ def _answer_framework(request: Request, error: Exception) -> Response:
         allowed = sorted({method for route in here for method in route.methods or ()})
         response.headers["Allow"] = ", ".join(allowed)
     return response
-
-
-async def demand_json(request: Request) -> None:
-    """A body comes as JSON, or not at all.
-
-    Raises:
-        Refused: ``request.media_type``.
-    """
-    sent = request.headers.get("content-length", "0") != "0" or (
-        "transfer-encoding" in request.headers
-    )
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if sent and request.method == "POST" and media_type != "application/json":
-        raise Refused("request.media_type")
 
 
 def _description(services: Services) -> str:
@@ -112,9 +170,14 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             for model in (FieldProblem, Problem)
         }
         made["components"]["schemas"]["Problem"].pop("$defs", None)
+        made["components"]["securitySchemes"] = {"token": TOKEN}
         for path, operations in made["paths"].items():
             for method, operation in operations.items():
                 if (method.upper(), path) in PUBLIC:
                     operation["security"] = []
+                    continue
+                operation["security"] = [{"token": []}]
+                if method == "post" and not path.startswith(f"{API}/tokens") and path != SHOW:
+                    operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
         app.openapi_schema = made
     return app.openapi_schema

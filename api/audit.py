@@ -2,16 +2,16 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api import schemas as s
-from api.auth import AtDesk, Seen
+from api.auth import AtDesk, Seen, routes
 from api.errors import problems
 from domain import words
 from projections.audit import AuditRow
 from projections.gateway import AuditFilter
 
-router: Final = APIRouter(prefix="/audit", tags=["审计 Audit"])
+router: Final = routes("/audit", ["审计 Audit"])
 
 
 @router.get("", summary="审计 · Audit trail", responses=problems())

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from api import schemas as s
-from api.auth import AtDesk
+from api.auth import AtDesk, routes
 from api.errors import problems
 from domain import calendar as c
 from domain.sla import reckon
@@ -13,7 +13,7 @@ from domain.sla import reckon
 CHANGED: Final = problems(409, 413, 415)
 """What a change of the calendar may answer besides success."""
 
-router: Final = APIRouter(prefix="/calendar", tags=["工作日历 Calendar"])
+router: Final = routes("/calendar", ["工作日历 Calendar"])
 
 
 @router.get("", summary="工作日历 · The calendar", responses=problems())
@@ -43,8 +43,10 @@ def reckoned(asked: Annotated[s.ReckonQuery, Query()], desk: AtDesk) -> s.Reckon
     return s.ReckonAnswer.model_validate(found)
 
 
-@router.post("/publish", summary="公布年度安排 · Publish a year", responses=CHANGED)
-def publish(body: s.PublishYear, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/publish", summary="公布年度安排 · Publish a year", response_model=s.Done, responses=CHANGED
+)
+async def publish(body: s.PublishYear, desk: AtDesk) -> Response:
     """国务院公布的放假和调休安排。The holidays and make-up working days of a year, as published."""
     command = c.PublishYear(
         by=desk.by,
@@ -53,17 +55,19 @@ def publish(body: s.PublishYear, desk: AtDesk, response: Response) -> s.Done:
         holidays=tuple(body.holidays),
         makeup_days=tuple(body.makeup_days),
     )
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/declare", summary="临时调整 · Declare a day", responses=CHANGED)
-def declare(body: s.DeclareDay, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/declare", summary="临时调整 · Declare a day", response_model=s.Done, responses=CHANGED
+)
+async def declare(body: s.DeclareDay, desk: AtDesk) -> Response:
     """本单位某日上班或不上班。The office works, or does not, on one day."""
-    return desk.change(response, c.DeclareDay(by=desk.by, at=desk.at, **body.model_dump()))
+    return await desk.change(c.DeclareDay(by=desk.by, at=desk.at, **body.model_dump()))
 
 
-@router.post("/hours", summary="工作时段 · Set the hours", responses=CHANGED)
-def hours(body: s.WorkingHours, desk: AtDesk, response: Response) -> s.Done:
+@router.post("/hours", summary="工作时段 · Set the hours", response_model=s.Done, responses=CHANGED)
+async def hours(body: s.WorkingHours, desk: AtDesk) -> Response:
     """每个工作日的时段。The hours of every working day."""
     periods = tuple(period.period() for period in body.periods)
-    return desk.change(response, c.SetWorkingHours(by=desk.by, at=desk.at, periods=periods))
+    return await desk.change(c.SetWorkingHours(by=desk.by, at=desk.at, periods=periods))

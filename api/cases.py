@@ -6,31 +6,29 @@ belongs to an old system's history is never taken from a request.
 """
 
 import base64
-import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import reduce
 from itertools import takewhile
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
 
 from api import schemas as s
-from api.auth import AtDesk, Seen
+from api.auth import AtDesk, Seen, routes
 from api.desk import Desk
 from api.errors import problems
-from api.services import API, Receipt
 from domain import words
 from domain.aggregates import case_stream
+from domain.answers import Answer, Receipt, Verdict
 from domain.calendar import office_time
 from domain.case import commands as c
-from domain.case import evolve, initial
-from domain.case.events import CaseReported
 from domain.case.states import ENDED, OPEN, Facts
-from domain.errors import Conflict, Refused, VersionMismatch
+from domain.errors import Refused
 from domain.history import Recorded
 from domain.places import within
 from domain.roles import Actor, Reading, Role, permitted, scope
@@ -40,15 +38,14 @@ from projections.gateway import CaseFilter
 ISSUED: Final = problems(404, 409, 412, 413, 415)
 """What a command to a case may answer besides success."""
 
-router: Final = APIRouter(prefix="/cases", tags=["事项 Cases"])
+router: Final = routes("/cases", ["事项 Cases"])
 
 # --- ids and versions -------------------------------------------------------------------------
 
 
-def new_id(day: date, seed: bytes | None = None) -> str:
-    """A case's id that people can read out: the day and 8 characters, random or out of a seed."""
-    chance = secrets.token_bytes(5) if seed is None else hashlib.sha256(seed).digest()[:5]
-    return f"{day:%Y%m%d}-{base64.b32encode(chance).decode()}"
+def new_id(day: date) -> str:
+    """A case's id that people can read out: the day and 8 random characters."""
+    return f"{day:%Y%m%d}-{base64.b32encode(secrets.token_bytes(5)).decode()}"
 
 
 async def expected_version(
@@ -66,16 +63,6 @@ async def expected_version(
 
 
 Expected = Annotated[int | None, Depends(expected_version)]
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        pattern=r"^[\x20-\x7e]{1,200}$",
-        description="Any text of the client's own: sent again with it, a report answers the same "
-        "and makes no second case.",
-        examples=["5b1c6f3e"],
-    ),
-]
 
 # --- the steps of a life ----------------------------------------------------------------------
 
@@ -118,7 +105,7 @@ def _splitting(desk: Desk, body: s.Split) -> dict[str, Any]:
 
 def _merging(desk: Desk, body: s.Merge) -> dict[str, Any]:
     survivor, _ = desk.services.store.case(body.into)
-    if not _may_know(desk, survivor.facts):
+    if not may_know(desk, survivor.facts):
         raise Refused("case.unknown", case=body.into)
     return {"into": body.into}
 
@@ -127,13 +114,10 @@ def _extending(_desk: Desk, body: s.AskExtension) -> dict[str, Any]:
     return {"more": body.more.limit(), "reason": body.reason}
 
 
-def _attaching(desk: Desk, body: s.Attach) -> dict[str, Any]:
-    return _as_given(desk, body) | {"attachment": f"a-{secrets.token_hex(8)}"}
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command: ``POST /cases/{case}/{path}``. ``prepare`` makes its fields out of the body."""
+    """One command: ``POST /cases/{case}/{path}``. ``prepare`` makes its fields out of the body;
+    ``reads`` says that it asks the database."""
 
     path: str
     command: type[Any]
@@ -141,6 +125,7 @@ class Step:
     en: str
     body: type[s.Body] = s.Nothing
     prepare: Callable[[Desk, Any], dict[str, Any]] = _as_given
+    reads: bool = False
 
 
 STEPS: Final = (
@@ -159,7 +144,7 @@ STEPS: Final = (
     Step("report-in", c.ReportIn, "报到", "Report in", s.ForUnit),
     Step("mark-absent", c.MarkAbsent, "未报到", "Mark a unit absent", s.ForUnit),
     Step("split", c.SplitCase, "拆分", "Split into children", s.Split, _splitting),
-    Step("merge", c.MergeCase, "并案", "Merge into another case", s.Merge, _merging),
+    Step("merge", c.MergeCase, "并案", "Merge into another case", s.Merge, _merging, reads=True),
     Step("ask-park", c.AskPark, "申请挂账", "Ask to park", s.AskPark),
     Step("approve-park", c.ApprovePark, "批准挂账", "Park, as a second person"),
     Step("resume", c.ResumeCase, "恢复", "Resume"),
@@ -175,23 +160,19 @@ STEPS: Final = (
     Step("evaluate", c.EvaluateCase, "评价", "Evaluate", s.Evaluate),
     Step("reopen", c.ReopenCase, "重办", "Reopen", s.Reasoned),
     Step("note", c.AddNote, "备注", "Add a note", s.NoteIn),
-    Step("attach", c.AttachFile, "附件", "Attach a file", s.Attach, _attaching),
 )
 
 
-def _endpoint(step: Step) -> Callable[..., s.CaseDone]:
+def _endpoint(step: Step) -> Callable[..., Awaitable[Response]]:
     """What a step's route does; FastAPI reads the body's type from the annotation."""
     needs_calendar = any(field.name == "calendar" for field in fields(step.command))
 
-    def endpoint(
-        *, case: s.CaseId, body: Any, desk: AtDesk, expected: Expected, response: Response
-    ) -> s.CaseDone:
-        prepared = _prepared(desk, step, case, body)
+    async def endpoint(*, case: s.CaseId, body: Any, desk: AtDesk, expected: Expected) -> Response:
+        prepared = await _prepared(desk, step, case, body)
         if needs_calendar:
             prepared["calendar"] = desk.office.calendar
         command = step.command(case=case, by=desk.by, at=desk.at, **prepared)
-        receipt = _execute(desk, command, expected=expected)
-        return _done(desk, response, receipt, command)
+        return await carry_out(desk, command, expected=expected)
 
     endpoint.__annotations__["body"] = step.body
     if step.body is s.Nothing:
@@ -199,41 +180,43 @@ def _endpoint(step: Step) -> Callable[..., s.CaseDone]:
     return endpoint
 
 
+ENDPOINTS: Final = {step.path: _endpoint(step) for step in STEPS}
+"""By the last part of their paths."""
+
 for _step in STEPS:
     router.add_api_route(
         f"/{{case}}/{_step.path}",
-        _endpoint(_step),
+        ENDPOINTS[_step.path],
         methods=["POST"],
         summary=f"{_step.zh} · {_step.en}",
         description=_step.command.__doc__ or "",
         operation_id=f"case_{_step.path.replace('-', '_')}",
+        response_model=s.CaseDone,
         responses=ISSUED,
     )
 
 
-@router.post("", status_code=201, summary="上报 · Report a case", responses=ISSUED)
-def report(
-    body: s.Report, desk: AtDesk, response: Response, idempotency_key: IdempotencyKey = None
-) -> s.CaseDone:
+@router.post(
+    "",
+    status_code=201,
+    summary="上报 · Report a case",
+    response_model=s.CaseDone,
+    responses=ISSUED,
+)
+async def report(body: s.Report, desk: AtDesk) -> Response:
     """上报一件事项;带 `category` 时一并立案。Report; with a `category` it is filed at once.
 
     居民只能以本人名义上报。A resident reports in the own name.
     """
-    today = office_time(desk.at).date()
-    seed = idempotency_key and f"{desk.by.id}\n{idempotency_key}".encode()
-    if not seed:
-        return _report(desk, response, body, new_id(today))
-    # The day is part of an id, so a key sent again after midnight is looked for under both days.
-    for day in (today, today - timedelta(days=1)):
-        if found := desk.services.store.history(case_stream(new_id(day, seed))):
-            return _reported_before(desk, response, body, found)
-    try:
-        return _report(desk, response, body, new_id(today, seed))
-    except Refused as refused:
-        if refused.code != "case.exists":
-            raise
-        found = desk.services.store.history(case_stream(new_id(today, seed)))
-        return _reported_before(desk, response, body, found)
+    case = new_id(office_time(desk.at).date())
+    commands: list[Any] = [_reporting(desk, body, case)]
+    if body.category is not None:
+        terms = desk.office.catalogue.terms(body.category)
+        calendar = desk.office.calendar
+        commands.append(
+            c.FileCase(case=case, by=desk.by, at=desk.at, terms=terms, calendar=calendar)
+        )
+    return await carry_out(desk, *commands, status=201)
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -243,7 +226,8 @@ def report(
 def worklist_page(
     wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.CasePage:
-    """本人可见的事项,按条件筛选、分页。The cases one may see, filtered, page by page."""
+    """本人可见的事项,按条件筛选、分页,个人信息脱敏。The cases one may see, filtered, page by page,
+    with masks of what is personal."""
     found = desk.services.gateway.worklist(
         desk.by,
         CaseFilter(
@@ -259,6 +243,7 @@ def worklist_page(
             due_before=wanted.due_before,
             parent=wanted.parent,
             text=wanted.text,
+            phone=wanted.phone,
             order=wanted.order,
         ),
         wanted.after,
@@ -272,7 +257,7 @@ def _states(wanted: s.CaseQuery) -> tuple[str, ...]:
     """The states asked for: those named, else by whether the case is still in hand."""
     if wanted.state:
         return tuple(wanted.state)
-    everything = wanted.text is not None or wanted.parent is not None
+    everything = any(given is not None for given in (wanted.text, wanted.phone, wanted.parent))
     if wanted.open is None and everything:
         return ()
     return ENDED if wanted.open is False else OPEN
@@ -286,10 +271,11 @@ def card(
     wanted: Annotated[s.CardQuery, Query()],
     seen: Seen = 0,
 ) -> s.CaseCard:
-    """事项现状,或某一版本、某一时刻的状态。A case as it stands, or once stood."""
+    """事项现状,或某一版本、某一时刻的状态,个人信息脱敏。A case as it stands, or once stood, with
+    masks of what is personal: `POST …/personal` shows it."""
     row = desk.services.gateway.card(desk.by, case, desk.known(wanted.position, seen))
     if wanted.version is not None or wanted.at is not None:
-        row = _as_of(desk, case, wanted.version, wanted.at)
+        row = row.with_facts(_as_of(desk, case, wanted.version, wanted.at))
     response.headers["ETag"] = f'"{row.version}"'
     return s.CaseCard.model_validate(row)
 
@@ -298,7 +284,8 @@ def card(
 def timeline(
     case: s.CaseId, wanted: Annotated[s.Known, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.Timeline:
-    """每一步的时间、人员和内容。Every step with its time, its person and its details."""
+    """每一步的时间、人员和内容,个人信息隐去。Every step with its time, its person and its details;
+    what is personal is hidden: `POST …/personal` shows it."""
     steps = desk.services.gateway.timeline(desk.by, case, desk.known(wanted.position, seen))
     return s.Timeline(
         case=case,
@@ -323,45 +310,79 @@ def timeline(
 
 
 def _as_of(desk: Desk, case: str, version: int | None, at: datetime | None) -> worklist.CaseRow:
-    """The card that the first events of a case give: the fold is the read model's own."""
+    """The facts that the first events of a case give: the fold is the read model's own."""
     history = desk.services.store.history(case_stream(case))
+    row = reduce(worklist.fold, known_by(history, case, version, at), None)
+    assert row is not None
+    return row
+
+
+def known_by(
+    history: list[Recorded[Any]], case: str, version: int | None, at: datetime | None
+) -> list[Recorded[Any]]:
+    """The first events of a case: up to a version, up to an instant, or all of them.
+
+    Raises:
+        Refused: ``request.no_such_version``.
+    """
     known = list(takewhile(lambda recorded: at is None or recorded.at <= at, history))
     if not known or (version is not None and version > len(known)):
         raise Refused("request.no_such_version", case=case)
-    row = reduce(worklist.fold, known[:version], None)
-    assert row is not None
-    return row
+    return known[:version]
 
 
 # --- commands ---------------------------------------------------------------------------------
 
 
-def _execute(desk: Desk, *commands: Any, expected: int | None = None) -> Receipt:
-    """Execute commands to one case, telling nothing of a case that the caller may not know of."""
-    try:
-        return desk.execute(*commands, expected=expected)
-    except (Refused, VersionMismatch, Conflict):
-        state, _ = desk.services.store.case(commands[0].case)
-        if not _may_know(desk, state.facts):
-            raise Refused("case.unknown", case=commands[0].case) from None
-        raise
+async def carry_out(
+    desk: Desk, *commands: Any, expected: int | None = None, status: int = 200
+) -> Response:
+    """Have commands to one case stored, and answer what became of them.
+
+    Nothing is told of a case that the caller may not know of.
+    """
+    command = commands[0]
+
+    def worded(verdict: Verdict, state: Any) -> Answer:
+        # A report is refused for what the caller has said, before there is a case.
+        told = isinstance(verdict, Receipt) or isinstance(command, c.ReportCase)
+        if not told and (state.name == "unknown" or not may_know(desk, state.facts)):
+            verdict = Refused("case.unknown", case=command.case)
+        return desk.worded(
+            verdict, status, case=command.case, state=state.name, created=_created(command)
+        )
+
+    return await desk.answer(*commands, answering=worded, expected=expected)
 
 
-def _prepared(desk: Desk, step: Step, case: str, body: s.Body) -> dict[str, Any]:
+def _created(command: Any) -> list[str]:
+    """The ids that a command made."""
+    match command:
+        case c.SplitCase():
+            return [child.case for child in command.children]
+        case c.AttachFile():
+            return [command.attachment]
+        case _:
+            return []
+
+
+async def _prepared(desk: Desk, step: Step, case: str, body: s.Body) -> dict[str, Any]:
     """A command's fields. Who may not issue it is not told whether what they name is known."""
     try:
+        if step.reads:
+            return await run_in_threadpool(step.prepare, desk, body)
         return step.prepare(desk, body)
     except Refused:
-        state, _ = desk.services.store.case(case)
+        state, _ = await run_in_threadpool(desk.services.store.case, case)
         facts, name = state.facts, step.command.__name__
-        if not _may_know(desk, facts):
+        if not may_know(desk, facts):
             raise Refused("case.unknown", case=case) from None
         if not permitted(desk.by, name, facts.place.path, facts.holder):
             raise Refused("role.not_permitted", command=name) from None
         raise
 
 
-def _may_know(desk: Desk, facts: Facts) -> bool:
+def may_know(desk: Desk, facts: Facts) -> bool:
     """Whether a case is in one's scope, one's own, or one's unit was called to it."""
     by = desk.by
     return (
@@ -373,46 +394,6 @@ def _may_know(desk: Desk, facts: Facts) -> bool:
         or by.id in (facts.reporter, facts.handler, facts.worker)
         or (by.unit is not None and by.unit in (facts.unit, *(unit for unit, _ in facts.calls)))
     )
-
-
-def _done(desk: Desk, response: Response, receipt: Receipt, command: Any) -> s.CaseDone:
-    state, _ = desk.services.store.case(command.case)
-    created: list[str] = []
-    match command:
-        case c.SplitCase():
-            created = [child.case for child in command.children]
-        case c.AttachFile():
-            created = [command.attachment]
-    names = [desk.services.names[type(event)] for event in receipt.events]
-    done = s.CaseDone(
-        case=command.case,
-        state=state.name,
-        version=receipt.version,
-        position=receipt.position,
-        events=names,
-        created=created,
-    )
-    return _with_headers(response, done)
-
-
-def _with_headers(response: Response, done: s.CaseDone) -> s.CaseDone:
-    response.headers["ETag"] = f'"{done.version}"'
-    response.headers["X-Wangge-Position"] = str(done.position)
-    return done
-
-
-def _report(desk: Desk, response: Response, body: s.Report, case: str) -> s.CaseDone:
-    reported = _reporting(desk, body, case)
-    commands: list[Any] = [reported]
-    if body.category is not None:
-        terms = desk.office.catalogue.terms(body.category)
-        calendar = desk.office.calendar
-        commands.append(
-            c.FileCase(case=case, by=desk.by, at=desk.at, terms=terms, calendar=calendar)
-        )
-    receipt = desk.execute(*commands)
-    response.headers["Location"] = f"{API}/cases/{case}"
-    return _done(desk, response, receipt, reported)
 
 
 def _reporting(desk: Desk, body: s.Report, case: str) -> c.ReportCase:
@@ -469,32 +450,3 @@ def _reporting_as(desk: Desk, body: s.Report) -> set[Role]:
         for grant in desk.by.grants
         if permitted(Actor(desk.by.id, (grant,)), "ReportCase", body.territory)
     }
-
-
-def _reported_before(
-    desk: Desk, response: Response, body: s.Report, history: list[Recorded[Any]]
-) -> s.CaseDone:
-    """The answer of the first time, if this is the same report."""
-    first = history[0].event
-    assert isinstance(first, CaseReported)
-    again = _reporting(desk, body, first.case)
-    # What one command stored has one time of recording.
-    events = [each for each in history if each.recorded_at == history[0].recorded_at]
-    filed_as = getattr(getattr(events[-1].event, "terms", None), "category", None)
-    same = (
-        (again.place.path, again.source, again.description, again.spot, again.reporter)
-        == (first.place.path, first.source, first.description, first.spot, first.reporter)
-        and body.occurred in (None, first.occurred)
-        and body.category == filed_as
-    )
-    if not same:
-        raise Refused("request.key_reused")
-    done = s.CaseDone(
-        case=first.case,
-        state=reduce(evolve, [recorded.event for recorded in events], initial).name,
-        version=events[-1].version,
-        position=events[-1].position,
-        events=[recorded.name for recorded in events],
-    )
-    response.headers["Location"] = f"{API}/cases/{first.case}"
-    return _with_headers(response, done)

@@ -2,17 +2,17 @@
 
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api import schemas as s
-from api.auth import AtDesk
+from api.auth import AtDesk, routes
 from api.errors import problems
 from domain import catalogue as c
 
 CHANGED: Final = problems(404, 409, 413, 415)
 """What a change of the catalogue may answer besides success."""
 
-router: Final = APIRouter(prefix="/catalogue", tags=["事项清单 Catalogue"])
+router: Final = routes("/catalogue", ["事项清单 Catalogue"])
 
 
 @router.get("", summary="事项清单 · All categories", responses=problems())
@@ -25,8 +25,10 @@ def catalogue(desk: AtDesk) -> s.CatalogueAnswer:
     )
 
 
-@router.post("/define", summary="定义类别 · Define a category", responses=CHANGED)
-def define(body: s.DefineCategory, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/define", summary="定义类别 · Define a category", response_model=s.Done, responses=CHANGED
+)
+async def define(body: s.DefineCategory, desk: AtDesk) -> Response:
     """新增类别或修改规则,只影响此后立案的事项。Add a category or change its rules, for cases filed
     from now on."""
     command = c.DefineCategory(
@@ -42,16 +44,20 @@ def define(body: s.DefineCategory, desk: AtDesk, response: Response) -> s.Done:
         mandated_up=body.mandated_up,
         start_tier=body.start_tier and s.tier(body.start_tier),
     )
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/retire", summary="停用类别 · Retire a category", responses=CHANGED)
-def retire(body: s.CategoryCode, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/retire", summary="停用类别 · Retire a category", response_model=s.Done, responses=CHANGED
+)
+async def retire(body: s.CategoryCode, desk: AtDesk) -> Response:
     """此后不再按该类别立案。No new case is filed in it any more."""
-    return desk.change(response, c.RetireCategory(by=desk.by, at=desk.at, code=body.code))
+    return await desk.change(c.RetireCategory(by=desk.by, at=desk.at, code=body.code))
 
 
-@router.post("/policy", summary="办理规则 · Set the policy", responses=CHANGED)
-def policy(body: s.PolicyIn, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/policy", summary="办理规则 · Set the policy", response_model=s.Done, responses=CHANGED
+)
+async def policy(body: s.PolicyIn, desk: AtDesk) -> Response:
     """全局办理规则。The limits of the whole office, all at once."""
-    return desk.change(response, c.SetPolicy(by=desk.by, at=desk.at, policy=body.policy()))
+    return await desk.change(c.SetPolicy(by=desk.by, at=desk.at, policy=body.policy()))

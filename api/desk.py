@@ -2,30 +2,65 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 from fastapi import Response
 
-from api.schemas import Done
-from api.services import Receipt, Services
+from api.errors import Declined, refusal
+from api.services import API, Services
 from domain.aggregates import Office
+from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Refused
 from domain.roles import Actor
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One request of somebody who is signed in: who asks, when, and what the office is like."""
+    """One request of somebody who is signed in: who asks, when, and what the office is like.
+
+    ``once`` is the key that the caller gave a command.
+    """
 
     services: Services
     office: Office
     by: Actor
     at: datetime
     request: str
+    once: Once | None = None
 
-    def execute(self, *commands: Any, expected: int | None = None) -> Receipt:
-        """Have commands decided and stored, all or none."""
-        return self.services.store.execute(*commands, correlation=self.request, expected=expected)
+    async def execute(self, *commands: Any) -> Receipt:
+        """Have commands decided and stored, all or none, whatever the caller's key."""
+        return await self.services.commits.execute(*commands, correlation=self.request)
+
+    async def answer(
+        self, *commands: Any, answering: Answering, expected: int | None = None
+    ) -> Response:
+        """Have commands decided and stored, all or none, and answer what became of them."""
+        answered = await self.services.commits.answer(
+            *commands,
+            correlation=self.request,
+            expected=expected,
+            once=self.once,
+            answering=answering,
+        )
+        return respond(answered)
+
+    async def change(self, *commands: Any, status: int = 200) -> Response:
+        """Have commands that change the office's configuration stored, and answer."""
+        return await self.answer(
+            *commands, answering=lambda verdict, _: self.worded(verdict, status)
+        )
+
+    def worded(self, verdict: Verdict, status: int, **more: Any) -> Answer:
+        """A verdict as it is answered and kept; ``more`` stands beside what every success says."""
+        if isinstance(verdict, Receipt):
+            names = [self.services.names[type(event)] for event in verdict.events]
+            done = {"version": verdict.version, "events": names, **more}
+            return Answer(status, _encode(done))
+        return declined(refusal(verdict))
 
     def known(self, *positions: int) -> int:
         """The position that an answer must know, of those that a request names.
@@ -38,9 +73,43 @@ class Desk:
             raise Refused("request.position_ahead", position=position)
         return position
 
-    def change(self, response: Response, *commands: Any) -> Done:
-        """Execute commands that change the office's configuration."""
-        receipt = self.execute(*commands)
-        response.headers["X-Wangge-Position"] = str(receipt.position)
-        names = [self.services.names[type(event)] for event in receipt.events]
-        return Done(version=receipt.version, position=receipt.position, events=names)
+
+def declined(refused: Refused) -> Answer:
+    """A refusal as it is answered and kept."""
+    said = {"code": refused.code, "zh": refused.zh, "en": refused.en}
+    return Answer(refused.status, _encode(said))
+
+
+def respond(answered: Answered) -> Response:
+    """The response that an answer is, said for the first time or again.
+
+    Raises:
+        Declined: the answer is a refusal.
+    """
+    status, body, position = answered
+    if status >= 400:
+        raise Declined(status, **msgspec.json.decode(body))
+    return Response(
+        b'{"position":%d,%s' % (position, body[1:]),
+        status,
+        media_type="application/json",
+        headers=_headers(body, status, position),
+    )
+
+
+def _headers(body: bytes, status: int, position: int) -> dict[str, str]:
+    done = _decode(body)
+    headers = {"ETag": f'"{done.version}"', "X-Wangge-Position": str(position)}
+    if status == 201 and done.case:
+        headers["Location"] = f"{API}/cases/{done.case}"
+    return headers
+
+
+class _Done(msgspec.Struct):
+    """What the headers of a success are made of."""
+
+    version: int
+    case: str = ""
+
+
+_decode: Final = msgspec.json.Decoder(_Done).decode

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooLarge, answer
+from api.uploads import is_upload
 
 log = structlog.get_logger()
 
@@ -35,10 +36,11 @@ SECURITY_HEADERS: Final = {
 class Edge:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, body_limit: int) -> None:
-        """``body_limit`` is in bytes."""
+    def __init__(self, app: ASGIApp, body_limit: int, file_limit: int) -> None:
+        """``body_limit`` is in bytes, and so is ``file_limit``, which is for files."""
         self.app = app
         self.body_limit = body_limit
+        self.file_limit = file_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; whatever is raised within becomes a problem document."""
@@ -49,7 +51,8 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["wangge.request"] = request_id
         started, status, begun = time.perf_counter(), 0, False
-        left = self.body_limit
+        limit = self.file_limit if is_upload(scope) else self.body_limit
+        left = limit
 
         async def receive_within_limit() -> Message:
             # Counted as it comes: a Content-Length may be missing, or lie.
@@ -57,7 +60,7 @@ class Edge:
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise TooLarge(self.body_limit)
+                raise TooLarge(limit)
             return message
 
         async def send_with_headers(message: Message) -> None:

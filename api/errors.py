@@ -11,7 +11,7 @@ import psycopg
 import structlog
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -29,7 +29,9 @@ _TITLES: Final = {
     403: ("无权操作", "Not permitted"),
     404: ("未找到", "Not found"),
     405: ("不支持的方法", "Method not allowed"),
+    408: ("请求超时", "Took too long"),
     409: ("现在不能执行", "Not possible now"),
+    410: ("已删除", "Erased"),
     412: ("内容已更新", "Changed meanwhile"),
     413: ("内容过大", "Too large"),
     415: ("不支持的格式", "Unsupported media type"),
@@ -53,6 +55,23 @@ class TooLarge(HTTPException):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(413)
+
+
+class Declined(Exception):
+    """A refusal that was put into words when it was decided, perhaps at an earlier request."""
+
+    def __init__(self, status: int, code: str, zh: str, en: str) -> None:
+        self.status, self.code, self.zh, self.en = status, code, zh, en
+        self.facts: dict[str, Any] = {}
+        super().__init__(code)
+
+
+class Repeated(Exception):
+    """Not a failure: the request was answered before, and is answered the same."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        super().__init__("answered before")
 
 
 class FieldProblem(BaseModel):
@@ -97,8 +116,10 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = Field(description="Which fields are wrong, if any are.")
 
 
-def answer(request: Request, error: Exception) -> JSONResponse:
+def answer(request: Request, error: Exception) -> Response:
     """The problem document for whatever was raised while a request was handled."""
+    if isinstance(error, Repeated):
+        return error.response
     refused, errors = _refusal(request, error)
     zh, en = refused.zh, refused.en
     title_zh, title_en = _TITLES[refused.status]
@@ -127,12 +148,19 @@ def answer(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _refusal(request: Request, error: Exception) -> tuple[Refused, list[FieldProblem]]:
+def refusal(error: Refused | VersionMismatch) -> Refused:
+    """A verdict of no, as a refusal with its words."""
+    if isinstance(error, VersionMismatch):
+        return Refused("request.version_mismatch", expected=error.expected, actual=error.actual)
+    return error
+
+
+def _refusal(request: Request, error: Exception) -> tuple[Refused | Declined, list[FieldProblem]]:
     match error:
-        case Refused():
+        case Declined():
             return error, []
-        case VersionMismatch(expected=expected, actual=actual):
-            return Refused("request.version_mismatch", expected=expected, actual=actual), []
+        case Refused() | VersionMismatch():
+            return refusal(error), []
         case Conflict():
             return Refused("request.conflict"), []
         case Overloaded():
@@ -198,7 +226,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_unavailable(error: BaseException) -> bool:
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
+    away = psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout | OSError
+    return isinstance(error, away)
 
 
 def _prefers_chinese(accepted: str) -> bool:

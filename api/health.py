@@ -2,14 +2,14 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from api import schemas as s
-from api.auth import services_of
+from api.auth import routes, services_of
 from api.errors import problems
 from api.services import Services
 
-router: Final = APIRouter(prefix="/health", tags=["运行状况 Health"])
+router: Final = routes("/health", ["运行状况 Health"])
 
 
 @router.get("/live", summary="存活 · Live")

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api import schemas as s
-from api.auth import AtDesk, Seen
+from api.auth import AtDesk, Seen, routes
 from api.errors import problems
 from projections.gateway import BIG_WEIGHT, Window
 
-router: Final = APIRouter(prefix="/metrics", tags=["指标 Metrics"])
+router: Final = routes("/metrics", ["指标 Metrics"])
 
 Asked = Annotated[s.MetricQuery, Query()]
 

@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+from datetime import datetime
 from typing import Final
 
 from psycopg_pool import ConnectionPool
@@ -40,4 +41,16 @@ class StoredPasswords:
                 "INSERT INTO access.credential (person, hash) VALUES (%s, %s)"
                 " ON CONFLICT (person) DO UPDATE SET hash = excluded.hash, changed_at = now()",
                 (person, hashed),
+            )
+
+    def drop(self, person: str, until: datetime) -> None:
+        """Let nobody sign in with a password that a person was given until then.
+
+        The row stays, with the hash of what nobody knows: this role may delete nothing.
+        """
+        with self._pool.connection() as connection:
+            connection.execute(
+                "UPDATE access.credential SET hash = %s, changed_at = now()"
+                " WHERE person = %s AND changed_at <= %s",
+                (self._nobody, person, until),
             )

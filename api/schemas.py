@@ -28,6 +28,7 @@ from domain.calendar import FIRST_YEAR, LAST_YEAR, OFFICE_TIME, Period
 from domain.case import commands as c
 from domain.catalogue import Policy, Size
 from domain.places import Tier
+from domain.privacy import ForgetReason, PersonalField, Purpose
 from domain.roles import Grant, Role
 from domain.territory import Boundary, Part
 from projections.gateway import Order
@@ -436,22 +437,6 @@ class NoteIn(Body):
     text: Words = Field(examples=["已电话告知居民。"])
 
 
-class Attach(Body):
-    """附件: the content is stored elsewhere, under its SHA-256."""
-
-    name: Name = Field(examples=["清理后.jpg"])
-    media_type: Annotated[
-        str,
-        StringConstraints(
-            pattern=r"^[a-z]{1,20}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}$", max_length=121
-        ),
-    ] = Field(examples=["image/jpeg"])
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
-        examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
-    )
-    size: Annotated[StrictInt, Field(ge=0, le=10**10)] = Field(description="Bytes.")
-
-
 # --- cases: queries ---------------------------------------------------------------------------
 
 State = Literal[
@@ -508,6 +493,11 @@ class CaseQuery(Paged):
         description="搜索: every word, of two characters or more, stands in the case.",
         examples=["垃圾"],
     )
+    phone: Annotated[Line, Field(min_length=5, max_length=40)] | None = Field(
+        default=None,
+        description="上报人电话: the whole number, however it is written.",
+        examples=["13800000000"],
+    )
     territory: Scope | None = None
     tier: TierName | None = None
     state: list[State] = Field(default=[], max_length=12)
@@ -532,7 +522,8 @@ class CaseQuery(Paged):
 
 class CaseCard(Answer):
     """A case. `due` is the adjusted one of the present episode, `provisional` while it may yet
-    move; `asked` names the request that waits for a second person."""
+    move; `asked` names the request that waits for a second person. Description, address and what is
+    known of the reporter are masks (脱敏), or 已删除 once forgotten."""
 
     case: str = Field(examples=["20261122-7K2QX9MA"])
     version: int
@@ -553,8 +544,11 @@ class CaseCard(Answer):
     category_zh: str | None
     category_en: str | None
     size: Size | None
-    description: str
-    address: str
+    description: str = Field(examples=["楼下垃圾桶…"])
+    address: str = Field(examples=["和平路****"])
+    reporter_name: str = Field(examples=["王**"])
+    reporter_phone: str = Field(examples=["138****0000"])
+    reporter_address: str = Field(examples=["和平路****"])
     longitude: float | None
     latitude: float | None
     occurred_at: When
@@ -587,7 +581,8 @@ class CasePage(BaseModel):
 
 
 class StepAnswer(BaseModel):
-    """One step of a case, with all its details."""
+    """One step of a case, with its details; what is personal among them reads `***`, or 已删除
+    once forgotten."""
 
     version: int
     position: int
@@ -608,6 +603,97 @@ class Timeline(BaseModel):
 
     case: str
     steps: list[StepAnswer]
+
+
+# --- personal data ----------------------------------------------------------------------------
+
+
+class Show(Body):
+    """查看个人信息: why, and if not as the case stands, up to which version or time of it."""
+
+    purpose: Purpose = Field(description="查看用途 · What for.", examples=["contact"])
+    reason: Line = Field(
+        default="",
+        description="投诉、审计须说明原因 · Where no step of the case explains it.",
+        examples=["居民来电投诉"],
+    )
+    version: Version | None = Field(default=None, description="Steps up to this version.")
+    at: Instant | None = Field(default=None, description="Steps up to this time.")
+
+
+class ReporterAnswer(Answer):
+    """Who made a matter known."""
+
+    person: str = Field(examples=["p-7k2qx9ma"])
+    name: str = Field(examples=["王女士"])
+    phone: str = Field(examples=["13800000000"])
+    address: str
+
+
+class ShownStep(BaseModel):
+    """One step, its personal details in clear."""
+
+    version: int
+    name: str = Field(examples=["case.note_added"])
+    details: dict[str, Any]
+
+
+class PersonalAnswer(BaseModel):
+    """Personal data of a case in clear; 已删除 where it was forgotten. `position` is where the log
+    has this look."""
+
+    case: str
+    position: int
+    description: str = Field(examples=["楼下垃圾桶满溢,污水流到路面。"])
+    address: str = Field(examples=["和平路 12 号楼下"])
+    reporter: ReporterAnswer | None
+    steps: list[ShownStep]
+
+
+class AskForget(Body):
+    """申请删除个人信息: of a person, and of the cases that name the person without being reported
+    by the person."""
+
+    territory: Scope = Field(description="Where the person is known; empty: everywhere.")
+    reason: ForgetReason
+    cases: list[CaseId] = Field(default=[], max_length=200)
+
+
+class AccessQuery(Paged):
+    """Which looks; `since` and `until` bound when it happened, the end not included."""
+
+    actor: (
+        Annotated[str, StringConstraints(pattern=r"^[a-z0-9._:-]{1,80}$", max_length=80)] | None
+    ) = Field(default=None, description="Who looked.")
+    case: CaseId | None = None
+    person: PersonId | None = Field(
+        default=None, description="Whose data: who reported the case.", examples=["p-7k2qx9ma"]
+    )
+    purpose: Purpose | None = None
+    territory: Scope | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class LookAnswer(BaseModel):
+    """Somebody was shown these fields of a case. A reason that was typed is in the log alone."""
+
+    position: int
+    at: When
+    actor: str
+    roles: list[str]
+    case: str
+    territory: str
+    purpose: Purpose
+    fields: list[PersonalField]
+
+
+class AccessPage(BaseModel):
+    """A page of looks, latest first."""
+
+    rows: list[LookAnswer]
+    next: str | None
 
 
 # --- territory --------------------------------------------------------------------------------
@@ -998,7 +1084,7 @@ class GrantAnswer(Answer):
 
 
 class UserAnswer(Answer):
-    """One person."""
+    """One person. The name reads 已删除 once the person was forgotten."""
 
     id: str
     name: str

@@ -1,11 +1,13 @@
 """What the API is handed by whoever composes it: the API itself knows no infrastructure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 from domain.aggregates import Office
+from domain.answers import Answered, Answering, Once, Receipt
+from domain.attachments import Kind
 from domain.history import Recorded
 from projections.gateway import Gateway
 
@@ -13,29 +15,8 @@ API: Final = "/api/v1"
 """What every path of the API begins with; a change that breaks a client gets another one."""
 
 
-class Receipt(Protocol):
-    """What became of a command; ``position`` is 0 where nothing needed to change."""
-
-    @property
-    def events(self) -> tuple[Any, ...]: ...
-    @property
-    def position(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-
-
 class Store(Protocol):
-    """The log, as ``infra.event_store.EventStore`` offers it."""
-
-    def execute(
-        self,
-        *commands: Any,
-        correlation: str = "",
-        causation: str = "",
-        expected: int | None = None,
-    ) -> Receipt:
-        """Load, decide and append, all or nothing."""
-        ...
+    """The log, as ``infra.event_store.EventStore`` offers it to who reads: each call waits."""
 
     def office(self) -> Office:
         """The configuration of the office as of now."""
@@ -45,8 +26,40 @@ class Store(Protocol):
         """A case's present state and version, or a refusal."""
         ...
 
-    def history(self, stream: str) -> list[Recorded[Any]]:
-        """All events of one stream, oldest first."""
+    def history(self, stream: str, *, opened: bool = False) -> list[Recorded[Any]]:
+        """All events of one stream, oldest first; ``opened``: with personal fields in clear."""
+        ...
+
+
+class Commits(Protocol):
+    """The way of commands into the log, as ``infra.group_commit.GroupCommit`` offers it."""
+
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(self, *error: object) -> None: ...
+
+    async def execute(
+        self,
+        *commands: Any,
+        correlation: str = "",
+        causation: str = "",
+        expected: int | None = None,
+    ) -> Receipt:
+        """Load, decide and append, all or nothing."""
+        ...
+
+    async def answer(
+        self,
+        *commands: Any,
+        correlation: str,
+        expected: int | None,
+        once: Once | None,
+        answering: Answering,
+    ) -> Answered:
+        """The same, giving what became of it in words; they are kept with the caller's key."""
+        ...
+
+    async def look(self, once: Once | None = None) -> tuple[Office, Answered | None]:
+        """The office as of now, and what a request was answered before, if it was."""
         ...
 
 
@@ -59,6 +72,59 @@ class Passwords(Protocol):
 
     def set(self, person: str, password: str) -> None:
         """Give a person a password."""
+        ...
+
+    def drop(self, person: str, until: datetime) -> None:
+        """Let nobody sign in with a password that a person was given until then."""
+        ...
+
+
+class Incoming(Protocol):
+    """A file that is being sent; every call waits for a disk."""
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        ...
+
+    def write(self, data: bytes, /) -> None:
+        """Take what has come."""
+        ...
+
+    def finish(self) -> tuple[Kind, str]:
+        """What it is, by its content, and its address, once it is stored for good."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it, stored or not."""
+        ...
+
+
+class Outgoing(Protocol):
+    """A stored file, fetched but not opened."""
+
+    def content(self) -> Iterator[bytes]:
+        """The file in clear, in pieces; or a refusal before the first."""
+        ...
+
+    def thumbnail(self) -> bytes:
+        """A small JPEG of it, or a refusal."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class Attachments(Protocol):
+    """The files of cases, as ``infra.attachments.Attachments`` keeps them."""
+
+    def incoming(self, case: str, attachment: str) -> Incoming:
+        """A file that begins to come in, or a refusal."""
+        ...
+
+    def outgoing(self, case: str, attachment: str, address: str) -> Outgoing:
+        """A file, fetched from where it is stored, or a refusal."""
         ...
 
 
@@ -77,16 +143,22 @@ class Services:
     """All that the API works with.
 
     ``names`` are the stored names of event classes; ``secret`` is the installation's;
-    ``body_limit`` is in bytes. ``demo`` is empty but for a demonstration on loopback.
+    ``body_limit`` is in bytes, and so is ``attachment_limit``. ``forget`` does what the log says
+    is to be done for those forgotten: destroys keys, lets nobody sign in. ``demo`` is empty but for
+    a demonstration on loopback.
     """
 
     store: Store
+    commits: Commits
     gateway: Gateway
     passwords: Passwords
+    attachments: Attachments
+    forget: Callable[[], object]
     names: Mapping[type, str]
     secret: bytes = field(repr=False)
     clock: Callable[[], datetime]
     token_minutes: int = 30
     body_limit: int = 1_000_000
+    attachment_limit: int = 20_000_000
     demo: tuple[DemoAccount, ...] = ()
     version: str = "0.1.0"

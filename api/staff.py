@@ -3,20 +3,22 @@
 from dataclasses import replace
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from api import schemas as s
-from api.auth import AtDesk, check_password
+from api.auth import AtDesk, check_password, routes
 from api.desk import Desk
 from api.errors import problems
 from domain import staff as st
+from domain.personal import SEALED
 from domain.places import EVERYWHERE, within
 from domain.roles import Reading, scope
 
 CHANGED: Final = problems(404, 409, 413, 415)
 """What a change of the staff may answer besides success."""
 
-router: Final = APIRouter(prefix="/staff", tags=["人员与单位 Staff"])
+router: Final = routes("/staff", ["人员与单位 Staff"])
 
 User = Annotated[s.PersonId, Path(examples=["li"])]
 Unit = Annotated[s.Id, Path(examples=["cleaning"])]
@@ -25,18 +27,26 @@ Unit = Annotated[s.Id, Path(examples=["cleaning"])]
 @router.get("/me", summary="本人 · Oneself", responses=problems())
 def me(desk: AtDesk) -> s.UserAnswer:
     """本人的角色、属地和单位。One's own roles, territories and unit."""
-    return s.UserAnswer.model_validate(desk.office.staff.user(desk.by.id))
+    return _answers(desk, [desk.office.staff.user(desk.by.id)])[0]
 
 
 @router.post(
     "/me/password",
     summary="修改本人密码 · Change one's password",
+    response_model=s.Done,
     responses=problems(409, 413, 415, 429),
 )
-def own_password(body: s.OwnPassword, request: Request, desk: AtDesk, response: Response) -> s.Done:
+async def own_password(body: s.OwnPassword, request: Request, desk: AtDesk) -> Response:
     """修改后须重新登录。All tokens given before are void afterwards."""
-    check_password(request, desk.services, desk.by.id, body.current, "request.wrong_password")
-    return _set_password(desk, response, desk.by.id, body.password)
+    await run_in_threadpool(
+        check_password,
+        request,
+        desk.services,
+        desk.by.id,
+        body.current,
+        "request.wrong_password",
+    )
+    return await _set_password(desk, desk.by.id, body.password)
 
 
 @router.get("/users", summary="人员 · People", responses=problems())
@@ -44,17 +54,22 @@ def users(desk: AtDesk) -> s.Users:
     """本人属地范围内的人员。The people whose rights or unit lie in one's own scope, and oneself."""
     staff = desk.office.staff
     seen = scope(desk.by, Reading.ADMINISTRATION).territories
-    return s.Users(
-        rows=[
-            s.UserAnswer.model_validate(user)
-            for user in staff.users.values()
-            if user.id == desk.by.id or _in_scope(staff, user, seen)
-        ]
-    )
+    known = [
+        user
+        for user in staff.users.values()
+        if user.id == desk.by.id or _in_scope(staff, user, seen)
+    ]
+    return s.Users(rows=_answers(desk, known))
 
 
-@router.post("/users", status_code=201, summary="新增人员 · Add a person", responses=CHANGED)
-def add_user(body: s.AddUser, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/users",
+    status_code=201,
+    summary="新增人员 · Add a person",
+    response_model=s.Done,
+    responses=CHANGED,
+)
+async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
     """没有密码的人员不能登录。Somebody without a password cannot sign in."""
     command = st.AddUser(
         by=desk.by,
@@ -64,43 +79,59 @@ def add_user(body: s.AddUser, desk: AtDesk, response: Response) -> s.Done:
         grants=tuple(each.grant() for each in body.grants),
         unit=body.unit,
     )
-    done = desk.change(response, command)
+    done = await desk.change(command, status=201)
     if body.password is not None:
-        desk.services.passwords.set(body.id, body.password)
+        await run_in_threadpool(desk.services.passwords.set, body.id, body.password)
     return done
 
 
-@router.post("/users/{user}/grant", summary="授权 · Grant a role", responses=CHANGED)
-def grant(user: User, body: s.GrantIn, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/users/{user}/grant", summary="授权 · Grant a role", response_model=s.Done, responses=CHANGED
+)
+async def grant(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
     """在某属地增加一个角色。One more role in one territory."""
     given = body.grant()
-    return desk.change(response, st.GrantRole(by=desk.by, at=desk.at, user=user, grant=given))
+    return await desk.change(st.GrantRole(by=desk.by, at=desk.at, user=user, grant=given))
 
 
-@router.post("/users/{user}/revoke", summary="撤销授权 · Revoke a role", responses=CHANGED)
-def revoke(user: User, body: s.GrantIn, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/users/{user}/revoke",
+    summary="撤销授权 · Revoke a role",
+    response_model=s.Done,
+    responses=CHANGED,
+)
+async def revoke(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
     """撤销某属地的一个角色。One role less."""
     given = body.grant()
-    return desk.change(response, st.RevokeRole(by=desk.by, at=desk.at, user=user, grant=given))
+    return await desk.change(st.RevokeRole(by=desk.by, at=desk.at, user=user, grant=given))
 
 
-@router.post("/users/{user}/suspend", summary="停用 · Suspend", responses=CHANGED)
-def suspend(user: User, body: s.Reasoned, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/users/{user}/suspend", summary="停用 · Suspend", response_model=s.Done, responses=CHANGED
+)
+async def suspend(user: User, body: s.Reasoned, desk: AtDesk) -> Response:
     """立即停用账号。The person can do nothing from the next request on."""
     command = st.SuspendUser(by=desk.by, at=desk.at, user=user, reason=body.reason)
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/users/{user}/restore", summary="恢复启用 · Restore", responses=CHANGED)
-def restore(user: User, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/users/{user}/restore", summary="恢复启用 · Restore", response_model=s.Done, responses=CHANGED
+)
+async def restore(user: User, desk: AtDesk) -> Response:
     """恢复启用账号。The person may act again."""
-    return desk.change(response, st.RestoreUser(by=desk.by, at=desk.at, user=user))
+    return await desk.change(st.RestoreUser(by=desk.by, at=desk.at, user=user))
 
 
-@router.post("/users/{user}/password", summary="重设密码 · Set a password", responses=CHANGED)
-def password(user: User, body: s.PasswordIn, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/users/{user}/password",
+    summary="重设密码 · Set a password",
+    response_model=s.Done,
+    responses=CHANGED,
+)
+async def password(user: User, body: s.PasswordIn, desk: AtDesk) -> Response:
     """由管理员重设,此前的凭证全部失效。All tokens given before are void afterwards."""
-    return _set_password(desk, response, user, body.password)
+    return await _set_password(desk, user, body.password)
 
 
 @router.get("/units", summary="责任单位 · Units", responses=problems())
@@ -110,8 +141,14 @@ def units(desk: AtDesk) -> s.Units:
     return s.Units(rows=[s.UnitAnswer.model_validate(unit) for unit in known])
 
 
-@router.post("/units", status_code=201, summary="新增单位 · Add a unit", responses=CHANGED)
-def add_unit(body: s.AddUnit, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/units",
+    status_code=201,
+    summary="新增单位 · Add a unit",
+    response_model=s.Done,
+    responses=CHANGED,
+)
+async def add_unit(body: s.AddUnit, desk: AtDesk) -> Response:
     """未填类别即可办理全部类别。Without categories it is competent for all."""
     command = st.AddUnit(
         by=desk.by,
@@ -121,23 +158,37 @@ def add_unit(body: s.AddUnit, desk: AtDesk, response: Response) -> s.Done:
         territory=body.territory,
         categories=tuple(body.categories),
     )
-    return desk.change(response, command)
+    return await desk.change(command, status=201)
 
 
-@router.post("/units/{unit}/close", summary="撤销单位 · Close a unit", responses=CHANGED)
-def close_unit(unit: Unit, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/units/{unit}/close",
+    summary="撤销单位 · Close a unit",
+    response_model=s.Done,
+    responses=CHANGED,
+)
+async def close_unit(unit: Unit, desk: AtDesk) -> Response:
     """此后不再派遣给该单位。It gets no more cases."""
-    return desk.change(response, st.CloseUnit(by=desk.by, at=desk.at, id=unit))
+    return await desk.change(st.CloseUnit(by=desk.by, at=desk.at, id=unit))
 
 
-def _set_password(desk: Desk, response: Response, user: str, new: str) -> s.Done:
+async def _set_password(desk: Desk, user: str, new: str) -> Response:
     command = st.NotePasswordChanged(by=desk.by, at=desk.services.clock(), user=user)
     # No password changes without an event. If setting it fails after this one, the person keeps
-    # the old password and only has to sign in again.
-    desk.change(response, command)
-    desk.services.passwords.set(user, new)
+    # the old password and only has to sign in again; the same request, sent again, does it all.
+    await desk.execute(command)
+    await run_in_threadpool(desk.services.passwords.set, user, new)
     # Once more, so that no sign-in with the old password comes between and outlives the change.
-    return desk.change(response, replace(command, at=desk.services.clock()))
+    return await desk.change(replace(command, at=desk.services.clock()))
+
+
+def _answers(desk: Desk, users: list[st.User]) -> list[s.UserAnswer]:
+    """People with their names, which the register itself has sealed."""
+    names = desk.services.gateway.names(desk.by, [user.id for user in users])
+    return [
+        s.UserAnswer.model_validate(replace(user, name=names.get(user.id, SEALED)))
+        for user in users
+    ]
 
 
 def _in_scope(staff: st.Staff, user: st.User, seen: tuple[str, ...]) -> bool:

@@ -3,10 +3,10 @@
 from datetime import date
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from api import schemas as s
-from api.auth import AtDesk
+from api.auth import AtDesk, routes
 from api.desk import Desk
 from api.errors import problems
 from domain import territory as t
@@ -17,7 +17,7 @@ from domain.roles import Reading, demand, scope
 CHANGED: Final = problems(404, 409, 413, 415)
 """What a change of the tree may answer besides success."""
 
-router: Final = APIRouter(prefix="/territory", tags=["属地 Territory"])
+router: Final = routes("/territory", ["属地 Territory"])
 
 
 @router.get("", summary="属地树 · The tree", responses=problems(404))
@@ -44,8 +44,8 @@ def versions(asked: Annotated[s.PathQuery, Query()], desk: AtDesk) -> s.Territor
     )
 
 
-@router.post("/create", summary="设立 · Create", responses=CHANGED)
-def create(body: s.CreateTerritory, desk: AtDesk, response: Response) -> s.Done:
+@router.post("/create", summary="设立 · Create", response_model=s.Done, responses=CHANGED)
+async def create(body: s.CreateTerritory, desk: AtDesk) -> Response:
     """设立区县、街道、社区或网格。A district, subdistrict, community or grid begins on a day."""
     command = t.CreateTerritory(
         by=desk.by,
@@ -57,17 +57,19 @@ def create(body: s.CreateTerritory, desk: AtDesk, response: Response) -> s.Done:
         effective=body.effective,
         boundary=s.boundary(body.boundary),
     )
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/rename", summary="更名 · Rename", responses=CHANGED)
-def rename(body: s.RenameTerritory, desk: AtDesk, response: Response) -> s.Done:
+@router.post("/rename", summary="更名 · Rename", response_model=s.Done, responses=CHANGED)
+async def rename(body: s.RenameTerritory, desk: AtDesk) -> Response:
     """自某日起更名。Another name from a day on."""
-    return desk.change(response, t.RenameTerritory(by=desk.by, at=desk.at, **body.model_dump()))
+    return await desk.change(t.RenameTerritory(by=desk.by, at=desk.at, **body.model_dump()))
 
 
-@router.post("/redraw", summary="调整边界 · Redraw a grid", responses=CHANGED)
-def redraw(body: s.RedrawGrid, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/redraw", summary="调整边界 · Redraw a grid", response_model=s.Done, responses=CHANGED
+)
+async def redraw(body: s.RedrawGrid, desk: AtDesk) -> Response:
     """自某日起调整网格边界。Another boundary from a day on."""
     command = t.RedrawGrid(
         by=desk.by,
@@ -76,21 +78,21 @@ def redraw(body: s.RedrawGrid, desk: AtDesk, response: Response) -> s.Done:
         boundary=s.boundary(body.boundary),
         effective=body.effective,
     )
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/split", summary="网格拆分 · Split a grid", responses=CHANGED)
-def split(body: s.SplitGrid, desk: AtDesk, response: Response) -> s.Done:
+@router.post("/split", summary="网格拆分 · Split a grid", response_model=s.Done, responses=CHANGED)
+async def split(body: s.SplitGrid, desk: AtDesk) -> Response:
     """一个网格于某日拆分为多个。A grid ends on a day and others begin."""
     parts = tuple(part.part() for part in body.into)
     command = t.SplitGrid(
         by=desk.by, at=desk.at, path=body.path, into=parts, effective=body.effective
     )
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/merge", summary="网格合并 · Merge grids", responses=CHANGED)
-def merge(body: s.MergeGrids, desk: AtDesk, response: Response) -> s.Done:
+@router.post("/merge", summary="网格合并 · Merge grids", response_model=s.Done, responses=CHANGED)
+async def merge(body: s.MergeGrids, desk: AtDesk) -> Response:
     """同一社区的多个网格于某日合并。Grids of one community end on a day and another begins."""
     command = t.MergeGrids(
         by=desk.by,
@@ -101,28 +103,34 @@ def merge(body: s.MergeGrids, desk: AtDesk, response: Response) -> s.Done:
         boundary=s.boundary(body.boundary),
         effective=body.effective,
     )
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/assign", summary="指定网格员 · Assign a worker", responses=CHANGED)
-def assign(body: s.GridWorker, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/assign", summary="指定网格员 · Assign a worker", response_model=s.Done, responses=CHANGED
+)
+async def assign(body: s.GridWorker, desk: AtDesk) -> Response:
     """指定网格员。Somebody takes up a grid."""
     command = t.AssignWorker(by=desk.by, at=desk.at, **body.model_dump())
     demand(command, body.path)  # first, or anybody could find out who is known
     desk.office.staff.user(body.worker)
-    return desk.change(response, command)
+    return await desk.change(command)
 
 
-@router.post("/release", summary="撤下网格员 · Release a worker", responses=CHANGED)
-def release(body: s.GridWorker, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/release", summary="撤下网格员 · Release a worker", response_model=s.Done, responses=CHANGED
+)
+async def release(body: s.GridWorker, desk: AtDesk) -> Response:
     """网格员离开网格。Somebody leaves a grid."""
-    return desk.change(response, t.ReleaseWorker(by=desk.by, at=desk.at, **body.model_dump()))
+    return await desk.change(t.ReleaseWorker(by=desk.by, at=desk.at, **body.model_dump()))
 
 
-@router.post("/households", summary="入户登记 · Record households", responses=CHANGED)
-def households(body: s.RecordHouseholds, desk: AtDesk, response: Response) -> s.Done:
+@router.post(
+    "/households", summary="入户登记 · Record households", response_model=s.Done, responses=CHANGED
+)
+async def households(body: s.RecordHouseholds, desk: AtDesk) -> Response:
     """登记某日的户数和人数。So many live in a grid as counted on a day."""
-    return desk.change(response, t.RecordHouseholds(by=desk.by, at=desk.at, **body.model_dump()))
+    return await desk.change(t.RecordHouseholds(by=desk.by, at=desk.at, **body.model_dump()))
 
 
 def _node(desk: Desk, node: t.Node, on: date) -> s.TerritoryNode:

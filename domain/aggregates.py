@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from domain import calendar, case, catalogue, staff, territory
+from domain import calendar, case, catalogue, privacy, staff, territory
 from domain.case import commands as case_commands
 from domain.case import events as case_events
 
@@ -85,8 +85,18 @@ CALENDAR: Final = Decider(
     evolve=calendar.evolve,
     stream=lambda _: calendar.STREAM,
 )
+PRIVACY: Final = Decider(
+    name="privacy",
+    commands=get_args(privacy.Command),
+    events=get_args(privacy.Event),
+    initial=privacy.initial,
+    decide=privacy.decide,
+    evolve=privacy.evolve,
+    stream=privacy.stream,
+    single=False,
+)
 
-AGGREGATES: Final = (CASE, TERRITORY, STAFF, CATALOGUE, CALENDAR)
+AGGREGATES: Final = (CASE, TERRITORY, STAFF, PRIVACY, CATALOGUE, CALENDAR)
 
 _BY_COMMAND: Final = {command: decider for decider in AGGREGATES for command in decider.commands}
 

@@ -76,6 +76,9 @@ REASONS: Final[dict[str, Reason]] = {
         "请至少输入两个字进行搜索。",
         "Each word of a search needs at least two characters.",
     ),
+    "query.bad_phone": Reason(
+        422, "请输入完整的电话号码进行搜索。", "A search by phone needs the whole number."
+    ),
     # requests
     "request.malformed_json": Reason(
         400, "请求内容不是有效的 JSON。", "The request's body is not valid JSON."
@@ -147,10 +150,20 @@ REASONS: Final[dict[str, Reason]] = {
         "日志尚未到达位置 {position}。",
         "The log has not reached position {position} yet.",
     ),
+    "request.bad_key": Reason(
+        422,
+        "Idempotency-Key 须为 1 至 200 个可见的 ASCII 字符。",
+        "An Idempotency-Key must be 1 to 200 visible ASCII characters.",
+    ),
+    "request.key_in_use": Reason(
+        409,
+        "使用该 Idempotency-Key 的请求正在处理,请稍后再查。",
+        "The request with this Idempotency-Key is still being handled; send it again soon.",
+    ),
     "request.key_reused": Reason(
         422,
-        "该 Idempotency-Key 已用于内容不同的上报。",
-        "This Idempotency-Key came with another report before.",
+        "该 Idempotency-Key 已用于内容不同的请求。",
+        "This Idempotency-Key came with another request before.",
     ),
     "request.too_many_attempts": Reason(
         429,
@@ -337,6 +350,100 @@ REASONS: Final[dict[str, Reason]] = {
         422,
         "每年至少须有一个工作日,每个工作日至少须有一个工作时段。",
         "A year must keep a working day, and a working day a working period.",
+    ),
+    # personal data
+    "privacy.not_own": Reason(
+        403,
+        "只有上报人本人可以以“本人查看”为由查看。",
+        "Only the one who reported the case may look at it as the own.",
+    ),
+    "privacy.own_only": Reason(
+        403,
+        "居民只能以“本人查看”为由查看自己上报的事项。",
+        "A resident may look at the own report only, and as such.",
+    ),
+    "privacy.reason_missing": Reason(
+        422, "以此用途查看须说明原因。", "This purpose needs a reason."
+    ),
+    "privacy.no_fields": Reason(
+        422, "请至少选择一项要查看的内容。", "Name at least one thing to be shown."
+    ),
+    "privacy.already_asked": Reason(
+        409,
+        "此人已有一项删除申请待批。",
+        "A request to forget this person is waiting already.",
+    ),
+    "privacy.nothing_asked": Reason(
+        409,
+        "此人没有待批的删除申请。",
+        "No request to forget this person is waiting.",
+    ),
+    "privacy.second_person": Reason(
+        403,
+        "申请人不能批准自己的删除申请,须由另一人批准。",
+        "The one who asked to forget a person cannot approve it; another person must.",
+    ),
+    "privacy.nothing_new": Reason(
+        409,
+        "此人已删除,此后没有新的事项;如需再次删除,请在申请时指明事项。",
+        "This person was forgotten and has no new case since; name the cases when asking, if any.",
+    ),
+    # attachments
+    "attachment.unknown": Reason(404, "此事项没有这个附件。", "The case has no such attachment."),
+    "attachment.missing": Reason(
+        404,
+        "附件内容不在存储中(演示数据或导入的事项没有附件内容);如曾正常上传,请告知管理员。",
+        "The content is not in the store (sample and imported cases have none); if it was "
+        "uploaded, tell your administrator.",
+    ),
+    "attachment.no_thumbnail": Reason(
+        404, "此附件没有缩略图,请下载查看。", "This attachment has no thumbnail; download it."
+    ),
+    "attachment.forgotten": Reason(
+        410,
+        "附件内容已随个人信息一并删除,无法恢复。",
+        "The content was erased with the personal data of the case, for good.",
+    ),
+    "attachment.empty": Reason(422, "文件是空的。", "The file is empty."),
+    "attachment.type": Reason(
+        415,
+        "不支持此类文件。可上传:图片(jpg、png、webp、gif、heic)、pdf、视频 mp4、"
+        "音频(mp3、m4a、wav、amr)、不含宏的 docx、xlsx、pptx,以及 UTF-8 纯文本。",
+        "Files of this kind are not taken. Send pictures (jpg, png, webp, gif, heic), pdf, mp4, "
+        "sound (mp3, m4a, wav, amr), docx, xlsx, pptx without macros, or plain UTF-8 text.",
+    ),
+    "attachment.broken": Reason(
+        422,
+        "图片已损坏或不完整,请重新拍摄或导出后再上传。",
+        "The picture is broken or incomplete; take or export it again.",
+    ),
+    "attachment.pixels": Reason(
+        422,
+        "图片像素过大,无法处理,请缩小后再上传。",
+        "The picture has too many pixels; make it smaller and send it again.",
+    ),
+    "attachment.interrupted": Reason(
+        400, "上传中断,文件未保存,请重新上传。", "The upload broke off; send the file again."
+    ),
+    "attachment.slow": Reason(
+        408,
+        "上传超时,文件未保存,请检查网络后重试。",
+        "The upload took too long; check the network and send the file again.",
+    ),
+    "attachment.damaged": Reason(
+        500,
+        "存储中的附件已损坏或被改动,请告知管理员从备份恢复。",
+        "The stored file is damaged or was changed; tell your administrator to restore it.",
+    ),
+    "attachment.busy": Reason(
+        503,
+        "正在处理的文件较多,请稍后重试。",
+        "Too many files are on their way; please try again soon.",
+    ),
+    "attachment.unavailable": Reason(
+        503,
+        "附件存储暂时不可用,文件未保存或无法读取,请稍后重试。",
+        "The store of attachments is not available right now; please try again soon.",
     ),
     # cases
     "case.unknown": Reason(404, "没有这个事项:{case}。", "There is no such case: {case}."),

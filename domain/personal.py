@@ -18,6 +18,12 @@ class PersonalMark:
 OF_PERSON: Final = PersonalMark("person")
 OF_CASE: Final = PersonalMark("case")
 
+SEALED: Final = "***"
+"""What a personal field reads as where nobody opened it."""
+
+FORGOTTEN: Final = "已删除"
+"""What a personal field reads as once its key is destroyed."""
+
 Personal = Annotated[str, OF_PERSON]
 """A name, phone or address: belongs to the person whose id stands beside it."""
 

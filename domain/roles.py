@@ -180,6 +180,17 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "NotePasswordChanged": _ADMINISTRATION,
     "AddUnit": _ADMINISTRATION,
     "CloseUnit": _ADMINISTRATION,
+    # personal data. Staff look at what lies in their territory; a handler whose unit is called from
+    # elsewhere and a resident look at single cases anywhere. The table cannot know which those are:
+    # the caller has checked that the case is in the person's scope, and the rule itself lets a
+    # resident see nothing but the own report. No process of the system looks.
+    "ShowPersonal": _either(
+        **{role.value: _DOWN for role in Role if role not in (Role.SYSTEM, Role.IMPORTER)}
+        | {"resident": _ANY, "handler": _ANY}
+    ),
+    "AskForget": _place(administrator=_DOWN, supervisor=_DOWN),
+    "ApproveForget": _place(administrator=_OWN, supervisor=_OWN),
+    "DeclineForget": _place(administrator=_DOWN, supervisor=_DOWN),
     # the whole office
     "DefineCategory": _OFFICE_WIDE,
     "RetireCategory": _OFFICE_WIDE,

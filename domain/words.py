@@ -97,6 +97,33 @@ CALLS: Final = {
     "absent": Word("未报到", "absent"),
 }
 
+PURPOSES: Final = {
+    "handling": Word("办理", "handling"),
+    "contact": Word("联系当事人", "getting in touch"),
+    "check": Word("核查", "check"),
+    "callback": Word("回访", "callback"),
+    "complaint": Word("投诉处理", "complaint"),
+    "audit": Word("审计", "audit"),
+    "own": Word("本人查看", "own data"),
+}
+"""Why somebody looks at personal data."""
+
+PERSONAL_FIELDS: Final = {
+    "description": Word("问题描述", "description"),
+    "address": Word("事发地址", "address of the matter"),
+    "reporter_name": Word("上报人姓名", "reporter's name"),
+    "reporter_phone": Word("上报人电话", "reporter's phone"),
+    "reporter_address": Word("上报人住址", "reporter's address"),
+    "steps": Word("办理过程文字", "texts of the steps"),
+    "attachments": Word("附件", "attachments"),
+}
+
+FORGET_REASONS: Final = {
+    "request": Word("本人要求", "the person's own request"),
+    "retention": Word("期限届满", "end of the retention period"),
+    "mistake": Word("误录", "recorded by mistake"),
+}
+
 CLOCKS: Final = {
     "running": Word("计时中", "running"),
     "paused": Word("暂停计时", "paused"),
@@ -170,6 +197,11 @@ COMMANDS: Final = {
     "NotePasswordChanged": Word("修改密码", "change a password"),
     "AddUnit": Word("新增责任单位", "add a unit"),
     "CloseUnit": Word("撤销责任单位", "close a unit"),
+    # personal data
+    "ShowPersonal": Word("查看个人信息", "look at personal data"),
+    "AskForget": Word("申请删除个人信息", "ask to forget a person"),
+    "ApproveForget": Word("批准删除个人信息", "approve forgetting a person"),
+    "DeclineForget": Word("不同意删除个人信息", "decline forgetting a person"),
     # the whole office
     "DefineCategory": Word("维护事项类别", "define a category"),
     "RetireCategory": Word("停用事项类别", "retire a category"),
@@ -234,6 +266,10 @@ EVENTS: Final = {
     "staff.password_changed": Word("修改密码", "a password was changed"),
     "staff.unit_added": Word("新增责任单位", "a unit was added"),
     "staff.unit_closed": Word("撤销责任单位", "a unit was closed"),
+    "privacy.personal_shown": Word("查看个人信息", "personal data was shown"),
+    "privacy.forget_asked": Word("申请删除个人信息", "asked to forget a person"),
+    "privacy.forget_declined": Word("删除个人信息未获同意", "forgetting a person was declined"),
+    "privacy.person_forgotten": Word("删除个人信息", "a person was forgotten"),
     "catalogue.category_defined": Word("设置事项类别", "a category was defined"),
     "catalogue.category_retired": Word("停用事项类别", "a category was retired"),
     "catalogue.policy_set": Word("设置办理规则", "the policy was set"),

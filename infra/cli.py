@@ -4,11 +4,13 @@ Every command starts or reaches its database itself. What can be expected to go 
 sentence: exit code 2 for a setting, a file or an argument, 1 for everything else.
 """
 
+import atexit
 import shlex
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -33,9 +35,11 @@ from rich.table import Table
 
 from domain.calendar import OFFICE_TIME
 from domain.errors import Conflict, Refused
-from domain.roles import Actor, Grant, Role, system
-from domain.staff import AddUser
+from domain.privacy import AskForget, DeclineForget, ForgetReason
+from domain.roles import Actor, Grant, Role, permitted, system
+from domain.staff import AddUser, is_user_id
 from infra import logging
+from infra.forgetting import EVERY_SECONDS, Forgetting, wipe
 from infra.importers import BadFile, OldSystem, Summary, import_file
 from infra.importers.bpic2013 import Bpic2013
 from infra.importers.nyc311 import Nyc311
@@ -43,11 +47,14 @@ from infra.installation import AlreadyRunning, Installation, demo_settings, open
 from infra.migrations import MigrationError
 from infra.postgres import PostgresUnavailable
 from infra.settings import SettingError, Settings
+from infra.vault import KeyFile, Tampered
 from projections import worklist
-from projections.catalog import ALL, BY_NAME
+from projections.catalog import NAMES as READ_MODELS
+from projections.catalog import read_models
 from projections.gateway import Gateway, Window
 from projections.runner import NotTheSame, OnProgress, Poisoned, Projection, Runner, Superseded
 from projections.runner import Progress as Advance
+from projections.search import index_key
 
 SYSTEMS: Final[dict[str, type[OldSystem[Any]]]] = {"bpic2013": Bpic2013, "nyc311": Nyc311}
 
@@ -99,6 +106,7 @@ class Opened:
     """Everything a command may need, put together."""
 
     installation: Installation
+    models: dict[str, Projection]
     runner: Runner
     gateway: Gateway
 
@@ -118,10 +126,13 @@ def composed(
     """One installation with its log, its projector and its queries."""
     settings = settings or read_settings(passing=not lasting)
     with opened(settings, lasting=lasting, alone=alone) as installation:
+        key = index_key(installation.secret)
+        models = read_models(key)
         yield Opened(
             installation,
-            Runner(installation.source, installation.connect_projector, ALL),
-            Gateway(installation.pool),
+            models,
+            Runner(installation.source, installation.connect_projector, tuple(models.values())),
+            Gateway(installation.pool, key),
         )
 
 
@@ -161,7 +172,7 @@ def main() -> None:
         _fail("其他进程正在改动同一数据,请重试。", "Other writers were faster; run it again.")
     except (psycopg.Error, PoolTimeout) as error:
         _fail(f"数据库出错:{error}", "The database has a problem; `wangge doctor` looks into it.")
-    except (MigrationError, NotTheSame, Poisoned) as error:
+    except (MigrationError, NotTheSame, Poisoned, Tampered) as error:
         _fail(str(error), "")
     except Superseded as error:
         _fail(
@@ -201,12 +212,19 @@ def up() -> None:
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="服务进程数 · How many server processes.")
+    ] = 1,
+) -> None:
     """只启动接口。Start the API only."""
     settings = read_settings()
     _listen(settings).close()
     with composed(settings, lasting=True) as opened_:
-        _serve(opened_, project=False)
+        if workers == 1:
+            _serve(opened_, project=False)
+        else:
+            _serve_by(workers, settings)
 
 
 @app.command()
@@ -216,7 +234,7 @@ def project() -> None:
         stop = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: stop.set())
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        err.print(f"投影运行中 · Projecting {len(ALL)} read models", markup=False)
+        err.print(f"投影运行中 · Projecting {len(READ_MODELS)} read models", markup=False)
         opened_.runner.follow(stop)
 
 
@@ -239,7 +257,7 @@ def demo() -> None:
                 sample.load(installation.store, datetime.now(UTC), show)
         accounts = sample.let_in(installation.pool)
         try:
-            opened_.catch_up(*ALL)
+            opened_.catch_up(*opened_.models.values())
         except Poisoned as error:
             err.print(f"读模型出错 · A read model stands still: {error}", markup=False)
         table = Table(
@@ -276,10 +294,9 @@ def _chosen(settings: Settings) -> str:
     return f"WANGGE_DSN={shlex.quote(shown)}"
 
 
-def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> None:
-    """The API until SIGINT or SIGTERM, with the projector beside it if wanted."""
-    import uvicorn
-
+def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ()) -> Any:
+    """The API over an installation. Until ``beside`` is closed, what is left to do for those
+    forgotten is done as well."""
     from api.app import create_app
     from api.passwords import StoredPasswords
     from api.services import Services
@@ -287,17 +304,75 @@ def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> Non
 
     installation = opened_.installation
     settings = installation.settings
-    services = Services(
-        store=installation.store,
-        gateway=opened_.gateway,
-        passwords=StoredPasswords(installation.pool),
-        names={event: name for name, event in NAMES.items()},
-        secret=installation.secret,
-        clock=lambda: datetime.now(UTC),
-        token_minutes=settings.token_minutes,
-        body_limit=settings.body_limit,
-        demo=demo,
+    passwords = StoredPasswords(installation.pool)
+    forgetting = Forgetting(installation.source, installation.vault, passwords.drop)
+    beside.enter_context(_following(forgetting))
+    return create_app(
+        Services(
+            store=installation.store,
+            commits=installation.commits,
+            gateway=opened_.gateway,
+            passwords=passwords,
+            attachments=installation.attachments,
+            forget=forgetting.finish,
+            names={event: name for name, event in NAMES.items()},
+            secret=installation.secret,
+            clock=lambda: datetime.now(UTC),
+            token_minutes=settings.token_minutes,
+            body_limit=settings.body_limit,
+            attachment_limit=settings.attachment_limit,
+            demo=demo,
+        )
     )
+
+
+@contextmanager
+def _following(forgetting: Forgetting) -> Iterator[None]:
+    stop = threading.Event()
+    # A daemon: a worker closes this when it exits, which comes after waiting for other threads.
+    thread = threading.Thread(
+        target=forgetting.follow, args=(stop,), name="forgetting", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def worker() -> Any:
+    """The API in one of several server processes: what uvicorn calls in each of them."""
+    settings = read_settings()
+    staying = ExitStack()
+    atexit.register(staying.close)
+    return _application(staying.enter_context(composed(settings, lasting=True)), staying)
+
+
+UVICORN: Final[dict[str, Any]] = {
+    "log_config": None,
+    "access_log": False,
+    "timeout_graceful_shutdown": 5,
+    "server_header": False,
+}
+
+
+def _serve_by(workers: int, settings: Settings) -> None:
+    """Several server processes behind one socket; one that dies is started again."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    with _listen(settings) as listening:
+        err.print(f"网格已就绪 · Ready: {_address(listening)}", markup=False, highlight=False)
+        config = uvicorn.Config("infra.cli:worker", factory=True, workers=workers, **UVICORN)
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> None:
+    """The API until SIGINT or SIGTERM, with the projector beside it if wanted."""
+    import uvicorn
+
+    settings = opened_.installation.settings
     listening = _listen(settings)
     address = _address(listening)
 
@@ -306,15 +381,8 @@ def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> Non
             await super().startup(sockets)
             err.print(f"网格已就绪 · Ready: {address}", markup=False, highlight=False)
 
-    server = Server(
-        uvicorn.Config(
-            create_app(services),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-            server_header=False,
-        )
-    )
+    beside = ExitStack()
+    server = Server(uvicorn.Config(_application(opened_, beside, demo), **UVICORN))
     stop = threading.Event()
     projector = threading.Thread(target=opened_.runner.follow, args=(stop,), name="projector")
     if project:
@@ -326,6 +394,7 @@ def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> Non
         raise SystemExit(0) from None
     finally:
         stop.set()
+        beside.close()
         if project:
             projector.join()
         listening.close()
@@ -355,7 +424,7 @@ def _address(listening: socket.socket) -> str:
 def rebuild(
     name: Annotated[
         str | None,
-        _one_of(typer.Argument, BY_NAME, "读模型 · Which read model."),
+        _one_of(typer.Argument, READ_MODELS, "读模型 · Which read model."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="全部 · All of them.")] = False,
     verify: Annotated[
@@ -365,9 +434,9 @@ def rebuild(
     """重建读模型,不影响查询。Rebuild read models beside the live ones, and swap."""
     if (name is None) is not every:
         raise Wrong("请给出一个名称或 --all。Give one name, or --all.")
-    chosen = ALL if name is None else (BY_NAME[name],)
     poisoned: Poisoned | None = None
     with composed() as opened_:
+        chosen = tuple(opened_.models.values()) if name is None else (opened_.models[name],)
         for projection in chosen:
             if verify:
                 with suppress(Poisoned):  # compared as far as it got, and then built to the end
@@ -411,7 +480,7 @@ def metrics(
         if territory:
             opened_.installation.store.office().territory.node(territory)
         with _progress_if_long(name) as advance:
-            opened_.catch_up(BY_NAME[name], on_progress=advance)
+            opened_.catch_up(opened_.models[name], on_progress=advance)
         query = getattr(opened_.gateway, name)
         answer = answers[name].model_validate(query(OPERATOR, window), from_attributes=True)
     if as_json:
@@ -566,6 +635,232 @@ def user_add(
         # Only after the rules have agreed: never the password of somebody who is there already.
         StoredPasswords(installation.pool).set(user, password)
     out.print(f"已新增 · Added: {user}", markup=False, highlight=False)
+
+
+# --- personal data ---
+
+REASONS: Final = tuple(each.value for each in ForgetReason)
+
+
+@app.command()
+def forget(
+    person: Annotated[
+        str | None, typer.Argument(metavar="PERSON", help="人员编号 · Id of the person.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="USER",
+            help="操作人,须输入其密码 · Who does it; a password is asked for.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str,
+        _one_of(typer.Option, REASONS, "原因:本人要求、期限届满、误录 · Why."),
+    ] = ForgetReason.REQUEST.value,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="另外提到此人的事项,可多次 · Another case that names the person."),
+    ] = None,
+    territory: Annotated[
+        str | None,
+        typer.Option(
+            help="此人所在属地;默认操作人的属地 · Where the person is known; else USER's."
+        ),
+    ] = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="批准:须另一人 · Approve, as a second person.")
+    ] = False,
+    decline: Annotated[
+        bool, typer.Option("--decline", help="不同意或撤回 · Decline, or take back.")
+    ] = False,
+    wipe_only: Annotated[
+        bool,
+        typer.Option(
+            "--wipe",
+            help="仅清除磁盘残留(在接口批准之后)· Only wipe the disk, after approvals over HTTP.",
+        ),
+    ] = False,
+    password_stdin: Annotated[
+        bool, typer.Option(help="从标准输入读取密码 · Read the password from standard input.")
+    ] = False,
+) -> None:
+    """删除一个人的个人信息:一人申请,另一人批准。Forget a person: one asks, another approves.
+
+    批准后密钥立即销毁,其他进程 60 秒内不再持有;随后清除磁盘残留(备份和外部数据库的预写日志除外)。
+    Once approved the keys are destroyed, other processes drop them within 60 seconds, and what is
+    left on the disk is wiped; backups, and the write-ahead log of an outside database, are not.
+    """
+    if approve + decline + wipe_only > 1:
+        raise Wrong("--approve、--decline、--wipe 只能选一个。Give one of them.")
+    if wipe_only is not (person is None):
+        raise Wrong("请给出 PERSON 或 --wipe。Give a PERSON, or --wipe.")
+    with composed() as opened_:
+        if person is None:
+            _finish_forgetting(opened_)
+            return
+        if by is None or not is_user_id(person):
+            raise Wrong(
+                f"请以 --as 给出操作人。Give --as USER: {person}"
+                if by is None
+                else f"不是人员编号 · Not the id of a person: {person}"
+            )
+        actor = _signed_in(opened_, by, from_stdin=password_stdin)
+        if approve:
+            _approve(opened_, actor, person)
+        elif decline:
+            no = DeclineForget(by=actor, at=datetime.now(UTC), person=person)
+            opened_.installation.store.execute(no, correlation="cli")
+            out.print(f"未予删除 · Declined: {person}", markup=False, highlight=False)
+        else:
+            _ask(opened_, actor, person, ForgetReason(reason), tuple(case or ()), territory)
+
+
+def _signed_in(opened_: Opened, user: str, *, from_stdin: bool) -> Actor:
+    """Somebody of the staff who knows the own password.
+
+    Raises:
+        Refused: ``request.bad_credentials``, ``staff.suspended``.
+    """
+    from api.passwords import StoredPasswords
+
+    installation = opened_.installation
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = typer.prompt(f"{user} 的密码 · Password of {user}", hide_input=True, err=True)
+    if not StoredPasswords(installation.pool).verify(user, password):
+        raise Refused("request.bad_credentials")
+    known = installation.store.office().staff.users.get(user)
+    if known is None:
+        raise Refused("request.bad_credentials")
+    if known.suspended:
+        raise Refused("staff.suspended", user=user)
+    return Actor(known.id, known.grants, known.unit)
+
+
+def _ask(
+    opened_: Opened,
+    by: Actor,
+    person: str,
+    reason: ForgetReason,
+    cases: tuple[str, ...],
+    territory: str | None,
+) -> None:
+    from api.privacy import demand_in_scope
+
+    if territory is None:
+        mine = (each.territory for each in by.grants)
+        territory = next((t for t in mine if permitted(by, AskForget.__name__, t)), "")
+    if territory:
+        opened_.installation.store.office().territory.node(territory)
+    command = AskForget(
+        by=by,
+        at=datetime.now(UTC),
+        person=person,
+        territory=territory,
+        reason=reason,
+        cases=cases,
+    )
+    if cases:
+        with _progress_if_long("worklist") as advance:
+            opened_.catch_up(
+                opened_.models["worklist"], opened_.models["search"], on_progress=advance
+            )
+        demand_in_scope(opened_.gateway, command)
+    opened_.installation.store.execute(command, correlation="cli")
+    out.print(
+        f"已申请删除 {person},须由另一人批准:wangge forget {person} --as … --approve\n"
+        f"Asked to forget {person}; now another person approves.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _approve(opened_: Opened, by: Actor, person: str) -> None:
+    from api.privacy import approving
+
+    installation = opened_.installation
+    with _progress_if_long("worklist") as advance:
+        opened_.catch_up(opened_.models["worklist"], on_progress=advance)
+    staff = installation.store.office().staff
+    commands = approving(opened_.gateway, staff, by, datetime.now(UTC), person)
+    installation.store.execute(*commands, correlation="cli")
+    out.print(f"已批准删除 · Forgotten: {person}", markup=False, highlight=False)
+    _finish_forgetting(opened_)
+
+
+def _finish_forgetting(opened_: Opened) -> None:
+    """Make true what is promised of those forgotten, and say what is left."""
+    from api.passwords import StoredPasswords
+
+    installation = opened_.installation
+    drop = StoredPasswords(installation.pool).drop
+    keys = Forgetting(installation.source, installation.vault, drop).finish()
+    with _progress_if_long("read models") as advance:
+        opened_.catch_up(*opened_.models.values(), on_progress=advance)
+    settings = installation.settings
+    left = wipe(
+        installation.connect_projector, installation.dsn, settings.vault_dsn or installation.dsn
+    )
+    out.print(
+        f"本次销毁密钥 {keys} 个;其他进程最迟 {EVERY_SECONDS:.0f} 秒后不再持有。\n"
+        f"Keys destroyed now: {keys}. Other processes have none of them in "
+        f"{EVERY_SECONDS:.0f} seconds.",
+        "查询数据已更新,磁盘残留已清除。Read models are up to date and the disk is wiped."
+        if not left
+        else "查询数据已更新;磁盘上尚有残留 · Read models are up to date; left on the disk:",
+        *(f"  {each}" for each in left),
+        "备份、副本中的旧数据须另行处理(密钥轮换:wangge rotate-keys)。"
+        "Backups and replicas keep what they had; `wangge rotate-keys` makes the keys in them "
+        "worthless.",
+        sep="\n",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command("rotate-keys")
+def rotate_keys(
+    add_only: Annotated[
+        bool,
+        typer.Option(
+            "--add-only",
+            help="只生成新主密钥,以便先复制到其他机器 · Only make the new one, to be copied first.",
+        ),
+    ] = False,
+) -> None:
+    """更换主密钥,重新包裹全部密钥;可中断,再次运行即继续。Change the key that wraps all keys of
+    personal data; may be interrupted, and goes on when run again.
+
+    多台机器共用时:先 --add-only,复制密钥文件(WANGGE_KEK),再运行。旧密钥文件的副本请一并销毁。
+    Where machines share a vault: --add-only, copy the file (WANGGE_KEK), then run it. Destroy the
+    old copies of the file as well.
+    """
+    with composed() as opened_:
+        vault = opened_.installation.vault
+        # Two epochs in the file: a rotation was begun, and is gone on with.
+        epochs = KeyFile(opened_.installation.settings.kek_file).read()
+        newest = vault.add_epoch() if len(epochs) == 1 else max(epochs)
+        out.print(f"主密钥第 {newest} 期 · Epoch {newest}", markup=False, highlight=False)
+        if add_only:
+            return
+        began = time.monotonic()
+        with _progress("包裹 · Wrapping") as show:
+            done = vault.rotate(
+                lambda n, of: show(n, of, f"{n / max(time.monotonic() - began, 1e-6):,.0f}/s")
+            )
+        dropped = vault.drop_epochs()
+    gone = ", ".join(map(str, dropped)) or "–"
+    out.print(
+        f"重新包裹 {done} 个,作废第 {gone} 期。Wrapped {done} keys; epochs given up: {gone}.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()

@@ -3,16 +3,36 @@
 ``NAMES`` is the closed list of what the log may hold. A stored name is never taken away or given to
 another shape. When a shape must change: give the new class a new name here, and add an ``Upcast``
 from the old name, with the golden JSON of both.
+
+**Personal fields.** What the domain marks (``domain.personal``) is stored encrypted. Its own place
+holds ``SEALED``, and the event has one more member, which plain decoders pass over::
+
+    "sealed": {"keys": {key id: commitment}, "fields": {path: [key id, nonce and ciphertext]}}
+
+Paths are those of the shape that was stored (``reporter.name``, ``parts.0.name``), bytes Base64.
+AES-256-GCM with a random nonce, bound to stream, version, path and key id; a commitment says which
+key it was. So nothing can be moved, swapped or passed off as forgotten without being noticed. Empty
+texts are not sealed; the length of others can be told. That a whole ``sealed`` member was not taken
+out is for the proof over the log's bytes to show.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+import base64
+import binascii
+import hmac
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 
-from domain import calendar, catalogue, staff, territory
+from domain import calendar, catalogue, privacy, staff, territory
 from domain.case import events as case
+from domain.personal import FORGOTTEN, SEALED, PersonalMark
+from infra.vault import Key, Keys, Tampered, subject_of
 
 NAMES: Final[dict[str, type]] = {
     "case.reported": case.CaseReported,
@@ -69,6 +89,10 @@ NAMES: Final[dict[str, type]] = {
     "staff.password_changed": staff.PasswordChanged,
     "staff.unit_added": staff.UnitAdded,
     "staff.unit_closed": staff.UnitClosed,
+    "privacy.personal_shown": privacy.PersonalShown,
+    "privacy.forget_asked": privacy.ForgetAsked,
+    "privacy.forget_declined": privacy.ForgetDeclined,
+    "privacy.person_forgotten": privacy.PersonForgotten,
     "catalogue.category_defined": catalogue.CategoryDefined,
     "catalogue.category_retired": catalogue.CategoryRetired,
     "catalogue.policy_set": catalogue.PolicySet,
@@ -94,38 +118,365 @@ class UnknownEvent(Exception):
     """The log holds a name that this version does not know: never guessed, never skipped."""
 
 
+class NoSubject(Exception):
+    """A field is marked as personal, and nobody can say whose key it belongs to."""
+
+
+# --- which fields are personal ---
+
+ID_FIELDS: Final = ("person", "user")
+"""What the field is called that says whose a personal field beside it is."""
+
+CASE_STREAMS: Final = ("case", "privacy")
+"""The families of streams named after a case."""
+
+
+class _Text(NamedTuple):
+    """A marked field. ``owner`` is the field with the person's id, None for the case's key."""
+
+    name: str
+    owner: str | None
+
+
+class _Plan(NamedTuple):
+    """The personal fields of a class: its own, and those inside of some of its fields."""
+
+    texts: tuple[_Text, ...] = ()
+    inner: "tuple[tuple[str, _Plan], ...]" = ()
+
+
+class _Found(NamedTuple):
+    """A personal text in an event: where it stands, what it says, whose key it belongs to."""
+
+    path: str
+    text: str
+    subject: str
+
+
+@cache
+def _plan(shape: type) -> _Plan:
+    """Which fields of a dataclass are personal.
+
+    Raises:
+        NoSubject: a mark stands where it cannot be followed, or beside no id.
+    """
+    hints = get_type_hints(shape, include_extras=True)
+    texts: list[_Text] = []
+    inner: list[tuple[str, _Plan]] = []
+    for name in (field.name for field in fields(shape)):
+        hint = _inside(hints[name])
+        mark = _mark(hint)
+        if mark is not None:
+            texts.append(_Text(name, _owner(shape, hints) if mark.of == "person" else None))
+        elif isinstance(hint, type) and is_dataclass(hint):
+            if (plan := _plan(hint)) != _Plan():
+                inner.append((name, plan))
+        elif _is_marked(hint):
+            raise NoSubject(f"{shape.__name__}.{name}: a personal field must be a text of its own.")
+    return _Plan(tuple(texts), tuple(inner))
+
+
+def _inside(hint: Any) -> Any:
+    """What an optional field, or a tuple of any length, is made of."""
+    while True:
+        arguments = get_args(hint)
+        if get_origin(hint) in (Union, UnionType) and len(arguments) == 2:
+            others = [each for each in arguments if each is not type(None)]
+            if len(others) != 1:
+                return hint
+            hint = others[0]
+        elif get_origin(hint) is tuple and arguments[1:] == (Ellipsis,):
+            hint = arguments[0]
+        else:
+            return hint
+
+
+def _mark(hint: Any) -> PersonalMark | None:
+    if get_origin(hint) is not Annotated or get_args(hint)[0] is not str:
+        return None
+    marks = (each for each in hint.__metadata__ if isinstance(each, PersonalMark))
+    return next(marks, None)
+
+
+def _is_marked(hint: Any) -> bool:
+    """Whether there is a mark anywhere inside."""
+    if isinstance(hint, PersonalMark):
+        return True
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _plan(hint) != _Plan()
+    metadata = getattr(hint, "__metadata__", ())
+    return any(_is_marked(each) for each in (*get_args(hint), *metadata))
+
+
+def _owner(shape: type, hints: Mapping[str, Any]) -> str:
+    owners = [name for name in ID_FIELDS if hints.get(name) is str]
+    if len(owners) != 1:
+        raise NoSubject(f"{shape.__name__} must have one of {ID_FIELDS} as the id of the person.")
+    return owners[0]
+
+
+def _texts(
+    plan: _Plan, of: Any, get: Callable[[Any, str], Any], stream: str, prefix: str = ""
+) -> Iterator[_Found]:
+    """The personal texts of an event that are not empty; ``get`` takes a field from what it is."""
+    for name, owner in plan.texts:
+        for path, text in _each(get(of, name), prefix + name):
+            if text:
+                subject = _case(stream) if owner is None else f"person:{get(of, owner)}"
+                yield _Found(path, text, subject)
+    for name, inner in plan.inner:
+        for path, each in _each(get(of, name), prefix + name):
+            if each is not None:
+                yield from _texts(inner, each, get, stream, f"{path}.")
+
+
+def _each(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, tuple | list):
+        for i, each in enumerate(value):
+            yield from _each(each, f"{path}.{i}")
+    else:
+        yield path, value
+
+
+def _case(stream: str) -> str:
+    family, _, case_id = stream.partition(":")
+    if family not in CASE_STREAMS or not case_id:
+        raise NoSubject(f"The stream {stream!r} is of no case, so free text has no key there.")
+    return f"case:{case_id}"
+
+
+# --- sealing ---
+
+
+class _Sealed(msgspec.Struct):
+    keys: dict[str, str]
+    fields: dict[str, tuple[str, str]]
+
+
+class _Envelope(msgspec.Struct):
+    sealed: _Sealed | None = None
+
+
+_SEALED_MEMBER: Final = b'"sealed":'
+"""Inside a JSON text its quotation marks would be escaped: these bytes are a member's name."""
+
+_NONCE: Final = 12
+
+
+def _bound_to(stream: str, version: int, path: str, key: str) -> bytes:
+    """What a ciphertext belongs to, as a JSON array: no two places give the same bytes."""
+    return msgspec.json.encode((stream, version, path, key))
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def _place(root: Any, path: str) -> tuple[Any, Any]:
+    """The object or array that a path leads to the end of, and the last step."""
+    *way, last = path.split(".")
+    for step in way:
+        root = root[int(step)] if isinstance(root, list) else root[step]
+    return root, int(last) if isinstance(root, list) else last
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """One stored event being opened."""
+
+    stream: str
+    version: int
+    sealed: _Sealed
+    keys: Keys
+
+    def text(self, path: str) -> str:
+        """What a field says, or that it is forgotten."""
+        id_, stored = self.sealed.fields[path]
+        commitment = self._bytes(path, self.sealed.keys.get(id_, ""))
+        key = self.keys.get(id_)
+        if key is None:
+            if self.keys.destroyed.get(id_) == commitment:
+                return FORGOTTEN
+            raise self.tampered(path, self._why_absent(id_))
+        if not hmac.compare_digest(key.commitment, commitment):
+            raise self.tampered(path, f"{id_} is not the key it was sealed with")
+        sealed = self._bytes(path, stored)
+        bound = _bound_to(self.stream, self.version, path, id_)
+        try:
+            return key.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound).decode()
+        except (InvalidTag, ValueError):
+            raise self.tampered(path, "its bytes were changed or moved") from None
+
+    def tampered(self, path: str, why: str) -> Tampered:
+        """What to raise where a field is not as it was written."""
+        return _tampered(self.stream, self.version, path, why)
+
+    def _why_absent(self, key: str) -> str:
+        if key in self.keys.broken:
+            return f"the key {key} in the vault is not what was put there"
+        if key in self.keys.destroyed:
+            return f"{key}, which is destroyed, is not the key it was sealed with"
+        return f"the vault has never had a key {key}"
+
+    def _bytes(self, path: str, text: str) -> bytes:
+        try:
+            return base64.b64decode(text, validate=True)
+        except ValueError:
+            raise self.tampered(path, "no Base64") from None
+
+
+def _tampered(stream: str, version: int, path: str, why: str) -> Tampered:
+    return Tampered(
+        f"事件 {stream}(版本 {version})的字段 {path} 与写入时不符。"
+        f"{stream}, version {version}, field {path}: {why}."
+    )
+
+
 class Codec:
     """Writes events under their names and reads them back, old shapes too."""
 
     def __init__(
         self, names: Mapping[str, type] = NAMES, upcasts: Mapping[str, Upcast] = UPCASTS
     ) -> None:
-        """``upcasts`` may lead to another old name, but not round in a circle."""
+        """``upcasts`` may lead to another old name, but not round in a circle.
+
+        Raises:
+            NoSubject: an event has a personal field that cannot be said whose it is.
+        """
         self._names = {event: name for name, event in names.items()}
+        self._shapes = dict(names)
+        self._plans = {event: _plan(event) for event in names.values()}
+        self._personal = {event: plan for event, plan in self._plans.items() if plan != _Plan()}
         self._encoder = msgspec.json.Encoder()
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             name: msgspec.json.Decoder(event) for name, event in names.items()
         }
+        self._envelopes = msgspec.json.Decoder(_Envelope)
         self._upcasts = dict(upcasts)
 
-    def encode(self, event: Any) -> tuple[str, bytes]:
-        """The stored name and the bytes of an event."""
-        return self._names[type(event)], self._encoder.encode(event)
+    def subjects_of(self, event: Any, stream: str) -> tuple[str, ...]:
+        """Whose keys the event is to be sealed with; empty for most events.
+
+        Raises:
+            NoSubject: free text in a stream that is of no case.
+        """
+        plan = self._personal.get(type(event))
+        if plan is None:
+            return ()
+        found = _texts(plan, event, getattr, stream)
+        return tuple(dict.fromkeys(each.subject for each in found))
+
+    def encode(
+        self, event: Any, stream: str, version: int, keys: Mapping[str, Key]
+    ) -> tuple[str, bytes]:
+        """The stored name and the bytes of an event; ``keys`` are by subject.
+
+        Raises:
+            KeyError: the key of one of ``subjects_of`` is missing.
+            NoSubject: as in ``subjects_of``.
+        """
+        name, data = self._names[type(event)], self._encoder.encode(event)
+        plan = self._personal.get(type(event))
+        texts = list(_texts(plan, event, getattr, stream)) if plan is not None else []
+        if not texts:
+            return name, data
+        raw = msgspec.json.decode(data)
+        sealed = _Sealed({}, {})
+        for path, text, subject in texts:
+            key = keys[subject]
+            nonce = os.urandom(_NONCE)
+            bound = _bound_to(stream, version, path, key.id)
+            ciphertext = key.cipher.encrypt(nonce, text.encode(), bound)
+            if key.id not in sealed.keys:
+                sealed.keys[key.id] = _base64(key.commitment)
+            sealed.fields[path] = key.id, _base64(nonce + ciphertext)
+            within, last = _place(raw, path)
+            within[last] = SEALED
+        raw["sealed"] = sealed
+        return name, self._encoder.encode(raw)
 
     def decode(self, name: str, data: bytes) -> Any:
-        """The event that was stored.
+        """The event that was stored; what was sealed reads ``SEALED``.
 
         Raises:
             UnknownEvent: no shape has this name.
             msgspec.ValidationError: the bytes do not have the shape of the name.
         """
-        if upcast := self._upcasts.get(name):
-            changed = upcast.change(msgspec.json.decode(data))
-            return self.decode(upcast.name, self._encoder.encode(changed))
+        if name in self._upcasts:
+            return self._upcast(name, msgspec.json.decode(data))
         decoder = self._decoders.get(name)
         if decoder is None:
             raise UnknownEvent(f"The log holds an event named {name!r}, unknown to this version.")
         return decoder.decode(data)
+
+    def keys_in(self, data: bytes) -> tuple[str, ...]:
+        """The ids of the keys that stored bytes are sealed with; empty where nothing is.
+
+        Bytes that were tampered with name none: ``open`` says what is wrong with them.
+        """
+        if _SEALED_MEMBER not in data:
+            return ()
+        try:
+            sealed = self._envelopes.decode(data).sealed
+        except msgspec.DecodeError:
+            return ()
+        return tuple({id_ for id_, _ in sealed.fields.values()}) if sealed else ()
+
+    def open(self, name: str, data: bytes, stream: str, version: int, keys: Keys) -> Any:
+        """The event that was stored, in clear as far as its keys are there.
+
+        ``keys`` is what ``Vault.find`` says of ``keys_in``. A field whose key was destroyed reads
+        ``FORGOTTEN``; what was stored in clear is read as it is.
+
+        Raises:
+            Tampered: a field is not what was written there; the text names event and field.
+            UnknownEvent, msgspec.ValidationError: as in ``decode``.
+        """
+        raw = msgspec.json.decode(data) if _SEALED_MEMBER in data else None
+        if not isinstance(raw, dict) or raw.get("sealed") is None:
+            return self.decode(name, data)
+        try:
+            sealed = msgspec.convert(raw.pop("sealed"), _Sealed)
+        except msgspec.ValidationError as error:
+            raise _tampered(stream, version, "sealed", str(error)) from None
+        opening = _Opening(stream, version, sealed, keys)
+        self._demand_whole(opening, name, raw)
+        for path in sealed.fields:
+            try:
+                within, last = _place(raw, path)
+                whole = within[last] == SEALED
+            except (LookupError, TypeError, ValueError):
+                raise opening.tampered(path, "there is no such field") from None
+            if not whole:
+                raise opening.tampered(path, "it does not stand there as sealed")
+            within[last] = opening.text(path)
+        return self._upcast(name, raw)
+
+    def _demand_whole(self, opening: _Opening, name: str, raw: dict[str, Any]) -> None:
+        """Every field that reads as sealed is, under a key of whoever it belongs to.
+
+        Of an old shape only the cipher itself can tell: the marks are those of today's classes.
+        """
+        shape = self._shapes.get(name)
+        if shape is None:
+            return
+        try:
+            texts = _texts(self._plans[shape], raw, dict.get, opening.stream)
+            found = {each.path: each for each in texts}
+        except TypeError:
+            raise opening.tampered("sealed", "the event has another shape") from None
+        for path, (id_, _) in opening.sealed.fields.items():
+            if path not in found or found[path].subject != subject_of(id_):
+                raise opening.tampered(path, f"{id_} is not a key for this field")
+        for path, each in found.items():
+            if each.text == SEALED and path not in opening.sealed.fields:
+                raise opening.tampered(path, "its ciphertext is missing")
+
+    def _upcast(self, name: str, raw: dict[str, Any]) -> Any:
+        """An event from the JSON of any of its shapes."""
+        while upcast := self._upcasts.get(name):
+            name, raw = upcast.name, upcast.change(raw)
+        return self.decode(name, self._encoder.encode(raw))
 
     def names_of(self, events: tuple[type, ...]) -> list[str]:
         """All names, old ones too, under which events of these classes may be stored."""

@@ -567,8 +567,8 @@ class _Sample:
         if facts.parent is not None:
             return
         children = tuple(
-            c.ChildReport(case=f"{case_id}-{number}", description=f"{facts.description}({part})")
-            for number, part in ((1, "现场处置部分"), (2, "后续整改部分"))
+            c.ChildReport(case=f"{case_id}-{number}", description=part)
+            for number, part in ((1, "先行现场处置"), (2, "后续整改"))
         )
         split = c.SplitCase(
             case=case_id, by=self.coordinators[SUBDISTRICT], at=at, children=children

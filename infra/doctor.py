@@ -49,7 +49,8 @@ def examine(
         yield _binaries()
     yield _folder(settings.data)
     yield _room(settings.data)
-    yield _secret(settings.data)
+    yield _secret("secret", settings.data / "secret")
+    yield _secret("kek", settings.kek_file)
     yield _port(settings)
     try:
         with composed(settings) as opened:
@@ -66,8 +67,9 @@ def examine(
             "database",
             False,
             " ".join(str(error).split()),
-            "请检查 WANGGE_DSN 或 WANGGE_DATA,以及数据库是否在运行。",
-            "Look at WANGGE_DSN or WANGGE_DATA, and whether the database runs.",
+            "请检查 WANGGE_DSN、WANGGE_VAULT_DSN、WANGGE_KEK 或 WANGGE_DATA,以及数据库是否在运行。",
+            "Look at WANGGE_DSN, WANGGE_VAULT_DSN, WANGGE_KEK or WANGGE_DATA, and whether the "
+            "database runs.",
         )
 
 
@@ -127,18 +129,18 @@ def _room(data: Path) -> Finding:
     )
 
 
-def _secret(data: Path) -> Finding:
-    path = data / "secret"
+def _secret(what: str, path: Path) -> Finding:
+    """A file that only its owner may read; it is made at the first start."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
-        return Finding("secret", True, "–")
+        return Finding(what, True, "–")
     except OSError as error:
         return Finding(
-            "secret", False, str(error.strerror), f"无法读取 {path}。", f"{path} cannot be read."
+            what, False, str(error.strerror), f"无法读取 {path}。", f"{path} cannot be read."
         )
     return Finding(
-        "secret",
+        what,
         mode & 0o077 == 0,
         f"{mode:04o}",
         f"他人可读取密钥,请执行:chmod 600 {path}",
@@ -184,10 +186,15 @@ def _version(installation: Installation) -> str:
 
 
 def _migrated(installation: Installation) -> Finding:
+    """The files meant for the log's database are in it; a vault elsewhere has had its own."""
+    apart = installation.settings.vault_dsn is not None
+    numbers = [each.number for each in migrations() if each.part == "log" or not apart]
     with psycopg.connect(installation.dsn) as connection:
-        row = connection.execute("SELECT count(*) FROM public.migration").fetchone()
+        row = connection.execute(
+            "SELECT count(*) FROM public.migration WHERE number = ANY(%s)", (numbers,)
+        ).fetchone()
     assert row is not None
-    return Finding("migrations", row[0] == len(migrations()), f"{row[0]} / {len(migrations())}")
+    return Finding("migrations", row[0] == len(numbers), f"{row[0]} / {len(numbers)}")
 
 
 def _rights(installation: Installation) -> Iterator[Finding]:

@@ -6,8 +6,8 @@ under a role that may append and read but never change. ``EventStore`` loads, de
 """
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -37,12 +37,22 @@ from domain.aggregates import (
     Office,
     decider_of,
 )
+from domain.answers import Receipt
 from domain.errors import Conflict, Refused, VersionMismatch
 from domain.history import Page, Recorded
+from domain.roles import Actor
+from infra.arrays import Blobs, Column, Instants, Integers, Texts
 from infra.codec import Codec
+from infra.vault import Key, Keys, Vault
 
 ATTEMPTS: Final = 5
 """How often a command is decided anew after another writer was faster."""
+
+RECENT: Final = 4_096
+"""Cases kept folded in memory, at most: some 3 KB each."""
+
+OFFICE: Final = {d.stream(None): d for d in (TERRITORY, STAFF, CATALOGUE, CALENDAR)}
+"""The streams of the office's configuration."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,39 @@ class Entry(StoredEvent):
     territory: str = ""
     correlation: str = ""
     causation: str = ""
+
+
+APPEND: Final = "SELECT log.append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+"""Appends ``columns_of`` some entries; answers the position of the first."""
+
+STREAMS: Final = (
+    "SELECT e.stream, e.version, e.name, e.data"
+    " FROM unnest(%s, %s) AS known(stream, version)"
+    " JOIN log.event e ON e.stream = known.stream AND e.version > known.version"
+    " ORDER BY e.position"
+)
+"""The events of several streams after the versions already known, in order of position."""
+
+
+def columns_of(entries: Sequence[Entry]) -> tuple[Column, ...]:
+    """Entries as ``log.append`` takes them: an array for each column."""
+    return (
+        Texts([str(e.originator_id) for e in entries]),
+        Integers([e.originator_version for e in entries]),
+        Texts([e.topic for e in entries]),
+        Instants([e.at for e in entries]),
+        Texts([e.actor for e in entries]),
+        Texts([e.roles for e in entries]),
+        Texts([e.territory for e in entries]),
+        Texts([e.correlation for e in entries]),
+        Texts([e.causation for e in entries]),
+        Blobs([e.state for e in entries]),
+    )
+
+
+def known_of(streams: Mapping[str, int]) -> tuple[Column, ...]:
+    """Streams with the versions already known, as ``STREAMS`` takes them."""
+    return Texts(list(streams)), Integers(list(streams.values()))
 
 
 class LogRecorder(ApplicationRecorder):
@@ -79,22 +122,7 @@ class LogRecorder(ApplicationRecorder):
             return None
         entries = [e if isinstance(e, Entry) else Entry(**vars(e)) for e in stored_events]
         with self._connection() as connection:
-            row = connection.execute(
-                "SELECT log.append(%s::text[], %s::int[], %s::text[], %s::timestamptz[],"
-                " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[])",
-                (
-                    [str(e.originator_id) for e in entries],
-                    [e.originator_version for e in entries],
-                    [e.topic for e in entries],
-                    [e.at for e in entries],
-                    [e.actor for e in entries],
-                    [e.roles for e in entries],
-                    [e.territory for e in entries],
-                    [e.correlation for e in entries],
-                    [e.causation for e in entries],
-                    [e.state for e in entries],
-                ),
-            ).fetchone()
+            row = connection.execute(APPEND, columns_of(entries)).fetchone()
         assert row is not None
         return list(range(row[0], row[0] + len(entries)))
 
@@ -164,13 +192,7 @@ class LogRecorder(ApplicationRecorder):
         Rows of (stream, version, name, data) in order of position.
         """
         with self._connection() as connection:
-            return connection.execute(
-                "SELECT e.stream, e.version, e.name, e.data"
-                " FROM unnest(%s::text[], %s::int[]) AS known(stream, version)"
-                " JOIN log.event e ON e.stream = known.stream AND e.version > known.version"
-                " ORDER BY e.position",
-                (list(known), list(known.values())),
-            ).fetchall()
+            return connection.execute(STREAMS, known_of(known)).fetchall()
 
     def read_history(self, stream: str) -> list[tuple[Any, ...]]:
         """One stream with everything that stands beside the bytes (see ``_recorded``)."""
@@ -209,42 +231,33 @@ _SELECT: Final = sql.SQL(
 )
 
 
-def _recorded(codec: Codec, row: tuple[Any, ...]) -> Recorded[Any]:
-    position, stream, version, name, data, at, recorded_at, actor, roles, *rest = row
-    territory, correlation, causation = rest
-    return Recorded(
-        position=position,
-        stream=stream,
-        version=version,
-        name=name,
-        event=codec.decode(name, data),
-        at=at,
-        recorded_at=recorded_at,
-        actor=actor,
-        roles=tuple(roles.split(",")) if roles else (),
-        territory=territory,
-        correlation=correlation,
-        causation=causation,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a command: the events, the last position, and the version of its stream.
-
-    Without events (nothing needed to change) ``position`` is 0.
-    """
-
-    events: tuple[Any, ...]
-    position: int
-    version: int
-
-
 @dataclass(slots=True)
-class _Stream:
+class Stream:
+    """One stream as it stands: its rules, its folded state and its version, 0 before the first."""
+
     decider: Decider
     state: Any
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An event that was decided and is not stored yet."""
+
+    stream: str
+    version: int
+    event: Any
+    by: Actor
+    correlation: str
+    causation: str
+
+
+class Missing(Exception):
+    """A decision needs streams that are not loaded: load them and decide again."""
+
+    def __init__(self, wanted: dict[str, Decider]) -> None:
+        self.wanted = wanted
+        super().__init__(f"needs {', '.join(wanted)}")
 
 
 @dataclass
@@ -253,20 +266,34 @@ class Batch:
 
     store: "EventStore"
     correlation: str = ""
-    streams: dict[str, _Stream] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    decided: list[Decided] = field(default_factory=list)
 
     def load(self, commands: Iterable[Any]) -> None:
         """Bring the streams of some commands here, in one query; those already here stay."""
-        wanted = {decider_of(c).stream(c): decider_of(c) for c in commands}
-        self.load_streams({s: d for s, d in wanted.items() if s not in self.streams})
+        self.load_streams(self.missing(commands))
 
     def load_streams(self, wanted: dict[str, Decider]) -> None:
         """Bring streams here by name, in one query."""
         if wanted:
             self.streams |= self.store.load(wanted)
 
+    def missing(self, commands: Iterable[Any]) -> dict[str, Decider]:
+        """The streams of some commands that are not here."""
+        wanted = {decider_of(c).stream(c): decider_of(c) for c in commands}
+        return {s: d for s, d in wanted.items() if s not in self.streams}
+
     def decide(
+        self, *commands: Any, causation: str = "", correlation: str | None = None
+    ) -> list[Any]:
+        """Decide commands as ``decide_loaded``, loading what they need meanwhile."""
+        while True:
+            try:
+                return self.decide_loaded(*commands, causation=causation, correlation=correlation)
+            except Missing as missing:
+                self.load_streams(missing.wanted)
+
+    def decide_loaded(
         self, *commands: Any, causation: str = "", correlation: str | None = None
     ) -> list[Any]:
         """Decide commands, and whatever must be stored alongside; all of them, or none.
@@ -274,32 +301,32 @@ class Batch:
         ``correlation`` is the batch's own unless another is given.
 
         Raises:
-            Refused: a rule says no. The batch is as it was before the call.
+            Refused: a rule says no.
+            Missing: a stream is not loaded. In both cases the batch is as it was before the call.
         """
-        before: dict[str, _Stream] = {}
-        entries: list[Entry] = []
-        events: list[Any] = []
+        before: dict[str, Stream] = {}
+        decided: list[Decided] = []
         queue = deque(commands)
+        tag = self.correlation if correlation is None else correlation
         try:
             while queue:
                 command = queue.popleft()
-                self.load([command])
-                name = decider_of(command).stream(command)
-                stream = self.streams[name]
+                decider = decider_of(command)
+                name = decider.stream(command)
+                stream = self.streams.get(name)
+                if stream is None:
+                    raise Missing(self.missing([command, *queue]))
                 before.setdefault(name, replace(stream))
-                queue.extendleft(reversed(stream.decider.alongside(stream.state, command)))
-                for event in stream.decider.decide(stream.state, command):
-                    stream.state = stream.decider.evolve(stream.state, event)
+                queue.extendleft(reversed(decider.alongside(stream.state, command)))
+                for event in decider.decide(stream.state, command):
+                    stream.state = decider.evolve(stream.state, event)
                     stream.version += 1
-                    entries.append(
-                        self._entry(name, stream.version, event, command, causation, correlation)
-                    )
-                    events.append(event)
+                    decided.append(Decided(name, stream.version, event, command.by, tag, causation))
         except BaseException:
             self.streams |= before
             raise
-        self.entries += entries
-        return events
+        self.decided += decided
+        return [each.event for each in decided]
 
     def append(self) -> int:
         """Store what was decided and forget it here; returns the last position, 0 for nothing.
@@ -307,43 +334,25 @@ class Batch:
         Raises:
             IntegrityError: another writer was faster. Nothing is stored.
         """
-        positions = self.store.recorder.insert_events(self.entries)
-        self.entries = []
+        keys = self.store.vault.provide(self.store.subjects_of(self.decided))
+        positions = self.store.recorder.insert_events(self.store.sealed(self.decided, keys))
+        self.store.vault.settle(keys.values())
+        self.decided = []
         return positions[-1] if positions else 0
-
-    def _entry(
-        self,
-        stream: str,
-        version: int,
-        event: Any,
-        command: Any,
-        causation: str,
-        correlation: str | None,
-    ) -> Entry:
-        name, data = self.store.codec.encode(event)
-        return Entry(
-            originator_id=stream,
-            originator_version=version,
-            topic=name,
-            state=data,
-            at=event.at,
-            actor=command.by.id,
-            roles=",".join(command.by.roles),
-            territory=getattr(event, "territory", ""),
-            correlation=self.correlation if correlation is None else correlation,
-            causation=causation,
-        )
 
 
 class EventStore:
-    """Executes commands and answers what a stream is, now or at some past version."""
+    """Commands in, events out; and the two reads that commands and auditors need."""
 
-    def __init__(self, recorder: LogRecorder, codec: Codec) -> None:
+    def __init__(self, recorder: LogRecorder, codec: Codec, vault: Vault) -> None:
         self.recorder = recorder
         self.codec = codec
-        # The office's configuration is read by almost every command and changes rarely: it is kept
-        # folded here and only what is new is read. Guarded, because requests run in threads.
-        self._kept: dict[str, _Stream] = {}
+        self.vault = vault
+        # The office's configuration is read by almost every command, and a case that is worked on
+        # will be worked on: both are kept folded here, and only what is new is read. Guarded,
+        # because requests run in threads.
+        self._office: dict[str, Stream] = {}
+        self._recent: OrderedDict[str, Stream] = OrderedDict()
         self._lock = threading.Lock()
 
     def execute(
@@ -376,34 +385,89 @@ class EventStore:
             return Receipt(tuple(events), position, batch.streams[first].version)
         raise Conflict
 
-    def load(self, wanted: dict[str, Decider]) -> dict[str, _Stream]:
+    def load(self, wanted: dict[str, Decider]) -> dict[str, Stream]:
         """The present state of streams, in one query."""
+        found = self.kept(wanted)
+        rows = self.recorder.read_streams({name: s.version for name, s in found.items()})
+        return self.advanced(found, rows)
+
+    def kept(self, wanted: dict[str, Decider]) -> dict[str, Stream]:
+        """The streams as far as they are known here, perhaps not at all."""
         with self._lock:
-            found = {
-                name: replace(self._kept.get(name) or _Stream(decider, decider.initial))
+            return {
+                name: replace(
+                    self._office.get(name)
+                    or self._recent.get(name)
+                    or Stream(decider, decider.initial)
+                )
                 for name, decider in wanted.items()
             }
-        rows = self.recorder.read_streams({name: s.version for name, s in found.items()})
+
+    def advanced(
+        self, found: dict[str, Stream], rows: Iterable[tuple[str, int, str, bytes]]
+    ) -> dict[str, Stream]:
+        """Streams with what is new in the log, as ``STREAMS`` gives it."""
         for name, version, event_name, data in rows:
             stream = found[name]
             event = self.codec.decode(event_name, data)
             stream.state, stream.version = stream.decider.evolve(stream.state, event), version
-        with self._lock:
-            for name, stream in found.items():
-                kept = self._kept.get(name)
-                if stream.decider.single and (kept is None or kept.version < stream.version):
-                    self._kept[name] = replace(stream)
+        self.keep(found)
         return found
+
+    def keep(self, streams: dict[str, Stream]) -> None:
+        """Remember how streams stand in the log."""
+        with self._lock:
+            for name, stream in streams.items():
+                kept = self._office if stream.decider.single else self._recent
+                known = kept.get(name)
+                if known is None or known.version < stream.version:
+                    kept[name] = replace(stream)
+                if kept is self._recent and stream.version:
+                    self._recent.move_to_end(name)
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
 
     def office(self) -> Office:
         """The configuration of the office as of now."""
-        deciders = {d.stream(None): d for d in (TERRITORY, STAFF, CATALOGUE, CALENDAR)}
-        found = self.load(deciders)
-        return Office(**{d.name: found[name].state for name, d in deciders.items()})
+        return office_of(self.load(OFFICE))
 
-    def history(self, stream: str) -> list[Recorded[Any]]:
-        """All events of one stream with their metadata, oldest first; empty when there is none."""
-        return [_recorded(self.codec, row) for row in self.recorder.read_history(stream)]
+    def subjects_of(self, decided: Iterable[Decided]) -> set[str]:
+        """Whose keys the personal fields of some events are to be sealed with."""
+        return {
+            subject
+            for each in decided
+            for subject in self.codec.subjects_of(each.event, each.stream)
+        }
+
+    def sealed(self, decided: Sequence[Decided], keys: Mapping[str, Key]) -> list[Entry]:
+        """Events as the log stores them, personal fields under ``keys`` (by subject)."""
+        entries = []
+        for each in decided:
+            name, data = self.codec.encode(each.event, each.stream, each.version, keys)
+            entries.append(
+                Entry(
+                    originator_id=each.stream,
+                    originator_version=each.version,
+                    topic=name,
+                    state=data,
+                    at=each.event.at,
+                    actor=each.by.id,
+                    roles=",".join(each.by.roles),
+                    territory=getattr(each.event, "territory", ""),
+                    correlation=each.correlation,
+                    causation=each.causation,
+                )
+            )
+        return entries
+
+    def history(self, stream: str, *, opened: bool = False) -> list[Recorded[Any]]:
+        """All events of one stream with their metadata, oldest first; empty when there is none.
+
+        ``opened``: with personal fields in clear, as far as their keys are there. Whoever shows
+        them to somebody records that first.
+        """
+        rows = self.recorder.read_history(stream)
+        return recorded(self.codec, rows, self.vault if opened else None)
 
     def case(self, case_id: str) -> tuple[Any, int]:
         """A case's present state and version.
@@ -418,13 +482,50 @@ class EventStore:
         return stream.state, stream.version
 
 
+def office_of(streams: Mapping[str, Stream]) -> Office:
+    """The office out of the streams of ``OFFICE``."""
+    return Office(**{d.name: streams[name].state for name, d in OFFICE.items()})
+
+
+def recorded(
+    codec: Codec, rows: Sequence[tuple[Any, ...]], vault: Vault | None
+) -> list[Recorded[Any]]:
+    """Rows of ``_SELECT`` as events; with a vault, personal fields in clear."""
+    keys = Keys()
+    if vault is not None:
+        keys = vault.find({key for row in rows for key in codec.keys_in(row[4])})
+    events = []
+    for position, stream, version, name, data, at, recorded_at, actor, roles, *rest in rows:
+        territory, correlation, causation = rest
+        events.append(
+            Recorded(
+                position=position,
+                stream=stream,
+                version=version,
+                name=name,
+                event=codec.decode(name, data)
+                if vault is None
+                else codec.open(name, data, stream, version, keys),
+                at=at,
+                recorded_at=recorded_at,
+                actor=actor,
+                roles=tuple(roles.split(",")) if roles else (),
+                territory=territory,
+                correlation=correlation,
+                causation=causation,
+            )
+        )
+    return events
+
+
 class LogSource:
     """The log as the projection runner reads it."""
 
-    def __init__(self, pool: ConnectionPool, codec: Codec) -> None:
+    def __init__(self, pool: ConnectionPool, codec: Codec, vault: Vault) -> None:
         """``pool`` hands out autocommit connections of the role ``wangge_projector``."""
         self._pool = pool
         self._codec = codec
+        self._vault = vault
 
     def head(self) -> int:
         """The last position there is; 0 while the log is empty."""
@@ -432,8 +533,11 @@ class LogSource:
             row = connection.execute("SELECT position FROM log.head").fetchone()
         return row[0] if row else 0
 
-    def read(self, after: int, upto: int, events: tuple[type, ...]) -> Page:
-        """The events of these classes with a position in ``(after, upto]``, in order."""
+    def read(self, after: int, upto: int, events: tuple[type, ...], opened: bool = False) -> Page:
+        """The events of these classes with a position in ``(after, upto]``, in order.
+
+        ``opened``: with personal fields in clear, for the one read model that makes masks of them.
+        """
         with self._pool.connection() as connection:
             rows = connection.execute(
                 sql.SQL(
@@ -442,4 +546,4 @@ class LogSource:
                 (after, upto, self._codec.names_of(events)),
                 binary=True,
             ).fetchall()
-        return Page([_recorded(self._codec, row) for row in rows], upto)
+        return Page(recorded(self._codec, rows, self._vault if opened else None), upto)

@@ -1,25 +1,41 @@
-"""Many callers, few transactions: commands that wait together are stored together.
+"""Many callers, few transactions: the asynchronous way of a command through the log.
 
-A single thread takes whatever waits, loads all its streams in one query, decides one command after
-another on them, and appends all events in one round trip and one fsync. Each caller gets a verdict
-of its own: what one is refused never fails another. Within a process no race can be lost this way;
-only another process on the same database can be faster, and then the whole group decides anew.
+Whoever waits together goes together. Commands that wait are loaded in one query, decided one after
+another, and appended in one round trip and one fsync. Each caller gets a verdict of its own: what
+one is refused never fails another. Within a process no race can be lost this way; only another
+process on the same database can be faster, and then the whole group decides anew.
+
+A command may carry the caller's key. What it was answered is then kept in the transaction of its
+events, and the same request sent again is answered with it and not done again.
 """
 
-import queue
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+import psycopg
 import structlog
 from eventsourcing.persistence import IntegrityError, OperationalError
 
-from domain.aggregates import decider_of
+from domain.aggregates import Office, decider_of
+from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
-from infra.codec import Codec
-from infra.event_store import ATTEMPTS, Batch, EventStore, LogRecorder, Receipt
+from infra.arrays import Blobs, Column, Integers, Texts
+from infra.event_store import (
+    ATTEMPTS,
+    OFFICE,
+    Batch,
+    Entry,
+    EventStore,
+    Missing,
+    Stream,
+    columns_of,
+    known_of,
+    office_of,
+)
+from infra.line import PATIENCE, Line, Query, integer, text
+from infra.vault import Key
 
 GROUP: Final = 128
 """Commands in one transaction, at most: beyond it the wait grows and the fsync is well shared."""
@@ -27,100 +43,291 @@ GROUP: Final = 128
 WAITING: Final = 2_000
 """Commands that may wait, at most: a client is told to come back sooner than to wait in vain."""
 
+KEPT_DAYS: Final = 7
+"""How long the answer to a command with a key is kept."""
+
+TIDY_SECONDS: Final = 3600.0
+"""How often answers that are older are dropped."""
+
+TIDY_ROWS: Final = 5_000
+"""Answers dropped in one transaction, at most."""
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+_ARRAYS: Final = (
+    "$1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],"
+    " $8::text[], $9::text[], $10::bytea[]"
+)
+
+_APPEND: Final = Query(b"append", f"SELECT log.append({_ARRAYS})", (integer,))
+
+_APPEND_ANSWERED: Final = Query(
+    b"append answered",
+    f"SELECT log.append({_ARRAYS}, $11::text[], $12::text[], $13::bytea[], $14::int[], $15::int[],"
+    " $16::bytea[])",
+    (integer,),
+)
+
+_NEWS: Final = Query(
+    b"news",
+    "SELECT e.stream, e.version, e.name, e.data, NULL::bytea AS digest, e.position"
+    " FROM unnest($1::text[], $2::int[]) AS known(stream, version)"
+    " JOIN log.event e ON e.stream = known.stream AND e.version > known.version"
+    " UNION ALL"
+    " SELECT r.actor, r.status, r.key, r.answer, r.digest, r.position"
+    " FROM unnest($3::text[], $4::text[]) AS asked(actor, key)"
+    " JOIN log.request r USING (actor, key)"
+    " ORDER BY position",
+    (text, integer, text, bytes, bytes, integer),
+)
+"""In one round trip: the events of streams after the versions already known, in order of position,
+and the answers kept to some keys, which have a digest."""
+
+_SETTLED: Final = Query(
+    b"settled",
+    "SELECT log.settled(($1::text[])[1], ($2::int[])[1], ($3::text[])[1], ($4::bytea[])[1])",
+    (integer,),
+)
+
+_DROP_ANSWERS: Final = Query(
+    b"drop answers", f"SELECT log.drop_answers('{KEPT_DAYS} days', {TIDY_ROWS})", (integer,)
+)
+
+
+Kept: TypeAlias = dict[tuple[str, str], tuple[bytes, Answered]]
+"""Answers that were kept, by actor and key, with the digest of their request."""
+
+
+@dataclass(slots=True, eq=False)
 class _Request:
+    """A command that waits, and what it comes to."""
+
     commands: Sequence[Any]
     correlation: str
     causation: str
     expected: int | None
-    answer: Future[Receipt] = field(default_factory=Future)
+    once: Once | None
+    answering: Answering | None
+    future: asyncio.Future[Any] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    verdict: Verdict | None = None
+    answer: Answer | None = None
+    end: int = 0
+
+    def settle(self, first: int) -> None:
+        """Tell the caller, now that it is stored. ``first`` is the position of the group's first
+        event."""
+        position = first + self.end - 1 if self.end else 0
+        if self.answer is not None:
+            self._tell(Answered(*self.answer, position))
+        elif isinstance(self.verdict, Receipt):
+            self._tell(Receipt(self.verdict.events, position, self.verdict.version))
+        elif self.verdict is not None:
+            self.fail(self.verdict)
+
+    def repeat(self, kept: tuple[bytes, Answered]) -> None:
+        """Tell the caller what the same request was answered before."""
+        digest, answered = kept
+        if self.once is None or digest != self.once.digest:
+            self.fail(Refused("request.key_reused"))
+        else:
+            self._tell(answered)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that it came to nothing."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def _tell(self, answer: Receipt | Answered) -> None:
+        # The caller may be gone: what was decided is stored all the same.
+        if not self.future.done():
+            self.future.set_result(answer)
 
 
-class GroupCommit(EventStore):
-    """An event store for many callers at a time. Use as a context manager."""
+@dataclass(slots=True, eq=False)
+class _Look:
+    """A request that asks how the office stands, and whether its key was answered."""
+
+    once: Once | None
+    future: asyncio.Future[tuple[Office, Answered | None]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Rounds(Generic[Item]):
+    """Lets items wait while a round of work is under way, and takes them all into the next."""
 
     def __init__(
-        self,
-        recorder: LogRecorder,
-        codec: Codec,
-        *,
-        group: int = GROUP,
-        waiting: int = WAITING,
+        self, work: Callable[[list[Item]], Awaitable[None]], size: int, waiting: int
     ) -> None:
-        super().__init__(recorder, codec)
-        self._group = group
-        self._queue: queue.Queue[_Request | None] = queue.Queue(waiting)
-        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        """``work`` gets at most ``size`` items and tells each its outcome; it raises nothing."""
+        self._work = work
+        self._size = size
+        self._waiting = waiting
+        self._items: list[Item] = []
+        self._task: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> "GroupCommit":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Store what waits already, then end."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def submit(
-        self,
-        *commands: Any,
-        correlation: str = "",
-        causation: str = "",
-        expected: int | None = None,
-    ) -> Future[Receipt]:
-        """Let commands wait for the next transaction; the future answers as ``execute`` does.
+    def add(self, item: Item) -> None:
+        """Let an item wait for the next round, which begins at once if none is under way.
 
         Raises:
-            Overloaded: too many wait already. Nothing of this is stored.
+            Overloaded: too many wait already.
         """
-        request = _Request(commands, correlation, causation, expected)
-        try:
-            self._queue.put_nowait(request)
-        except queue.Full:
-            raise Overloaded from None
-        return request.answer
+        if len(self._items) >= self._waiting:
+            raise Overloaded
+        self._items.append(item)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def execute(
+    async def finish(self) -> None:
+        """Wait until nothing waits any more."""
+        while self._task is not None and not self._task.done():
+            await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        while self._items:
+            items, self._items = self._items[: self._size], self._items[self._size :]
+            await self._work(items)
+
+
+class GroupCommit:
+    """The log for many callers at a time. Use as an asynchronous context manager, in one loop."""
+
+    def __init__(
+        self, store: EventStore, conninfo: str, *, group: int = GROUP, waiting: int = WAITING
+    ) -> None:
+        """``conninfo`` signs in as ``wangge_app``; two connections are held."""
+        self.store = store
+        self._conninfo = conninfo
+        self._group = group
+        self._waiting = waiting
+
+    async def __aenter__(self) -> "GroupCommit":
+        self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
+        self._commits: Rounds[_Request] = Rounds(self._commit, self._group, self._waiting)
+        self._looks: Rounds[_Look] = Rounds(self._look, self._waiting, self._waiting)
+        self._appends: Rounds[_Append] = Rounds(self._append_all, self._group, self._waiting)
+        self._in_flight: set[tuple[str, str]] = set()
+        self._tidying = asyncio.create_task(self._tidy())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Store what waits already, then end."""
+        self._tidying.cancel()
+        for rounds in (self._commits, self._looks, self._appends):
+            await rounds.finish()
+        await self._writing.close()
+        await self._reading.close()
+
+    async def execute(
         self,
         *commands: Any,
         correlation: str = "",
         causation: str = "",
         expected: int | None = None,
     ) -> Receipt:
-        """Decide and append, all or nothing, and wait for it.
+        """Decide and append, all or nothing.
 
         Raises:
-            Refused, VersionMismatch, Conflict, Overloaded: as ``EventStore.execute``, ``submit``.
+            Refused, VersionMismatch, Conflict: as ``EventStore.execute``.
+            Overloaded: too many wait already. Nothing of this is stored.
+            OperationalError: the database is away. It may have been stored.
         """
-        return self.submit(
-            *commands, correlation=correlation, causation=causation, expected=expected
-        ).result()
+        request = _Request(commands, correlation, causation, expected, None, None)
+        self._commits.add(request)
+        receipt: Receipt = await request.future
+        return receipt
 
-    def _run(self) -> None:
-        while (request := self._queue.get()) is not None:
-            group = [request]
-            ending = False
-            while len(group) < self._group:
-                try:
-                    another = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if another is None:
-                    ending = True
-                    break
-                group.append(another)
-            self._commit(group)
-            if ending:
-                return
+    async def answer(
+        self,
+        *commands: Any,
+        correlation: str,
+        expected: int | None,
+        once: Once | None,
+        answering: Answering,
+    ) -> Answered:
+        """Decide and append, and say what became of it; with a key, keep that as well.
 
-    def _commit(self, group: list[_Request]) -> None:
+        Raises:
+            Refused: ``request.key_reused``, ``request.key_in_use``: the key came with another
+                request before, or with one that is not answered yet.
+            Conflict, Overloaded, OperationalError: as ``execute``; no answer is kept.
+        """
+        request = _Request(commands, correlation, "", expected, once, answering)
+        if once is None:
+            return await self._answered(request)
+        if once[:2] in self._in_flight:
+            raise Refused("request.key_in_use")
+        self._in_flight.add(once[:2])
+        try:
+            return await self._answered(request)
+        finally:
+            self._in_flight.discard(once[:2])
+
+    async def _answered(self, request: _Request) -> Answered:
+        self._commits.add(request)
+        answered: Answered = await request.future
+        return answered
+
+    async def look(self, once: Once | None = None) -> tuple[Office, Answered | None]:
+        """The office as of now, and what a request was answered before, if it was.
+
+        Raises:
+            Refused: ``request.key_reused``, ``request.key_in_use``: as ``answer``.
+            Overloaded, OperationalError: as ``execute``.
+        """
+        if once and once[:2] in self._in_flight:
+            raise Refused("request.key_in_use")
+        look = _Look(once)
+        self._looks.add(look)
+        return await look.future
+
+    async def append(self, entry: Entry) -> int:
+        """Store one ready event and answer its position; only for what no rule decides.
+
+        Raises:
+            IntegrityError: one of the group's versions is taken; nothing of the group is stored.
+            Overloaded, OperationalError: as ``execute``.
+        """
+        waiting = _Append(entry)
+        self._appends.add(waiting)
+        return await waiting.future
+
+    # --- looking ---
+
+    async def _look(self, looks: list[_Look]) -> None:
+        try:
+            streams = self.store.kept(OFFICE)
+            rows, kept = await _news(
+                self._reading, streams, [look.once for look in looks if look.once]
+            )
+            office = office_of(self.store.advanced(streams, rows))
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
+            for look in looks:
+                if not look.future.done():
+                    look.future.set_exception(error)
+            return
+        for look in looks:
+            if look.future.done():
+                continue
+            before = look.once and kept.get(look.once[:2])
+            if before and look.once and before[0] != look.once.digest:
+                look.future.set_exception(Refused("request.key_reused"))
+            else:
+                look.future.set_result((office, before[1] if before else None))
+
+    # --- committing ---
+
+    async def _commit(self, group: list[_Request]) -> None:
         """Give every request of a group its verdict, whatever happens."""
         try:
-            for _ in range(ATTEMPTS):
-                if self._attempt(group):
+            for attempt in range(ATTEMPTS):
+                if await self._attempt(group, again=attempt > 0):
                     return
             error: Exception = Conflict()
         except OperationalError as away:
@@ -129,45 +336,194 @@ class GroupCommit(EventStore):
             if len(group) > 1:
                 # One of them cannot be decided or stored: the others shall not pay for it.
                 for request in group:
-                    self._commit([request])
+                    await self._commit([request])
                 return
             error = unexpected
         for request in group:
-            if not request.answer.done():
-                request.answer.set_exception(error)
+            request.fail(error)
 
-    def _attempt(self, group: list[_Request]) -> bool:
+    async def _attempt(self, group: list[_Request], *, again: bool) -> bool:
         """Decide and append a group once; False when another process was faster."""
-        batch = Batch(self)
-        batch.load([command for request in group for command in request.commands])
-        verdicts: list[Receipt | Exception] = []
+        batch = Batch(self.store)
+        wanted = batch.missing([command for request in group for command in request.commands])
+        asked = [request.once for request in group if request.once] if again else []
+        kept = await self._load(batch, wanted, asked)
+        pending = []
         for request in group:
-            first = decider_of(request.commands[0]).stream(request.commands[0])
+            if request.once and (before := kept.get(request.once[:2])):
+                request.repeat(before)
+            elif not request.future.done():
+                await self._decide(batch, request)
+                pending.append(request)
+        keys = await self._keys_for(batch)
+        entries = self.store.sealed(batch.decided, keys)
+        answers = [request for request in pending if request.once and request.answer]
+        if not entries and not answers:
+            first = 1
+        else:
+            try:
+                first = await self._append(entries, answers)
+            except IntegrityError:
+                return False
+        self.store.vault.settle(keys.values())
+        self.store.keep(batch.streams)
+        # Only now is anything true: also a refusal may rest on an event of the same group.
+        for request in pending:
+            request.settle(first)
+        return True
+
+    async def _load(self, batch: Batch, wanted: dict[str, Any], keys: list[Once]) -> Kept:
+        """Bring streams here, and what was answered to these keys meanwhile."""
+        streams = self.store.kept(wanted)
+        rows, kept = await _news(self._writing, streams, keys)
+        batch.streams |= self.store.advanced(streams, rows)
+        return kept
+
+    async def _decide(self, batch: Batch, request: _Request) -> None:
+        """Decide one request on the batch as the requests before it have left it."""
+        first = decider_of(request.commands[0]).stream(request.commands[0])
+        while True:
             version = batch.streams[first].version
             try:
                 if request.expected not in (None, version):
                     raise VersionMismatch(int(request.expected or 0), version)
-                events = batch.decide(
+                events = batch.decide_loaded(
                     *request.commands,
                     correlation=request.correlation,
                     causation=request.causation,
                 )
+            except Missing as missing:
+                await self._load(batch, missing.wanted, [])
+                continue
             except (Refused, VersionMismatch) as no:
-                verdicts.append(no)
+                request.verdict, request.end = no, 0
             else:
-                verdicts.append(
-                    Receipt(tuple(events), len(batch.entries), batch.streams[first].version)
-                )
-        count = len(batch.entries)
+                stored = batch.streams[first].version
+                request.verdict = Receipt(tuple(events), 0, stored)
+                request.end = len(batch.decided) if events else 0
+            break
+        if request.answering is not None:
+            request.answer = request.answering(request.verdict, batch.streams[first].state)
+
+    async def _keys_for(self, batch: Batch) -> dict[str, Key]:
+        """What a batch is to be sealed with. New keys are in the vault before they are used."""
+        subjects = self.store.subjects_of(batch.decided)
+        keys = self.store.vault.cached(subjects)
+        if keys is None:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    keys = await asyncio.to_thread(self.store.vault.provide, subjects)
+            except (psycopg.OperationalError, TimeoutError) as error:
+                raise OperationalError(error) from error
+        return keys
+
+    async def _append(self, entries: list[Entry], answers: list[_Request]) -> int:
+        """Store entries and the answers that are to be kept; the position of the first entry.
+
+        Raises:
+            IntegrityError: another process was faster, or has answered one of the keys.
+            OperationalError: the database is away, and whether it was stored could not be learnt.
+        """
+        columns = columns_of(entries)
         try:
-            last = batch.append()
-        except IntegrityError:
-            return False
-        # Only now is anything true: also a refusal may rest on an event of the same group.
-        for request, verdict in zip(group, verdicts, strict=True):
-            if isinstance(verdict, Receipt):
-                position = last - count + verdict.position if verdict.events else 0
-                request.answer.set_result(Receipt(verdict.events, position, verdict.version))
+            if answers:
+                columns += _columns_of_answers(answers)
+                ((position,),) = await self._writing.ask(_APPEND_ANSWERED, *columns)
             else:
-                request.answer.set_exception(verdict)
-        return True
+                ((position,),) = await self._writing.ask(_APPEND, *columns)
+        except OperationalError as error:
+            first = await self._settled(entries)
+            if first is None:
+                raise
+            _log.warning("log.answer_lost", error=str(error), position=first)
+            return first
+        return int(position)
+
+    async def _settled(self, entries: list[Entry]) -> int | None:
+        """After the answer to an append was lost: the first position, if it has been stored.
+
+        An append is all or nothing, and no two have the same bytes, correlation and version, so
+        looking for its first event is enough. If it is not there now, its callers are told that
+        nobody knows: it may still be on its way to the database.
+        """
+        if not entries:
+            return None
+        one = entries[0]
+        try:
+            ((position,),) = await self._writing.ask(
+                _SETTLED,
+                Texts([str(one.originator_id)]),
+                Integers([one.originator_version]),
+                Texts([one.correlation]),
+                Blobs([one.state]),
+            )
+        except OperationalError:
+            return None
+        return position  # type: ignore[no-any-return]
+
+    # --- ready events ---
+
+    async def _append_all(self, waiting: list["_Append"]) -> None:
+        try:
+            first = await self._append([each.entry for each in waiting], [])
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
+            for each in waiting:
+                if not each.future.done():
+                    each.future.set_exception(error)
+            return
+        for place, each in enumerate(waiting):
+            if not each.future.done():
+                each.future.set_result(first + place)
+
+    async def _tidy(self) -> None:
+        """Now and then drop the answers that nobody will ask for any more."""
+        while True:
+            try:
+                while (await self._reading.ask(_DROP_ANSWERS))[0][0] == TIDY_ROWS:
+                    pass
+            except OperationalError as error:
+                _log.warning("log.tidying_later", error=str(error))
+            await asyncio.sleep(TIDY_SECONDS)
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    """A ready event that waits."""
+
+    entry: Entry
+    future: asyncio.Future[int] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+async def _news(
+    line: Line, streams: dict[str, Stream], keys: list[Once]
+) -> tuple[list[tuple[str, int, str, bytes]], Kept]:
+    """What the log has of streams beyond what is known, and the answers to these keys."""
+    rows = await line.ask(
+        _NEWS,
+        *known_of({name: stream.version for name, stream in streams.items()}),
+        Texts([key.actor for key in keys]),
+        Texts([key.key for key in keys]),
+    )
+    events: list[tuple[str, int, str, bytes]] = []
+    kept: Kept = {}
+    for name, number, word, data, digest, position in rows:
+        if digest is None:
+            events.append((name, number, word, data))
+        else:
+            kept[name, word] = digest, Answered(number, data, position)
+    return events, kept
+
+
+def _columns_of_answers(requests: list[_Request]) -> tuple[Column, ...]:
+    """Answers as ``log.append`` takes them: an array for each column."""
+    kept = [(r.once, r.answer, r.end) for r in requests if r.once and r.answer]
+    return (
+        Texts([once.actor for once, _, _ in kept]),
+        Texts([once.key for once, _, _ in kept]),
+        Blobs([once.digest for once, _, _ in kept]),
+        Integers([answer.status for _, answer, _ in kept]),
+        Integers([end for _, _, end in kept]),
+        Blobs([answer.body for _, answer, _ in kept]),
+    )

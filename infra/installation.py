@@ -19,12 +19,14 @@ from psycopg_pool import ConnectionPool
 from domain import catalogue
 from domain.calendar import PublishYear
 from domain.roles import system
+from infra.attachments import Attachments
 from infra.codec import Codec
 from infra.event_store import EventStore, LogRecorder, LogSource
 from infra.group_commit import GroupCommit
-from infra.migrations import migrate, role_dsn
+from infra.migrations import Part, migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.settings import Settings
+from infra.vault import KeyFile, Vault
 
 CONNECT_SECONDS: Final = 10
 """How long to wait for an outside database."""
@@ -45,13 +47,21 @@ class Installation:
     dsn: str = field(repr=False)
     pool: ConnectionPool
     store: EventStore
+    commits: GroupCommit
+    vault: Vault
     source: LogSource
+    attachments: Attachments
     server: EmbeddedPostgres | None
 
     def connect_projector(self) -> psycopg.Connection:
         """An autocommit connection of the role that owns the read models."""
         dsn = role_dsn(self.dsn, self.secret, "wangge_projector")
         return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS)
+
+
+def _migrate(dsn: str, secret: bytes, *parts: Part) -> None:
+    for name in migrate(dsn, secret, parts):
+        _log.info("database.migrated", file=name)
 
 
 @contextmanager
@@ -74,12 +84,19 @@ def opened(
             server = stack.enter_context(_embedded(settings.data, lasting=lasting, alone=alone))
             dsn = server.dsn()
         dsn = make_conninfo(dsn, connect_timeout=CONNECT_SECONDS)
-        for name in migrate(dsn, secret):
-            _log.info("database.migrated", file=name)
+        vault_dsn = dsn
+        if settings.vault_dsn is not None:
+            vault_dsn = make_conninfo(settings.vault_dsn, connect_timeout=CONNECT_SECONDS)
+            _migrate(vault_dsn, secret, "vault")
+            _migrate(dsn, secret, "log")
+        else:
+            _migrate(dsn, secret, "log", "vault")
         pool = stack.enter_context(_pool(dsn, secret, "wangge_app", settings.connections))
         reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 2))
+        keys = stack.enter_context(_pool(vault_dsn, secret, "wangge_vault", 2))
+        vault = Vault(keys, KeyFile(settings.kek_file), apart=vault_dsn != dsn)
         codec = Codec()
-        store = stack.enter_context(GroupCommit(LogRecorder(pool), codec))
+        store = EventStore(LogRecorder(pool), codec, vault)
         seed(store, datetime.now(UTC))
         yield Installation(
             settings=settings,
@@ -87,7 +104,10 @@ def opened(
             dsn=dsn,
             pool=pool,
             store=store,
-            source=LogSource(reading, codec),
+            commits=GroupCommit(store, role_dsn(dsn, secret, "wangge_app")),
+            vault=vault,
+            source=LogSource(reading, codec, vault),
+            attachments=Attachments(settings.attachments_place, vault, settings.data / "scratch"),
             server=server,
         )
 
@@ -128,13 +148,17 @@ def published_years() -> dict[int, tuple[tuple[date, ...], tuple[date, ...]]]:
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """Where the demonstration lives: a folder of its own, or on an outside server a database."""
+    """Where the demonstration lives: a folder of its own, or on an outside server a database.
+
+    Never beside the real vault: giving up an epoch of one would take the other's key away.
+    """
+    apart: dict[str, Any] = {"vault_dsn": None, "kek": None}
     if settings.dsn is None:
         # Root's server runs as somebody else, who must get through our folder to the one in it.
         data = settings.make_folder()
         if os.geteuid() == 0:
             data.chmod(data.stat().st_mode | 0o001)
-        return settings.model_copy(update={"data": data / "demo"})
+        return settings.model_copy(update=apart | {"data": data / "demo"})
     name = f"{conninfo_to_dict(settings.dsn).get('dbname') or 'wangge'}_demo"
     with psycopg.connect(
         settings.dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
@@ -142,7 +166,9 @@ def demo_settings(settings: Settings) -> Settings:
         known = "SELECT FROM pg_database WHERE datname = %s"
         if connection.execute(known, (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    return settings.model_copy(update={"dsn": make_conninfo(settings.dsn, dbname=name)})
+    kek = settings.make_folder() / "demo-kek"
+    dsn = make_conninfo(settings.dsn, dbname=name)
+    return settings.model_copy(update=apart | {"dsn": dsn, "kek": kek})
 
 
 def _pool(dsn: str, secret: bytes, role: str, size: int) -> ConnectionPool:

@@ -2,10 +2,10 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -13,14 +13,29 @@ from psycopg.conninfo import make_conninfo
 
 T = TypeVar("T")
 
-LOGIN_ROLES: Final = {
-    "wangge_app": "CONNECT",
-    "wangge_projector": "CONNECT, CREATE, TEMPORARY",
+Part = Literal["log", "vault"]
+"""What a database can hold. Usually it holds both; the vault may have one of its own."""
+
+PARTS: Final[dict[Part, dict[str, str]]] = {
+    "log": {"wangge_app": "CONNECT", "wangge_projector": "CONNECT, CREATE, TEMPORARY"},
+    "vault": {"wangge_vault": "CONNECT"},
 }
-"""The roles that sign in, with what they may do with the database as a whole."""
+"""The roles that sign in to each, with what they may do with the database as a whole."""
+
+LOGIN_ROLES: Final = PARTS["log"] | PARTS["vault"]
+"""All roles that sign in."""
 
 ATTEMPTS: Final = 20
 """How often to try what another database of the cluster may be doing at the same moment."""
+
+
+ALIVE: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A connection whose other end has gone without a word is noticed within some ten seconds."""
 
 
 class Migration(NamedTuple):
@@ -29,6 +44,11 @@ class Migration(NamedTuple):
     number: int
     name: str
     text: str
+
+    @property
+    def part(self) -> Part:
+        """Which databases the file is for."""
+        return "vault" if "vault" in self.name else "log"
 
     @property
     def digest(self) -> str:
@@ -58,19 +78,20 @@ def role_password(secret: bytes, role: str) -> str:
 
 def role_dsn(dsn: str, secret: bytes, role: str) -> str:
     """The conninfo by which a role signs in to the database of another conninfo."""
-    return make_conninfo(dsn, user=role, password=role_password(secret, role))
+    return make_conninfo(dsn, user=role, password=role_password(secret, role), **ALIVE)
 
 
-def migrate(dsn: str, secret: bytes) -> list[str]:
+def migrate(dsn: str, secret: bytes, parts: Collection[Part] = tuple(PARTS)) -> list[str]:
     """Bring a database up to date and let its roles sign in; returns the files applied.
 
-    ``dsn`` belongs to a user who may create roles and schemas. Processes that start together wait
-    for one another. Raises ``MigrationError`` when an applied file was changed or is newer than
-    this version, or when the roles have the passwords of another secret; ``psycopg.Error`` when
-    the database refuses.
+    ``dsn`` belongs to a user who may create roles and schemas. ``parts`` are those that this
+    database is to hold; another that it held before stays as it is. Processes that start together
+    wait for one another. Raises ``MigrationError`` when an applied file was changed or is newer
+    than this version, or when the roles have the passwords of another secret; ``psycopg.Error``
+    when the database refuses.
     """
-    applied = _retried(lambda: _apply(dsn))
-    _retried(lambda: _let_in(dsn, secret))
+    applied = _retried(lambda: _apply(dsn, parts))
+    _retried(lambda: _let_in(dsn, secret, parts))
     return applied
 
 
@@ -96,7 +117,7 @@ def _alone(dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def _apply(dsn: str) -> list[str]:
+def _apply(dsn: str, parts: Collection[Part]) -> list[str]:
     """Run the files that are new to a database and grant its roles what concerns it as a whole."""
     with _alone(dsn) as connection:
         connection.execute(
@@ -108,7 +129,7 @@ def _apply(dsn: str) -> list[str]:
         done = {number: (name, digest) for number, name, digest in rows}
         known = migrations()
         _demand_same(known, done)
-        fresh = [migration for migration in known if migration.number not in done]
+        fresh = [each for each in known if each.part in parts and each.number not in done]
         for migration in fresh:
             connection.execute(migration.text.encode())
             connection.execute("RESET ROLE")
@@ -116,7 +137,7 @@ def _apply(dsn: str) -> list[str]:
                 "INSERT INTO public.migration (number, name, digest) VALUES (%s, %s, %s)",
                 (migration.number, migration.name, migration.digest),
             )
-        _grant(connection)
+        _grant(connection, parts)
     return [migration.name for migration in fresh]
 
 
@@ -133,11 +154,11 @@ def _demand_same(known: list[Migration], done: dict[int, tuple[str, str]]) -> No
             raise MigrationError(f"The file {migration.name} was changed after it was applied.")
 
 
-def _grant(connection: psycopg.Connection) -> None:
-    """Let the app and the projector use this database, and nobody else."""
+def _grant(connection: psycopg.Connection, parts: Collection[Part]) -> None:
+    """Let the roles that sign in use this database, and nobody else."""
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-    for role, rights in LOGIN_ROLES.items():
+    for role, rights in _roles(parts).items():
         connection.execute(
             sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
                 sql.SQL(rights), database, sql.Identifier(role)
@@ -145,13 +166,17 @@ def _grant(connection: psycopg.Connection) -> None:
         )
 
 
-def _let_in(dsn: str, secret: bytes) -> None:
+def _roles(parts: Collection[Part]) -> dict[str, str]:
+    return {role: rights for part in parts for role, rights in PARTS[part].items()}
+
+
+def _let_in(dsn: str, secret: bytes, parts: Collection[Part]) -> None:
     """Give roles that cannot sign in their password; those that can must have it already.
 
     A password is never reset: the roles serve all databases of the cluster and whoever runs there.
     """
     with _alone(dsn) as connection:
-        for role in LOGIN_ROLES:
+        for role in _roles(parts):
             known = "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin"
             if connection.execute(known, (role,)).fetchone() is not None:
                 _demand_sign_in(dsn, secret, role)
@@ -173,12 +198,12 @@ def _demand_sign_in(dsn: str, secret: bytes, role: str) -> None:
     except psycopg.OperationalError as error:
         if error.pgconn is None or not error.pgconn.used_password:
             raise  # it did not come to the password
+        locked_out = " ".join(f"ALTER ROLE {each} NOLOGIN;" for each in LOGIN_ROLES)
         raise MigrationError(
             f"数据库角色 {role} 的密码与本安装的密钥(WANGGE_DATA/secret)不符。请从已在使用该数据库"
             "服务器的机器复制 secret 文件。\n"
             f"The secret of this installation (WANGGE_DATA/secret) does not belong to this "
             f"database: {role} cannot sign in. Copy the file secret from the data folder of a "
             "machine that already uses this database server. Only if that file is lost: stop all "
-            "of them, run ALTER ROLE wangge_app NOLOGIN; ALTER ROLE wangge_projector NOLOGIN; "
-            f"and start again.\n{str(error).strip()}"
+            f"of them, run {locked_out} and start again.\n{str(error).strip()}"
         ) from error

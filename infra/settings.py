@@ -3,7 +3,8 @@
 import os
 import secrets
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -36,6 +37,16 @@ class Settings(BaseSettings):
         description="An outside PostgreSQL (14 or newer) instead of the embedded one: "
         "postgresql://… of a user who may create roles.",
     )
+    vault_dsn: str | None = Field(
+        default=None,
+        description="A database of its own for the keys of personal data: postgresql://… of a user "
+        "who may create roles. Unset: the same database as the log.",
+    )
+    kek: Path | None = Field(
+        default=None,
+        description="File of the key that wraps the keys of personal data, made at first start; "
+        "machines on one vault have copies. Without it no personal data can be read.",
+    )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8800, ge=0, le=65535, description="Port the API listens on.")
     token_minutes: int = Field(
@@ -47,6 +58,16 @@ class Settings(BaseSettings):
     connections: int = Field(
         default=8, ge=2, le=64, description="Database connections of one server process, at most."
     )
+    attachments: str = Field(
+        default="",
+        description="Where files of cases are kept: a folder, or "
+        "`s3://bucket/prefix?endpoint=…&region=…` of any S3-compatible service, with its "
+        "credentials in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Unset: `attachments` in "
+        "the data folder.",
+    )
+    attachment_limit: int = Field(
+        default=20_000_000, ge=1_000, le=1_000_000_000, description="Largest file, in bytes."
+    )
     log_level: str = Field(
         default="info",
         pattern="^(debug|info|warning|error)$",
@@ -56,21 +77,31 @@ class Settings(BaseSettings):
         default=False, description="Log lines as JSON objects instead of text for people."
     )
 
-    @field_validator("data", mode="before")
+    @field_validator("data", "kek", mode="before")
     @classmethod
-    def _named(cls, data: object) -> object:
+    def _named(cls, path: object) -> object:
         """An empty path would be whatever folder one happens to stand in."""
-        if isinstance(data, str) and not data.strip():
+        if isinstance(path, str) and not path.strip():
             raise PydanticCustomError(
-                "data.empty",
-                "为空:请给出文件夹,或取消此设置。Empty: name a folder, or unset it.",
+                "path.empty",
+                "为空:请给出路径,或取消此设置。Empty: name a path, or unset it.",
             )
-        return data
+        return path
 
-    @field_validator("data")
+    @field_validator("data", "kek")
     @classmethod
-    def _absolute(cls, data: Path) -> Path:
-        return data.absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+    @property
+    def kek_file(self) -> Path:
+        """Where the key is that wraps all others: ``kek`` in the data folder unless set."""
+        return self.kek or self.data / "kek"
+
+    @property
+    def attachments_place(self) -> str:
+        """Where files of cases are kept: a folder or a URL."""
+        return self.attachments or str(self.data / "attachments")
 
     def make_folder(self) -> Path:
         """The data folder, made if it is not there.
@@ -96,7 +127,7 @@ class Settings(BaseSettings):
         path = self.make_folder() / "secret"
         try:
             if not path.exists():
-                _write_once(path, secrets.token_hex(32))
+                write_once(path, secrets.token_hex(32))
             text = path.read_text().strip()
         except OSError as error:
             raise _unusable(path, error) from error
@@ -105,8 +136,23 @@ class Settings(BaseSettings):
         return text.encode()
 
 
-def _write_once(path: Path, text: str) -> None:
+def write_once(path: Path, text: str) -> None:
     """A file that is there with all of its text or not at all; who comes second changes nothing."""
+    with _written_beside(path, text) as made, suppress(FileExistsError):
+        path.hardlink_to(made)
+    _keep_name(path)
+
+
+def write_anew(path: Path, text: str) -> None:
+    """Another text for a file, which has all of the old or all of the new one at any moment."""
+    with _written_beside(path, text) as made:
+        made.replace(path)
+    _keep_name(path)
+
+
+@contextmanager
+def _written_beside(path: Path, text: str) -> Iterator[Path]:
+    """A file of the same folder that only its owner can read, on the disk; gone in the end."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
     made = Path(name)
     try:
@@ -114,11 +160,14 @@ def _write_once(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(made)
+        yield made
     finally:
-        made.unlink()
-    # The database will hold passwords made from it: the name must survive a power cut as well.
+        with suppress(FileNotFoundError):
+            made.unlink()
+
+
+def _keep_name(path: Path) -> None:
+    """What the database will hold rests on the file: its name must survive a power cut as well."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

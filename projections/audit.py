@@ -79,7 +79,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None
 
 AUDIT: Final = Projection(
     name="audit",
-    version=1,
+    version=2,
     schema=SCHEMA,
     tables=(ENTRIES,),
     events=tuple(event for decider in AGGREGATES for event in decider.events),

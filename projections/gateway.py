@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +17,14 @@ from psycopg_pool import ConnectionPool
 
 from domain.errors import Refused
 from domain.metrics import Ratio, gini, variation
-from domain.places import Tier, within
+from domain.personal import SEALED
+from domain.places import EVERYWHERE, Tier, within
+from domain.privacy import Purpose
 from domain.roles import Actor, Reading, Scope, scope
-from projections import worklist
+from projections import search, worklist
 from projections.audit import AuditRow
-from projections.catalog import ALL
+from projections.catalog import NAMES
+from projections.looks import LookRow
 from projections.runner import reached
 from projections.timeline import Step
 from projections.worklist import CaseRow
@@ -58,14 +61,40 @@ class Standing:
     error: str | None
 
 
+@dataclass(slots=True)
+class CaseCard(CaseRow):
+    """A case with masks of what is personal: enough to tell cases apart in a list."""
+
+    description: str
+    address: str
+    reporter_name: str
+    reporter_phone: str
+    reporter_address: str
+
+    def with_facts(self, row: CaseRow) -> "CaseCard":
+        """This card as another row says the case once stood; what was reported is the same."""
+        facts = {name: getattr(row, name) for name in worklist.CASES.columns}
+        return CaseCard(**facts, **{name: getattr(self, name) for name in MASKS})
+
+
+MASKS: Final = (
+    "description",
+    "address",
+    "reporter_name",
+    "reporter_phone",
+    "reporter_address",
+)
+
 Order = Literal["due", "updated", "reported"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFilter:
-    """Which cases, in which order. ``text`` needs two characters; ``person`` handles or is to.
+    """Which cases, in which order. ``person`` handles or is to.
 
-    ``due`` sorts by the adjusted due, cases without one last; the others by the latest first.
+    ``text`` is words of two characters and more, ``phone`` the reporter's whole number in any
+    notation. ``due`` sorts by the adjusted due, cases without one last; the other orders by the
+    latest first.
     """
 
     territory: str | None = None
@@ -80,6 +109,7 @@ class CaseFilter:
     due_before: datetime | None = None
     parent: str | None = None
     text: str | None = None
+    phone: str | None = None
     order: Order = "due"
 
 
@@ -90,6 +120,19 @@ class AuditFilter:
     actor: str | None = None
     object: str | None = None
     action: str | None = None
+    territory: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessFilter:
+    """Which looks at personal data; ``person`` reported the case that was looked at."""
+
+    actor: str | None = None
+    case: str | None = None
+    person: str | None = None
+    purpose: Purpose | None = None
     territory: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -173,9 +216,13 @@ class Caseload:
 class Gateway:
     """Answers queries from the read models. ``position`` is what an answer must at least know."""
 
-    def __init__(self, pool: ConnectionPool, wait_seconds: float = 5.0) -> None:
-        """``pool`` hands out autocommit connections of the role ``wangge_app``."""
+    def __init__(self, pool: ConnectionPool, search_key: bytes, wait_seconds: float = 5.0) -> None:
+        """``pool`` hands out autocommit connections of the role ``wangge_app``.
+
+        ``search_key`` is the one that the read model ``search`` is built with.
+        """
         self._pool = pool
+        self._index = search.Index(search_key)
         self._wait_seconds = wait_seconds
 
     def head(self) -> int:
@@ -187,7 +234,7 @@ class Gateway:
     def standings(self) -> list[Standing]:
         """How far every read model is; for watching the system, so nobody needs to ask."""
         with self._pool.connection() as connection:
-            return [_standing(connection, projection.name) for projection in ALL]
+            return [_standing(connection, name) for name in NAMES]
 
     def worklist(
         self,
@@ -196,49 +243,49 @@ class Gateway:
         after: str | None = None,
         limit: int = 50,
         position: int = 0,
-    ) -> Listing[CaseRow]:
+    ) -> Listing[CaseCard]:
         """Cases in scope, a page.
 
         Raises:
             BadCursor: ``after`` is not a cursor of this order.
-            Refused: ``query.text_short``, a search of fewer than two characters.
+            Refused: ``query.text_short``, a search of fewer than two characters, or
+                ``query.bad_phone``, one without digits.
             Behind: not known up to ``position`` in time.
         """
         conditions = [_in_scope(scope(by, Reading.CASES)), *_case_conditions(wanted)]
+        found = _matches(self._index, wanted)
+        conditions += found
         key, descending = _ORDERS[wanted.order]
         if after is not None:
             conditions.append(_after(key, descending, _read_cursor(after, wanted.order)))
         direction = sql.SQL("DESC" if descending else "ASC")
         query = sql.SQL(
-            'SELECT {columns} FROM worklist.cases c JOIN worklist.texts t USING ("case")'
-            ' WHERE {where} ORDER BY {key} {direction}, "case" {direction} LIMIT {limit}'
+            '{cards} WHERE {where} ORDER BY {key} {direction}, c."case" {direction} LIMIT {limit}'
         ).format(
-            columns=_columns(worklist.CASES.columns),
+            cards=_FOUND_CARDS if found else _CARDS,
             where=sql.SQL(" AND ").join(conditions),
             key=key,
             direction=direction,
             limit=sql.Literal(limit + 1),
         )
-        with self._ready("worklist", position) as connection:
-            rows = _fetch(connection, CaseRow, query)
+        with self._ready(position, "worklist", "search") as connection:
+            rows = _fetch(connection, CaseCard, query)
         return _page(
             rows, limit, lambda row: _cursor(wanted.order, _sort_value(row, wanted.order), row.case)
         )
 
-    def card(self, by: Actor, case_id: str, position: int = 0) -> CaseRow:
+    def card(self, by: Actor, case_id: str, position: int = 0) -> CaseCard:
         """One case in scope as it stands.
 
         Raises:
             Refused: ``case.unknown``, also for a case out of scope: its existence is not told.
             Behind: not known up to ``position`` in time.
         """
-        query = sql.SQL('SELECT {} FROM worklist.cases c WHERE "case" = {} AND {}').format(
-            _columns(worklist.CASES.columns),
-            sql.Literal(case_id),
-            _in_scope(scope(by, Reading.CASES)),
+        query = sql.SQL('{} WHERE c."case" = {} AND {}').format(
+            _CARDS, sql.Literal(case_id), _in_scope(scope(by, Reading.CASES))
         )
-        with self._ready("worklist", position) as connection:
-            rows = _fetch(connection, CaseRow, query)
+        with self._ready(position, "worklist", "search") as connection:
+            rows = _fetch(connection, CaseCard, query)
         if not rows:
             raise Refused("case.unknown", case=case_id)
         return rows[0]
@@ -250,7 +297,7 @@ class Gateway:
             Refused: ``case.unknown``. Behind: not known up to ``position`` in time.
         """
         self.card(by, case_id, position)
-        with self._ready("timeline", position) as connection:
+        with self._ready(position, "timeline") as connection:
             return _fetch(
                 connection,
                 Step,
@@ -284,14 +331,93 @@ class Gateway:
         if wanted.territory is not None:
             conditions.append(_any_within("territory", (wanted.territory,)))
         if after is not None:
-            value, _ = _read_cursor(after, "audit")
-            conditions.append(sql.SQL("position < {}").format(sql.Literal(int(value))))
+            conditions.append(_before(_read_cursor(after, "audit")))
         query = sql.SQL(
             "SELECT * FROM audit.entries WHERE {} ORDER BY position DESC LIMIT {}"
         ).format(sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1))
-        with self._ready("audit", position) as connection:
+        with self._ready(position, "audit") as connection:
             rows = _fetch(connection, AuditRow, query)
         return _page(rows, limit, lambda row: _cursor("audit", str(row.position), ""))
+
+    def access(
+        self,
+        by: Actor,
+        wanted: AccessFilter,
+        after: str | None = None,
+        limit: int = 100,
+        position: int = 0,
+    ) -> Listing[LookRow]:
+        """Who looked at whose personal data and why, latest first, a page.
+
+        Who may read the audit trail sees the looks of its territories, everybody else only those at
+        cases that the asker reported.
+
+        Raises:
+            BadCursor, Behind.
+        """
+        seen = scope(by, Reading.AUDIT)
+        conditions: list[Sql] = [
+            sql.SQL("({} OR {})").format(
+                _any_within("territory", seen.territories), _reported_by(by.id)
+            )
+        ]
+        for column in ("actor", "case"):
+            value = getattr(wanted, column)
+            if value is not None:
+                conditions.append(_equals(column, value))
+        if wanted.person is not None:
+            conditions.append(_reported_by(wanted.person))
+        if wanted.purpose is not None:
+            conditions.append(_equals("purpose", wanted.purpose.value))
+        if wanted.territory is not None:
+            conditions.append(_any_within("territory", (wanted.territory,)))
+        conditions += _within_window("at", wanted.since, wanted.until)
+        if after is not None:
+            conditions.append(_before(_read_cursor(after, "looks")))
+        query = sql.SQL(
+            "SELECT * FROM looks.entries WHERE {} ORDER BY position DESC LIMIT {}"
+        ).format(sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1))
+        with self._ready(position, "looks", "worklist") as connection:
+            rows = _fetch(connection, LookRow, query)
+        return _page(rows, limit, lambda row: _cursor("looks", str(row.position), ""))
+
+    def names(self, by: Actor, users: Collection[str], position: int = 0) -> dict[str, str]:
+        """What these of the staff are called, by id; nobody unknown stands in it.
+
+        Colleagues are named to the staff; others learn no name but the own.
+
+        Raises:
+            Behind: not known up to ``position`` in time.
+        """
+        colleague = bool(scope(by, Reading.ADMINISTRATION).territories)
+        wanted = [user for user in users if colleague or user == by.id]
+        with self._ready(position, "search") as connection:
+            return dict(
+                connection.execute(
+                    'SELECT "user", name FROM search.staff_names WHERE "user" = ANY(%s)', (wanted,)
+                ).fetchall()
+            )
+
+    def cases_of(self, by: Actor, person: str, position: int = 0) -> list[str]:
+        """All cases that a person reported or that were split from them, in order of their ids.
+
+        For approving that the person be forgotten: the texts of all of these go too.
+
+        Raises:
+            Refused: ``query.not_permitted``: they may lie anywhere, so the right must reach there.
+            Behind: not known up to ``position`` in time.
+        """
+        if EVERYWHERE not in scope(by, Reading.AUDIT).territories:
+            raise Refused("query.not_permitted", reading=Reading.AUDIT.value)
+        with self._ready(position, "worklist") as connection:
+            rows = connection.execute(
+                'SELECT "case" FROM worklist.cases WHERE reporter = %(person)s'
+                ' UNION SELECT part."case" FROM worklist.cases part'
+                ' JOIN worklist.cases whole ON whole."case" = part.parent'
+                ' WHERE whole.reporter = %(person)s ORDER BY "case"',
+                {"person": person},
+            ).fetchall()
+        return [row[0] for row in rows]
 
     def containment(self, by: Actor, window: Window, position: int = 0) -> Containment:
         """Metrics 1 and 2.
@@ -345,7 +471,7 @@ class Gateway:
                         FROM containment.cases WHERE {where}) s) c
             """
         ).format(filed=_filed_within(window), closed=closed, where=where)
-        with self._ready("containment", position) as connection:
+        with self._ready(position, "containment") as connection:
             n = _one(connection, query)
         return Containment(
             position=n["position"],
@@ -406,7 +532,7 @@ class Gateway:
             until=sql.SQL("now()") if window.until is None else sql.Literal(window.until),
             where=_metric_scope(by, window),
         )
-        with self._ready("timeliness", position) as connection:
+        with self._ready(position, "timeliness") as connection:
             n = _one(connection, query)
         due = n["on_time"] + n["late"] + n["open"]
         return Timeliness(
@@ -459,7 +585,7 @@ class Gateway:
             " (SELECT position FROM caseload.checkpoint) AS position"
             " FROM caseload.cases c WHERE {}"
         ).format(sql.SQL(" AND ").join([_metric_scope(by, window, "c.territory"), *filed]))
-        with self._ready("caseload", position) as connection, connection.transaction():
+        with self._ready(position, "caseload") as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             grids = _fetch(connection, GridLoad, query)
             n = _one(connection, others)
@@ -481,14 +607,15 @@ class Gateway:
         )
 
     @contextmanager
-    def _ready(self, projection: str, position: int) -> Iterator[psycopg.Connection]:
-        """A connection on which a read model knows the log up to a position."""
-        self._wait(projection, position)
+    def _ready(self, position: int, *read_models: str) -> Iterator[psycopg.Connection]:
+        """A connection on which these read models know the log up to a position."""
+        for name in read_models:
+            self._wait(name, position)
         with self._pool.connection() as connection:
             try:
                 yield connection
             except _BEING_REPLACED as error:
-                raise Behind(projection) from error
+                raise Behind(", ".join(read_models)) from error
 
     def _wait(self, projection: str, position: int) -> None:
         """Wait for a position with no connection in hand: others have work for it."""
@@ -527,7 +654,7 @@ def _in_scope(seen: Scope) -> Sql:
     if "" in seen.territories:
         return sql.SQL("true")
     person = sql.Literal(seen.person)
-    parts: list[Sql] = [sql.SQL("reporter = {0} OR handler = {0} OR worker = {0}").format(person)]
+    parts: list[Sql] = [sql.SQL("c.reporter = {0} OR handler = {0} OR worker = {0}").format(person)]
     if seen.unit is not None:
         parts.append(
             sql.SQL("unit = {} OR called @> {}").format(
@@ -590,21 +717,41 @@ def _case_conditions(wanted: CaseFilter) -> list[Sql]:
             conditions.append(_equals(column, value))
     if wanted.due_before is not None:
         conditions.append(sql.SQL("due < {}").format(sql.Literal(wanted.due_before)))
-    if wanted.text is not None:
-        conditions += _matches(wanted.text)
     return conditions
 
 
-def _matches(text: str) -> list[Sql]:
-    """Every word of a search stands in the case's words: the bigrams find, the words decide."""
-    words = text.lower().split()
-    if not words or any(len(word) < 2 for word in words):
-        raise Refused("query.text_short")
-    pairs = sorted({pair for word in words for pair in worklist.grams(word)})
-    found: list[Sql] = [sql.SQL("t.grams @> {}").format(sql.Literal(pairs))]
-    return found + [
-        sql.SQL("strpos(t.haystack, {}) > 0").format(sql.Literal(word)) for word in words
-    ]
+def _matches(index: search.Index, wanted: CaseFilter) -> list[Sql]:
+    """Every pair of characters of every word stands in the case's words; the number is its own.
+
+    Pairs that stand apart are found too: without the words themselves that cannot be told.
+    """
+    conditions: list[Sql] = []
+    if wanted.text is not None:
+        words = wanted.text.split()
+        if not words or any(len(word) < 2 for word in words):
+            raise Refused("query.text_short")
+        conditions.append(
+            sql.SQL("(s.tokens || s.personal) @> {}::bigint[]").format(
+                sql.Literal(index.words(*words))
+            )
+        )
+    if wanted.phone is not None:
+        token = index.phone(wanted.phone)
+        if token is None:
+            raise Refused("query.bad_phone")
+        conditions.append(sql.SQL("s.phone = {}").format(sql.Literal(token)))
+    return conditions
+
+
+def _reported_by(person: str) -> Sql:
+    """Whether a look was at a case that somebody reported."""
+    return sql.SQL(
+        '"case" IN (SELECT c."case" FROM worklist.cases c WHERE c.reporter = {})'
+    ).format(sql.Literal(person))
+
+
+def _before(cursor: tuple[str, str]) -> Sql:
+    return sql.SQL("position < {}").format(sql.Literal(int(cursor[0])))
 
 
 def _demand_reader(by: Actor, reading: Reading) -> Scope:
@@ -645,7 +792,7 @@ def _sort_value(row: CaseRow, order: Order) -> str:
 
 def _after(key: Sql, descending: bool, cursor: tuple[str, str]) -> Sql:
     value, case = cursor
-    return sql.SQL('({}, "case") {} ({}::timestamptz, {})').format(
+    return sql.SQL('({}, c."case") {} ({}::timestamptz, {})').format(
         key, sql.SQL("<" if descending else ">"), sql.Literal(value), sql.Literal(case)
     )
 
@@ -660,7 +807,7 @@ def _read_cursor(cursor: str, order: str) -> tuple[str, str]:
         if made_for != order or not isinstance(value, str) or not isinstance(case, str):
             raise BadCursor
         case.encode()
-        if order == "audit":
+        if order in ("audit", "looks"):
             if not (value.isdecimal() and value.isascii() and len(value) < 19):
                 raise BadCursor
         elif value != "infinity":
@@ -676,8 +823,28 @@ def _page(rows: list[Row], limit: int, cursor: Any) -> Listing[Row]:
     return Listing(kept, cursor(kept[-1]) if more else None)
 
 
-def _columns(names: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL("c.{}").format(sql.Identifier(name)) for name in names)
+def _cards(join: str) -> sql.Composed:
+    """Cases with their masks.
+
+    A case that ``search`` does not know yet is a case all the same: by a LEFT JOIN it is there, and
+    its masks hide everything. Only a JOIN lets PostgreSQL begin with what a search has found.
+    """
+    masks = [
+        sql.SQL("coalesce({0}, {1}) AS {2}").format(
+            sql.Identifier("s", name), sql.Literal(SEALED), sql.Identifier(name)
+        )
+        for name in MASKS
+    ]
+    return sql.SQL(
+        'SELECT {} FROM worklist.cases c {} search.cases s ON s."case" = c."case"'
+    ).format(
+        sql.SQL(", ").join([sql.Identifier("c", n) for n in worklist.CASES.columns] + masks),
+        sql.SQL(join),
+    )
+
+
+_CARDS: Final = _cards("LEFT JOIN")
+_FOUND_CARDS: Final = _cards("JOIN")
 
 
 def _fetch(connection: psycopg.Connection, row: type[Row], query: Sql) -> list[Row]:

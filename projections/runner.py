@@ -41,8 +41,11 @@ class Source(Protocol):
         """The last position there is."""
         ...
 
-    def read(self, after: int, upto: int, events: tuple[type, ...]) -> Page:
-        """The events of these classes with a position in ``(after, upto]``, in order."""
+    def read(self, after: int, upto: int, events: tuple[type, ...], opened: bool) -> Page:
+        """The events of these classes with a position in ``(after, upto]``, in order.
+
+        ``opened``: personal fields read in clear, or forgotten; otherwise all of them are sealed.
+        """
         ...
 
 
@@ -51,6 +54,7 @@ class Projection:
     """One read model. ``apply`` folds a page into the tables of the current search path.
 
     ``version`` is part of its identity: a changed schema or fold gets a higher one, and is rebuilt.
+    ``opens`` lets it read personal fields: then it answers for what its tables keep of them.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Projection:
     tables: tuple[AnyTable, ...]
     events: tuple[type, ...]
     apply: Callable[[psycopg.Connection, Sequence[Recorded[Any]]], None]
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +289,7 @@ class Runner:
         self, connection: psycopg.Connection, projection: Projection, after: int, upto: int
     ) -> None:
         try:
-            page = self.source.read(after, upto, projection.events)
+            page = self.source.read(after, upto, projection.events, projection.opens)
             if page.events:
                 projection.apply(connection, page.events)
         except psycopg.OperationalError:

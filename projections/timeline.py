@@ -1,4 +1,7 @@
-"""The timeline of a case (办理过程): every step with its details, in order."""
+"""The timeline of a case (办理过程): every step with its details, in order.
+
+Personal fields are sealed in it; those of a case whose person was forgotten say so, up to there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +13,8 @@ import psycopg
 
 from domain.aggregates import CASE
 from domain.history import Recorded
+from domain.personal import FORGOTTEN, SEALED
+from domain.privacy import PersonForgotten
 from projections.runner import Projection
 from projections.tables import Table, case_id
 
@@ -33,7 +38,7 @@ CREATE TABLE steps (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event of a case. ``details`` is the event itself as JSON."""
+    """One event of a case. ``details`` is the event itself as JSON, its personal fields sealed."""
 
     case: str
     version: int
@@ -72,15 +77,40 @@ def fold(recorded: Recorded[Any]) -> Step:
 
 
 def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
-    """Add the steps of a page."""
-    STEPS.append(connection, map(fold, page))
+    """Add the steps of a page, and say of those before a forgetting that they were forgotten."""
+    STEPS.append(
+        connection, (fold(each) for each in page if not isinstance(each.event, PersonForgotten))
+    )
+    forgotten = [
+        (case, recorded.position)
+        for recorded in page
+        if isinstance(recorded.event, PersonForgotten)
+        for case in recorded.event.cases
+    ]
+    if forgotten:
+        # Only whole JSON strings match, and only in steps that were there: pages of any size agree.
+        connection.execute(
+            """
+            UPDATE steps s SET details = replace(s.details, %s, %s)
+            FROM (SELECT "case", max(position) AS position
+                  FROM unnest(%s::text[], %s::bigint[]) AS f("case", position)
+                  GROUP BY "case") f
+            WHERE s."case" = f."case" AND s.position < f.position
+            """,
+            (
+                _encoder.encode(SEALED).decode(),
+                _encoder.encode(FORGOTTEN).decode(),
+                [case for case, _ in forgotten],
+                [position for _, position in forgotten],
+            ),
+        )
 
 
 TIMELINE: Final = Projection(
     name="timeline",
-    version=1,
+    version=2,
     schema=SCHEMA,
     tables=(STEPS,),
-    events=CASE.events,
+    events=(*CASE.events, PersonForgotten),
     apply=apply,
 )

@@ -1,7 +1,7 @@
 """The case card and the worklist (工作台): every case as it stands now.
 
-Lists are filtered, sorted and paged in the database by keyset; search finds any two or more
-characters in a case's words by their bigrams.
+Lists are filtered, sorted and paged in the database by keyset. Nothing here is personal but ids:
+what people wrote, masked, and the search in it are the read model ``search``'s.
 """
 
 from collections.abc import Sequence
@@ -38,8 +38,6 @@ CREATE TABLE cases (
     category_zh   text,
     category_en   text,
     size          text        COLLATE "C",
-    description   text        NOT NULL,
-    address       text        NOT NULL,
     longitude     double precision,
     latitude      double precision,
     occurred_at   timestamptz NOT NULL,
@@ -74,13 +72,6 @@ CREATE INDEX cases_unit ON cases (unit) WHERE unit IS NOT NULL;
 CREATE INDEX cases_called ON cases USING gin (called) WHERE called <> '{}';
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
-
-CREATE TABLE texts (
-    "case"   text COLLATE "C" PRIMARY KEY,
-    haystack text   NOT NULL,
-    grams    text[] COLLATE "C" NOT NULL
-);
-CREATE INDEX texts_grams ON texts USING gin (grams);
 """
 
 
@@ -112,8 +103,6 @@ class CaseRow:
     category_zh: str | None
     category_en: str | None
     size: str | None
-    description: str
-    address: str
     longitude: float | None
     latitude: float | None
     occurred_at: datetime
@@ -138,17 +127,7 @@ class CaseRow:
     updated_by: str
 
 
-@dataclass(slots=True)
-class TextRow:
-    """What search looks in: the words of a case in lower case, and their bigrams."""
-
-    case: str
-    haystack: str
-    grams: list[str]
-
-
 CASES: Final = Table("cases", CaseRow, key=("case",))
-TEXTS: Final = Table("texts", TextRow, key=("case",))
 
 
 def fold(row: CaseRow | None, recorded: Recorded[Any]) -> CaseRow:
@@ -241,36 +220,20 @@ def fold(row: CaseRow | None, recorded: Recorded[Any]) -> CaseRow:
     return row
 
 
-def words_of(row: CaseRow) -> TextRow:
-    """What search finds a case by."""
-    parts = (row.case, row.category_zh, row.category_en, row.place_name, row.address)
-    haystack = " ".join(part for part in (*parts, row.description) if part).lower()
-    return TextRow(row.case, haystack, grams(haystack))
-
-
-def grams(text: str) -> list[str]:
-    """The different pairs of neighbouring characters, sorted; pairs across a space are left out."""
-    return sorted({text[i : i + 2] for i in range(len(text) - 1) if " " not in text[i : i + 2]})
-
-
 def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
     """Fold a page of case events into the tables."""
     rows = CASES.load(connection, {case_id(recorded) for recorded in page})
-    reworded = set()
     for recorded in page:
         case = case_id(recorded)
         rows[case] = fold(rows.get(case), recorded)
-        if isinstance(recorded.event, e.CaseReported | e.CaseFiled | e.CaseReclassified):
-            reworded.add(case)
     CASES.save(connection, list(rows.values()))
-    TEXTS.save(connection, [words_of(rows[case]) for case in sorted(reworded)])
 
 
 WORKLIST: Final = Projection(
     name="worklist",
-    version=1,
+    version=2,
     schema=SCHEMA,
-    tables=(CASES, TEXTS),
+    tables=(CASES,),
     events=CASE.events,
     apply=apply,
 )
@@ -297,8 +260,6 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         category_zh=None,
         category_en=None,
         size=None,
-        description=event.description,
-        address=event.spot.address,
         longitude=event.spot.longitude,
         latitude=event.spot.latitude,
         occurred_at=event.occurred,

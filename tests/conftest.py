@@ -16,9 +16,11 @@ from infra.codec import Codec
 from infra.event_store import EventStore, LogRecorder, LogSource
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
-from projections.catalog import ALL
+from infra.vault import KeyFile, Vault
+from projections.catalog import read_models
 from projections.gateway import Gateway
 from projections.runner import Runner
+from projections.search import index_key
 
 # A slow machine is no failure: speed is measured by `make bench`, never by a test.
 settings.register_profile("wangge", deadline=None)
@@ -89,23 +91,36 @@ def pool(database: str, secret: bytes) -> Iterator[ConnectionPool]:
 
 
 @pytest.fixture
-def store(pool: ConnectionPool) -> EventStore:
-    """The event store on a log that is empty."""
-    return EventStore(LogRecorder(pool), Codec())
+def vault(database: str, secret: bytes, folder: Path) -> Iterator[Vault]:
+    """The keys of personal data, in the log's own database; their key where a process looks for it
+    whose data folder is ``folder / "data"``."""
+    (folder / "data").mkdir(exist_ok=True)
+    with _pool(role_dsn(database, secret, "wangge_vault")) as made:
+        yield Vault(made, KeyFile(folder / "data" / "kek"))
 
 
 @pytest.fixture
-def runner(database: str, secret: bytes) -> Iterator[Runner]:
+def store(pool: ConnectionPool, vault: Vault) -> EventStore:
+    """The event store on a log that is empty."""
+    return EventStore(LogRecorder(pool), Codec(), vault)
+
+
+@pytest.fixture
+def runner(database: str, secret: bytes, vault: Vault) -> Iterator[Runner]:
     """The projector of all read models, which starts only when asked to."""
     dsn = role_dsn(database, secret, "wangge_projector")
     with _pool(dsn) as made:
-        yield Runner(LogSource(made, Codec()), lambda: psycopg.connect(dsn, autocommit=True), ALL)
+        yield Runner(
+            LogSource(made, Codec(), vault),
+            lambda: psycopg.connect(dsn, autocommit=True),
+            tuple(read_models(index_key(secret)).values()),
+        )
 
 
 @pytest.fixture
-def gateway(pool: ConnectionPool) -> Gateway:
+def gateway(pool: ConnectionPool, secret: bytes) -> Gateway:
     """The queries of the read models; waits half a second for a position at most."""
-    return Gateway(pool, wait_seconds=0.5)
+    return Gateway(pool, index_key(secret), wait_seconds=0.5)
 
 
 def _pool(dsn: str) -> ConnectionPool:

@@ -22,6 +22,15 @@ from domain.case import events as e
 from domain.case.states import Case, Known, Unknown
 from domain.catalogue import Category, Policy, Terms
 from domain.places import EVERYWHERE
+from domain.privacy import (
+    ApproveForget,
+    AskForget,
+    DeclineForget,
+    ForgetReason,
+    PersonalField,
+    Purpose,
+    ShowPersonal,
+)
 from domain.roles import Actor, Grant, Role, system
 from domain.sla import Limit
 from domain.sla import Unit as Clocked
@@ -75,6 +84,7 @@ SHIFT_LEAD: Final = actor(Role.SHIFT_LEAD, DISTRICT)
 OTHER_SHIFT_LEAD: Final = actor(Role.SHIFT_LEAD, DISTRICT, "shift_lead_2")
 CALLBACK_DESK: Final = actor(Role.CALLBACK_DESK, DISTRICT)
 ADMINISTRATOR: Final = actor(Role.ADMINISTRATOR, EVERYWHERE)
+OFFICE_SUPERVISOR: Final = actor(Role.SUPERVISOR, EVERYWHERE, "office_supervisor")
 IMPORTER: Final = actor(Role.IMPORTER, EVERYWHERE)
 SYSTEM: Final = system("deadlines")
 
@@ -428,6 +438,45 @@ def attach(
         "size": 1024,
     }
     return c.AttachFile(case=case, by=by, at=at, **(given | changes))
+
+
+def show(
+    by: Actor = GRID_WORKER, at: datetime = NOW, case: str = CASE, **changes: Any
+) -> ShowPersonal:
+    """查看个人信息."""
+    given: dict[str, Any] = {
+        "place": GRID,
+        "holder": GRID,
+        "purpose": Purpose.CONTACT,
+        "fields": (PersonalField.REPORTER_PHONE,),
+        "reporter": RESIDENT.id,
+    }
+    return ShowPersonal(case=case, by=by, at=at, **(given | changes))
+
+
+def ask_forget(
+    by: Actor = SUPERVISOR, at: datetime = NOW, person: str = RESIDENT.id, **changes: Any
+) -> AskForget:
+    """申请删除个人信息."""
+    given: dict[str, Any] = {"territory": COMMUNITY, "reason": ForgetReason.REQUEST}
+    return AskForget(person=person, by=by, at=at, **(given | changes))
+
+
+def approve_forget(
+    by: Actor = ADMINISTRATOR,
+    at: datetime = NOW,
+    person: str = RESIDENT.id,
+    cases: tuple[str, ...] = (CASE,),
+) -> ApproveForget:
+    """批准删除个人信息."""
+    return ApproveForget(person=person, by=by, at=at, cases=cases)
+
+
+def decline_forget(
+    by: Actor = ADMINISTRATOR, at: datetime = NOW, person: str = RESIDENT.id
+) -> DeclineForget:
+    """不同意删除个人信息."""
+    return DeclineForget(person=person, by=by, at=at)
 
 
 def importing(command: Any) -> Any:

@@ -309,7 +309,7 @@ def _void(facts: Facts, command: c.ApproveVoid) -> list[e.Event]:
     demand_children_ended(facts, required_only=False)
     return [
         *soft_second_person(facts, command, asked),
-        e.CaseVoided(**stamp(facts, command), asked_by=asked.by, reason=asked.reason),
+        e.CaseVoided(**stamp(facts, command), asked_by=asked.by, reason=""),
     ]
 
 
@@ -512,7 +512,7 @@ def _park(facts: Facts, command: c.ApprovePark) -> list[e.Event]:
             **stamp(facts, command),
             asked_by=asked.by,
             until=asked.until,
-            reason=asked.reason,
+            reason="",
         ),
     ]
 
@@ -565,7 +565,7 @@ def _extend(facts: Facts, command: c.ApproveExtension) -> list[e.Event]:
             **due_fields(due),
             asked_by=asked.by,
             more=asked.more,
-            reason=asked.reason,
+            reason="",
         ),
     ]
 

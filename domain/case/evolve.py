@@ -50,7 +50,7 @@ def evolve(case: Case, event: e.Event) -> Case:
         case e.CaseRejected():
             return Rejected(facts)
         case e.VoidAsked():
-            asked = Request(what=Asked.VOID, by=event.by, reason=event.reason)
+            asked = Request(what=Asked.VOID, by=event.by)
             return type(case)(replace(facts, request=asked))
         case e.CaseVoided():
             clock = _with(facts, running=Running.STOPPED)
@@ -94,7 +94,7 @@ def evolve(case: Case, event: e.Event) -> Case:
             return type(case)(replace(facts, duplicates=(*facts.duplicates, event.duplicate)))
 
         case e.ParkAsked():
-            asked = Request(what=Asked.PARK, by=event.by, reason=event.reason, until=event.until)
+            asked = Request(what=Asked.PARK, by=event.by, until=event.until)
             return type(case)(replace(facts, request=asked))
         case e.CaseParked():
             clock = _with(
@@ -116,7 +116,7 @@ def evolve(case: Case, event: e.Event) -> Case:
             )
             return InProgress(replace(facts, clock=clock))
         case e.ExtensionAsked():
-            asked = Request(what=Asked.EXTENSION, by=event.by, reason=event.reason, more=event.more)
+            asked = Request(what=Asked.EXTENSION, by=event.by, more=event.more)
             return type(case)(replace(facts, request=asked))
         case e.DeadlineExtended():
             clock = _with(
@@ -162,7 +162,6 @@ def _reported(event: e.CaseReported) -> Reported:
             place=event.place,
             source=event.source,
             intake=event.intake,
-            description=event.description,
             reporter=None if event.reporter is None else event.reporter.person,
             reported_at=event.at,
             last_at=event.at,

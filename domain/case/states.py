@@ -57,11 +57,14 @@ class Asked(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One open request. ``until`` belongs to a park, ``more`` to an extension."""
+    """One open request. ``until`` belongs to a park, ``more`` to an extension.
+
+    Not the words it was asked in: states hold nothing personal, for they are folded from sealed
+    events. The approval leaves its ``reason`` empty; the request in the log has it.
+    """
 
     what: Asked
     by: str
-    reason: str
     until: datetime | None = None
     more: Limit | None = None
 
@@ -95,7 +98,6 @@ class Facts:
     place: Place
     source: Source
     intake: Tier
-    description: str
     reporter: str | None
     reported_at: datetime
     last_at: datetime

@@ -312,7 +312,7 @@ class _Import(Generic[C]):
             single = {decider.name: decider for decider in (TERRITORY, CATALOGUE, CALENDAR)}
             batch.load_streams(single | streams)
             refused = [self._add(batch, case, held.get(case.id, 0)) for case in missing]
-            events = len(batch.entries)
+            events = len(batch.decided)
             try:
                 batch.append()
             except IntegrityError:
@@ -344,10 +344,10 @@ class _Import(Generic[C]):
         """Decide the rows of a case after those that are held; all of them, or none."""
         stream = case_stream(self.system.case_id(case.id))
         line = case.rows[held].line
-        mark, before = len(batch.entries), replace(batch.streams[stream])
+        mark, before = len(batch.decided), replace(batch.streams[stream])
         try:
             desk = self._prepare(batch, case)
-            mark = len(batch.entries)  # what was prepared stays: other cases need it as well
+            mark = len(batch.decided)  # what was prepared stays: other cases need it as well
             for number in range(held + 1, len(case.rows) + 1):
                 row = case.rows[number - 1]
                 line = row.line
@@ -361,7 +361,7 @@ class _Import(Generic[C]):
                 ):
                     batch.decide(command, causation=reference)
         except Refused as refused:
-            del batch.entries[mark:]
+            del batch.decided[mark:]
             batch.streams[stream] = before
             return BadRow(line, case.id, refused.code, refused.zh, refused.en)
         return None

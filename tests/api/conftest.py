@@ -1,11 +1,13 @@
 """A small district behind the API, set up by real commands once and copied for every test."""
 
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -22,14 +24,18 @@ from api.services import API, Services
 from domain import calendar, catalogue, staff, territory
 from domain.places import id_of, parent_of, tier_of
 from domain.roles import Actor, Grant, Role
+from infra.attachments import Attachments
 from infra.codec import NAMES, Codec
 from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.forgetting import Forgetting
 from infra.group_commit import GroupCommit
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
-from projections.catalog import ALL
+from infra.vault import KeyFile, Vault
+from projections.catalog import read_models
 from projections.gateway import Gateway
 from projections.runner import Runner
+from projections.search import index_key
 from tests import samples
 from tests.domain import schedules
 
@@ -134,6 +140,8 @@ class Served:
     clock: Clock
     store: EventStore
     runner: Runner
+    vault: Vault
+    files: Path
 
     def token(self, person: str) -> str:
         """A token as signing in gives it."""
@@ -164,36 +172,50 @@ class Served:
         return case
 
 
+@dataclass(frozen=True)
+class District:
+    """A database with the district of ``samples``, and the file of the key to its vault."""
+
+    name: str
+    kek: Path
+
+
 @pytest.fixture(scope="session")
-def district(postgres: EmbeddedPostgres, template: str, secret: bytes) -> str:
-    """The name of a database with the district of ``samples``, which ``database`` copies."""
-    name = "wangge_district"
+def district(
+    postgres: EmbeddedPostgres,
+    template: str,
+    secret: bytes,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> District:
+    """The district, which every API has a copy of."""
+    made = District("wangge_district", tmp_path_factory.mktemp("district") / "kek")
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(template)
+                sql.Identifier(made.name), sql.Identifier(template)
             )
         )
-    dsn = postgres.dsn(name)
+    dsn = postgres.dsn(made.name)
     migrate(dsn, secret)
-    with _pool(role_dsn(dsn, secret, "wangge_app")) as app:
-        store = EventStore(LogRecorder(app), Codec())
+    with (
+        _pool(role_dsn(dsn, secret, "wangge_app")) as app,
+        _pool(role_dsn(dsn, secret, "wangge_vault")) as keys,
+        _pool(role_dsn(dsn, secret, "wangge_projector")) as reading,
+    ):
+        vault = Vault(keys, KeyFile(made.kek))
+        store = EventStore(LogRecorder(app), Codec(), vault)
         for commands in _set_up():
             store.execute(*commands)
         passwords = StoredPasswords(app, HASHER)
         for person in WITH_PASSWORD:
             passwords.set(person, PASSWORD)
-    projector = role_dsn(dsn, secret, "wangge_projector")
-    with _pool(projector) as reading:
-        Runner(
-            LogSource(reading, Codec()), lambda: psycopg.connect(projector, autocommit=True), ALL
-        ).catch_up()
-    return name
+        _runner(dsn, secret, LogSource(reading, Codec(), vault)).catch_up()
+    return made
 
 
 @contextmanager
 def serving(
-    postgres: EmbeddedPostgres, district: str, secret: bytes, body_limit: int = 20_000
+    postgres: EmbeddedPostgres, district: District, secret: bytes, body_limit: int = 20_000
 ) -> Iterator[Served]:
     """The API on a copy of the district, which is dropped afterwards."""
     name = f"wangge_api_{next(_numbers)}"
@@ -204,7 +226,7 @@ def serving(
     ):
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(district)
+                sql.Identifier(name), sql.Identifier(district.name)
             )
         )
         on.callback(
@@ -214,34 +236,52 @@ def serving(
         dsn = postgres.dsn(name)
         # The rights on a database as a whole are not copied with it.
         migrate(dsn, secret)
-        pool = on.enter_context(_pool(role_dsn(dsn, secret, "wangge_app")))
-        projector = role_dsn(dsn, secret, "wangge_projector")
-        source = LogSource(on.enter_context(_pool(projector)), Codec())
-        store = on.enter_context(GroupCommit(LogRecorder(pool), Codec()))
+        app_dsn = role_dsn(dsn, secret, "wangge_app")
+        pool = on.enter_context(_pool(app_dsn))
+        keys = on.enter_context(_pool(role_dsn(dsn, secret, "wangge_vault")))
+        reading = on.enter_context(_pool(role_dsn(dsn, secret, "wangge_projector")))
+        vault = Vault(keys, KeyFile(district.kek))
+        store = EventStore(LogRecorder(pool), Codec(), vault)
+        files = Path(on.enter_context(tempfile.TemporaryDirectory(prefix="wangge-test-")))
+        source = LogSource(reading, Codec(), vault)
+        passwords = StoredPasswords(pool, HASHER)
         services = Services(
             store=store,
-            gateway=Gateway(pool, wait_seconds=0.5),
-            passwords=StoredPasswords(pool, HASHER),
+            commits=GroupCommit(store, app_dsn),
+            gateway=Gateway(pool, index_key(secret), wait_seconds=0.5),
+            passwords=passwords,
+            attachments=Attachments(str(files / "store"), vault, files / "scratch"),
+            forget=Forgetting(source, vault, passwords.drop).finish,
             names={event: name for name, event in NAMES.items()},
             secret=secret,
             clock=clock,
             body_limit=body_limit,
+            attachment_limit=2_000_000,
         )
         app = create_app(services)
         client = on.enter_context(TestClient(app, raise_server_exceptions=False))
-        runner = Runner(source, lambda: psycopg.connect(projector, autocommit=True), ALL)
-        yield Served(app, client, clock, store, runner)
+        runner = _runner(dsn, secret, source)
+        yield Served(app, client, clock, store, runner, vault, files / "store")
+
+
+def _runner(dsn: str, secret: bytes, source: LogSource) -> Runner:
+    projector = role_dsn(dsn, secret, "wangge_projector")
+    return Runner(
+        source,
+        lambda: psycopg.connect(projector, autocommit=True),
+        tuple(read_models(index_key(secret)).values()),
+    )
 
 
 @pytest.fixture
-def served(postgres: EmbeddedPostgres, district: str, secret: bytes) -> Iterator[Served]:
+def served(postgres: EmbeddedPostgres, district: District, secret: bytes) -> Iterator[Served]:
     """The API, answering in this process."""
     with serving(postgres, district, secret) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def shared(postgres: EmbeddedPostgres, district: str, secret: bytes) -> Iterator[Served]:
+def shared(postgres: EmbeddedPostgres, district: District, secret: bytes) -> Iterator[Served]:
     """The API for all tests of a module, which do not mind one another."""
     with serving(postgres, district, secret, body_limit=1_000_000) as made:
         yield made
@@ -253,8 +293,11 @@ def description() -> FastAPI:
     return create_app(
         Services(
             store=nothing,
+            commits=nothing,
             gateway=nothing,
             passwords=nothing,
+            attachments=nothing,
+            forget=nothing,
             names={},
             secret=b"a secret for nothing, of 32 bytes",
             clock=Clock(),

@@ -18,6 +18,7 @@ from domain.places import EVERYWHERE, within
 from domain.roles import Actor, Role, permitted
 from tests import samples
 from tests.api.conftest import MATRIX, Served, description
+from tests.files import picture
 
 PLACE: Final = samples.COMMUNITY
 FAR: Final = "2990-01-01"
@@ -46,7 +47,6 @@ STEP_BODIES: Final[dict[str, Any]] = {
     "evaluate": {"solved": True, "satisfied": True},
     "reopen": {"reason": "x"},
     "note": {"text": "x"},
-    "attach": {"name": "x", "media_type": "image/png", "sha256": "0" * 64, "size": 1},
 }
 """What is sent with a command to a case; the others need nothing, and ``merge`` another case."""
 
@@ -60,6 +60,9 @@ class Cases:
         self.case, self.other = (served.report(PLACE, "acceptor") for _ in range(2))
         for case in (self.case, self.other):
             served.as_("acceptor").post(f"/cases/{case}/file", {"category": "exposed_garbage"})
+        (self.attachment,) = served.as_("acceptor").send(
+            "POST", f"/cases/{self.case}/attachments?name=x.png", 200, content=picture("PNG")
+        )["created"]
         served.runner.catch_up()
 
 
@@ -118,6 +121,60 @@ def reading(path: str) -> Check:
         assert code == ("" if sees else "case.unknown")
 
     return check
+
+
+def upload(served: Served, by: Actor, cases: Cases) -> None:
+    """As with the other commands to a case; what is sent is text."""
+    state, _ = served.store.case(cases.case)
+    place, holder = state.facts.place.path, state.facts.holder
+    code = _code(served, by, "POST", f"/cases/{cases.case}/attachments", "x", {"name": "x.txt"})
+    if permitted(by, "AttachFile", place, holder):
+        assert code != "role.not_permitted"
+    else:
+        assert code == ("role.not_permitted" if _sees(by, place, holder) else "case.unknown")
+
+
+def file(tail: str) -> Check:
+    """To people who have the case in their scope, for a purpose."""
+
+    def check(served: Served, by: Actor, cases: Cases) -> None:
+        state, _ = served.store.case(cases.case)
+        place, holder = state.facts.place.path, state.facts.holder
+        served.runner.catch_up()
+        path = f"/cases/{cases.case}/attachments/{cases.attachment}{tail}"
+        code = _code(served, by, "GET", path, None, {"purpose": "handling"})
+        if not _sees(by, place, holder):
+            assert code == "case.unknown"
+        else:
+            shown = permitted(by, "ShowPersonal", place, holder)
+            assert code == ("" if shown else "role.not_permitted")
+
+    return check
+
+
+def personal(served: Served, by: Actor, cases: Cases) -> None:
+    """To people who have the case in their scope, for a purpose; to residents only the own."""
+    state, _ = served.store.case(cases.case)
+    place, holder = state.facts.place.path, state.facts.holder
+    served.runner.catch_up()
+    code = _code(served, by, "POST", f"/cases/{cases.case}/personal", {"purpose": "handling"})
+    if not _sees(by, place, holder):
+        assert code == "case.unknown"
+    else:
+        assert code == (
+            "" if permitted(by, "ShowPersonal", place, holder) else "role.not_permitted"
+        )
+
+
+def access(served: Served, by: Actor, cases: Cases) -> None:
+    """Supervisors and administrators, within their territory; others see no look at this case."""
+    role, territory = grant_of(by)
+    look = {"purpose": "check"}
+    done = served.as_("acceptor").post(f"/cases/{cases.case}/personal", look)
+    served.runner.catch_up()
+    rows = served.as_(by).get("/access", case=cases.case, position=done["position"])["rows"]
+    told = role in (Role.SUPERVISOR, Role.ADMINISTRATOR) and within(PLACE, territory)
+    assert bool(rows) is told
 
 
 def worklist(served: Served, by: Actor, cases: Cases) -> None:
@@ -232,6 +289,24 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("GET", f"{API}/cases/{{case}}"): reading(""),
     ("GET", f"{API}/cases/{{case}}/timeline"): reading("/timeline"),
     **{("POST", f"{API}/cases/{{case}}/{s.path}"): step(s.path, s.command.__name__) for s in STEPS},
+    ("POST", f"{API}/cases/{{case}}/attachments"): upload,
+    ("GET", f"{API}/cases/{{case}}/attachments/{{attachment}}"): file(""),
+    ("GET", f"{API}/cases/{{case}}/attachments/{{attachment}}/thumbnail"): file("/thumbnail"),
+    # personal data
+    ("POST", f"{API}/cases/{{case}}/personal"): personal,
+    ("GET", f"{API}/access"): access,
+    ("POST", f"{API}/people/{{person}}/forget/ask"): command(
+        "AskForget",
+        PLACE,
+        "/people/p-nobody/forget/ask",
+        {"territory": PLACE, "reason": "request"},
+    ),
+    ("POST", f"{API}/people/{{person}}/forget/approve"): command(
+        "ApproveForget", EVERYWHERE, "/people/p-nobody/forget/approve"
+    ),
+    ("POST", f"{API}/people/{{person}}/forget/decline"): command(
+        "DeclineForget", EVERYWHERE, "/people/p-nobody-else/forget/decline"
+    ),
     # territory
     ("GET", f"{API}/territory"): territory,
     ("GET", f"{API}/territory/versions"): versions,

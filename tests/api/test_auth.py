@@ -301,6 +301,7 @@ def test_somebody_new_signs_in_with_the_password_given(served: Served) -> None:
     }
     served.as_("administrator").post("/staff/users", added, 201)
     token = sign_in(served, "chen", "first password")["access_token"]
+    served.runner.catch_up()
     assert bearing(served, token).get("/staff/me")["name"] == "陈晨"
 
 
@@ -345,7 +346,7 @@ def test_no_secret_is_logged_with_an_unexpected_error(
             on.setattr(StoredPasswords, "verify", _break)
             sign_in(served, "li", expect=500)
         with monkeypatch.context() as on:
-            on.setattr(GroupCommit, "office", _break)
+            on.setattr(GroupCommit, "look", _break)
             bearing(served, token).get("/cases", 500)
             bearing(served, token).post("/staff/me/password", {"current": PASSWORD}, 500)
     finally:

@@ -277,7 +277,7 @@ def test_without_the_database_it_says_so(served: Served, monkeypatch: pytest.Mon
         except psycopg.OperationalError as error:
             raise RuntimeError("as the event store raises it") from error
 
-    monkeypatch.setattr(served.store, "office", lost)
+    monkeypatch.setattr(served.app.state.services.commits, "look", lost)
     response = served.client.get(
         API + "/cases", headers={"Authorization": f"Bearer {served.token('li')}"}
     )
@@ -305,7 +305,7 @@ def test_what_is_raised_is_told_without_internals(
     status: int,
     code: str,
 ) -> None:
-    monkeypatch.setattr(served.store, "execute", _raise(error))
+    monkeypatch.setattr(served.app.state.services.commits, "answer", _raise(error))
     with capture_logs() as logs:
         problem = served.as_("li").post("/cases", REPORT, status, X_Request_Id="r-1")
     assert problem["code"] == code

@@ -2,7 +2,7 @@
 
 from itertools import chain
 
-from domain.aggregates import AGGREGATES, CASE, CATALOGUE, case_stream, decider_of
+from domain.aggregates import AGGREGATES, CASE, CATALOGUE, PRIVACY, case_stream, decider_of
 from domain.catalogue import RetireCategory
 from domain.errors import VersionMismatch
 from tests import samples
@@ -23,6 +23,13 @@ def test_the_configuration_of_the_office_is_one_stream_each() -> None:
         "calendar",
     ]
     assert CATALOGUE.alongside(CATALOGUE.initial, command) == []
+
+
+def test_looks_stand_with_their_case_and_forgetting_with_its_person() -> None:
+    assert decider_of(samples.show()) is decider_of(samples.ask_forget()) is PRIVACY
+    assert PRIVACY.stream(samples.show(case="a")) == "privacy:a"
+    for command in (samples.ask_forget(), samples.approve_forget(), samples.decline_forget()):
+        assert PRIVACY.stream(command) == f"person:{samples.RESIDENT.id}"
 
 
 def test_no_command_and_no_event_belongs_to_two() -> None:

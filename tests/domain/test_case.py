@@ -278,7 +278,7 @@ def test_a_void_takes_two_persons() -> None:
     asked = given_state("filed", s.ask_void())
     asked.when(s.approve_void(by=s.SHIFT_LEAD)).refused("case.second_person")
     asked.when(s.approve_void()).then(
-        e.CaseVoided(at=s.NOW, **GRID_STAMP, asked_by="shift_lead", reason="误立")
+        e.CaseVoided(at=s.NOW, **GRID_STAMP, asked_by="shift_lead", reason="")
     )
     assert clock_of(facts(given_state("void"))).running is Running.STOPPED
     declined = given_state("filed", s.ask_void(), s.decline())

@@ -103,7 +103,7 @@ def test_a_park_takes_two_persons_and_a_date_that_still_lies_ahead() -> None:
             **GRID_STAMP,
             asked_by="li",
             until=s.after(days=10),
-            reason="待物业进场",
+            reason="",
         )
     )
 
@@ -125,7 +125,7 @@ def test_an_extension_moves_the_due() -> None:
             more=Limit(1, Unit.WORKING_DAY),
             due=local("2026-03-03 15:02"),
             provisional=False,
-            reason="需多部门协调",
+            reason="",
         )
     )
 

@@ -82,6 +82,10 @@ RestoreUser         P  .    .    .    .    .    .    .    .    .    .    ob   ob
 NotePasswordChanged P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 AddUnit             P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 CloseUnit           P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
+ShowPersonal        E  obae ob   ob   ob   ob   obae ob   ob   ob   ob   ob   ob   .
+AskForget           P  .    .    .    .    .    .    .    ob   .    .    ob   ob   .
+ApproveForget       P  .    .    .    .    .    .    .    o    .    .    o    ob   .
+DeclineForget       P  .    .    .    .    .    .    .    ob   .    .    ob   ob   .
 DefineCategory      P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 RetireCategory      P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 SetPolicy           P  .    .    .    .    .    .    .    .    .    .    o    ob   o
@@ -181,7 +185,8 @@ def test_demand_refuses_all_others_and_names_the_command() -> None:
 def test_a_refusal_has_a_fitting_status_and_both_languages() -> None:
     for code, reason in REASONS.items():
         rules = {403, 404, 409, 412, 422}
-        assert reason.status in (range(400, 600) if code.startswith("request.") else rules), code
+        outside = code.startswith(("request.", "attachment."))
+        assert reason.status in (range(400, 600) if outside else rules), code
         assert reason.zh != reason.en, code
         assert reason.zh, code
 

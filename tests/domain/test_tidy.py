@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 import domain
-from domain import calendar, catalogue, staff, territory
+from domain import calendar, catalogue, privacy, staff, territory
 from domain.case import commands as case_commands
 from domain.case import events as case_events
 from domain.roles import PERMISSIONS, Actor
@@ -23,6 +23,7 @@ AGGREGATES: dict[str, tuple[ModuleType, ModuleType]] = {
     "case": (case_commands, case_events),
     "territory": (territory, territory),
     "staff": (staff, staff),
+    "privacy": (privacy, privacy),
     "catalogue": (catalogue, catalogue),
     "calendar": (calendar, calendar),
 }

@@ -16,6 +16,7 @@ from domain.case.states import Asked, Call, Case, Running
 from domain.catalogue import Size
 from domain.errors import REASONS, Refused
 from domain.places import Tier
+from domain.privacy import ForgetReason, PersonalField, Purpose
 from domain.roles import PERMISSIONS, Role
 from domain.sla import Unit
 from domain.words import Word
@@ -40,6 +41,9 @@ def values(enumeration: type[Enum]) -> list[str]:
         (words.SIZES, values(Size)),
         (words.ASKED, values(Asked)),
         (words.CALLS, values(Call)),
+        (words.PURPOSES, values(Purpose)),
+        (words.PERSONAL_FIELDS, values(PersonalField)),
+        (words.FORGET_REASONS, values(ForgetReason)),
         (words.CLOCKS, values(Running)),
         (words.LIMIT_UNITS, values(Unit)),
         (words.COMMANDS, list(PERMISSIONS)),
@@ -54,7 +58,7 @@ def test_a_table_says_every_word_of_its_kind(table: dict[str, Word], said: list[
     [
         words.STATES, words.TIERS, words.ROLES, words.SOURCES, words.ESCALATION_REASONS,
         words.OUTCOMES, words.SIZES, words.ASKED, words.CALLS, words.CLOCKS, words.LIMIT_UNITS,
-        words.COMMANDS, words.FIELDS,
+        words.PURPOSES, words.PERSONAL_FIELDS, words.FORGET_REASONS, words.COMMANDS, words.FIELDS,
     ],
 )  # fmt: skip
 def test_every_word_is_said_in_both_languages_and_stands_for_one_thing(

@@ -1,36 +1,98 @@
-"""Stored shapes are for ever: every event has a golden file, and reads and writes it unchanged."""
+"""Stored shapes are for ever: every event has a golden file, and reads and writes it unchanged.
 
+Those with personal fields have a second one, of how they are stored.
+``python -m tests.infra.test_codec`` writes what is missing of these.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from domain import staff
 from domain.aggregates import AGGREGATES
+from domain.case.events import CaseReported, NoteAdded
+from domain.personal import FORGOTTEN, OF_PERSON, SEALED, FreeText, Personal
 from domain.places import Tier
-from domain.staff import UnitClosed
-from infra.codec import NAMES, UPCASTS, Codec, UnknownEvent, Upcast
+from domain.staff import UnitClosed, UserAdded
+from infra.codec import NAMES, UPCASTS, Codec, NoSubject, UnknownEvent, Upcast
+from infra.vault import Key, Keys, Tampered, key_id
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+SEALED_GOLDEN = GOLDEN / "sealed"
+
+CODEC = Codec()
+VERSION = 3
 
 
 def golden(name: str) -> bytes:
     return msgspec.json.format((GOLDEN / f"{name}.json").read_bytes(), indent=0)
 
 
+def stream_of(name: str) -> str:
+    """A stream such as events of this name stand in."""
+    family = name.partition(".")[0]
+    return f"{family}:20260302-7K2QX9MA" if family in ("case", "privacy") else family
+
+
+def key(subject: str, generation: int = 1) -> Key:
+    """A key that is the same in every run."""
+    id_ = key_id(subject, generation)
+    return Key(id_, subject, hashlib.sha256(id_.encode()).digest())
+
+
+def keys_for(event: Any, stream: str) -> dict[str, Key]:
+    return {subject: key(subject) for subject in CODEC.subjects_of(event, stream)}
+
+
+def found(data: bytes) -> Keys:
+    """What a vault that has all keys would find."""
+    return Keys((id_, key(id_.rpartition("#")[0])) for id_ in CODEC.keys_in(data))
+
+
+def sealed(name: str) -> bytes:
+    """A golden event as it would be stored now."""
+    event, stream = CODEC.decode(name, golden(name)), stream_of(name)
+    return CODEC.encode(event, stream, VERSION, keys_for(event, stream))[1]
+
+
+def opened(name: str, data: bytes, keys: Keys | None = None) -> Any:
+    return CODEC.open(name, data, stream_of(name), VERSION, found(data) if keys is None else keys)
+
+
+PERSONAL = [
+    name for name in NAMES if CODEC.subjects_of(CODEC.decode(name, golden(name)), stream_of(name))
+]
+
+
+# --- names and shapes ---
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_golden_event_is_read_and_written_back_unchanged(name: str) -> None:
-    codec = Codec()
-    event = codec.decode(name, golden(name))
+    event = CODEC.decode(name, golden(name))
     assert type(event) is NAMES[name]
-    stored_as, data = codec.encode(event)
+    stored_as, data = CODEC.encode(event, stream_of(name), 1, keys_for(event, stream_of(name)))
     assert stored_as == name
-    assert msgspec.json.format(data, indent=0) == golden(name)
+    assert msgspec.json.format(msgspec.json.encode(event), indent=0) == golden(name)
+    assert opened(name, golden(name)) == event  # stored in clear, and read as it is
+    assert name in PERSONAL or msgspec.json.format(data, indent=0) == golden(name)
 
 
 def test_every_name_has_its_golden_file_and_every_file_its_name() -> None:
     files = {path.name.removesuffix(".json") for path in GOLDEN.glob("*.json")}
     assert files == NAMES.keys() | UPCASTS.keys()
+    files = {path.name.removesuffix(".json") for path in SEALED_GOLDEN.glob("*.json")}
+    assert files >= set(PERSONAL)
 
 
 def test_every_event_of_every_aggregate_has_a_name() -> None:
@@ -62,18 +124,468 @@ def test_an_old_shape_is_read_as_the_new_one() -> None:
         "staff.unit_ended",
         "staff.unit_ended_2",
     ]
-    assert codec.encode(event)[0] == "staff.unit_closed"
+    assert codec.encode(event, "staff", 1, {})[0] == "staff.unit_closed"
 
 
 def test_an_unknown_name_is_never_guessed() -> None:
     with pytest.raises(UnknownEvent, match="unknown to this version"):
-        Codec().decode("os.system", b"{}")
+        CODEC.decode("os.system", b"{}")
+    data = sealed("case.note_added")
+    with pytest.raises(UnknownEvent, match="unknown to this version"):
+        CODEC.open("os.system", data, STREAM, VERSION, found(data))
 
 
 def test_bytes_of_another_shape_are_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
-        Codec().decode("case.merged", golden("case.filed"))
+        CODEC.decode("case.merged", golden("case.filed"))
 
 
 def test_tiers_are_stored_as_numbers_from_the_grid_up() -> None:
     assert [tier.value for tier in Tier] == [1, 2, 3, 4]
+
+
+# --- which fields are personal, and whose ---
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("case.note_added", {"text": "case:20260302-7K2QX9MA#1"}),
+        ("case.file_attached", {"name": "case:20260302-7K2QX9MA#1"}),
+        ("staff.user_added", {"name": "person:w.zhang#1"}),
+        ("staff.user_suspended", {"reason": "person:w.zhang#1"}),
+        ("privacy.personal_shown", {"reason": "case:20260302-7K2QX9MA#1"}),
+        (
+            "case.reported",
+            {
+                "description": "case:20260302-7K2QX9MA#1",
+                "spot.address": "case:20260302-7K2QX9MA#1",
+                "reporter.name": "person:p-81c2#1",
+                "reporter.phone": "person:p-81c2#1",
+                "reporter.address": "person:p-81c2#1",
+            },
+        ),
+    ],
+)
+def test_a_field_is_sealed_by_the_key_of_whoever_it_belongs_to(
+    name: str, paths: dict[str, str]
+) -> None:
+    stored = msgspec.json.decode(sealed(name))["sealed"]["fields"]
+    assert {path: id_ for path, (id_, _) in stored.items()} == paths
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(PERSONAL)))
+def test_an_event_without_personal_text_needs_no_key(name: str) -> None:
+    assert b"sealed" not in sealed(name)
+    assert CODEC.keys_in(sealed(name)) == ()
+
+
+def test_empty_texts_and_absent_people_are_not_sealed() -> None:
+    raw = msgspec.json.decode(golden("case.reported"))
+    raw |= {"description": "", "reporter": None, "spot": {"address": ""}}
+    event = CODEC.decode("case.reported", msgspec.json.encode(raw))
+    assert CODEC.subjects_of(event, "case:1") == ()
+    assert CODEC.encode(event, "case:1", 1, {})[1] == msgspec.json.encode(event)
+
+
+@dataclass(frozen=True)
+class Witness:
+    person: str
+    name: Personal
+
+
+@dataclass(frozen=True)
+class Heard:
+    witnesses: tuple[Witness, ...]
+    words: tuple[FreeText, ...]
+    aside: FreeText | None = None
+    other: Witness | None = None
+
+
+def test_marks_are_found_in_lists_and_optional_fields_too() -> None:
+    codec = Codec({"case.heard": Heard})
+    event = Heard(
+        (Witness("a", "甲"), Witness("b", "")), ("一", "", "三"), "旁", Witness("c", "丙")
+    )
+    subjects = codec.subjects_of(event, "case:1")
+    assert sorted(subjects) == ["case:1", "person:a", "person:c"]
+    _, data = codec.encode(event, "case:1", 1, {each: key(each) for each in subjects})
+    assert sorted(msgspec.json.decode(data)["sealed"]["fields"]) == [
+        "aside", "other.name", "witnesses.0.name", "words.0", "words.2",
+    ]  # fmt: skip
+    assert codec.decode("case.heard", data).words == (SEALED, "", SEALED)
+    assert codec.open("case.heard", data, "case:1", 1, found(data)) == event
+
+
+@dataclass(frozen=True)
+class Nobody:
+    name: Personal
+
+
+@dataclass(frozen=True)
+class Two:
+    person: str
+    user: str
+    name: Personal
+
+
+@dataclass(frozen=True)
+class MaybeNobody:
+    person: str | None
+    name: Personal
+
+
+@dataclass(frozen=True)
+class InMapping:
+    names: dict[str, FreeText]
+
+
+@dataclass(frozen=True)
+class InPair:
+    names: tuple[int, FreeText]
+
+
+@dataclass(frozen=True)
+class Number:
+    person: str
+    phone: Annotated[int, OF_PERSON]
+
+
+@dataclass(frozen=True)
+class Deep:
+    heard: dict[str, Witness]
+
+
+@dataclass(frozen=True)
+class Either:
+    name: int | str | FreeText | Annotated[bytes, OF_PERSON]
+
+
+@pytest.mark.parametrize(
+    "shape", [Nobody, Two, MaybeNobody, InMapping, InPair, Number, Deep, Either]
+)
+def test_a_mark_that_cannot_be_followed_is_an_error_at_once(shape: type) -> None:
+    with pytest.raises(NoSubject, match=shape.__name__):
+        Codec({"staff.odd": shape})
+
+
+@pytest.mark.parametrize("stream", ["staff", "person:p-1", "case", "case:", "cases:1"])
+def test_free_text_in_a_stream_of_no_case_is_an_error(stream: str) -> None:
+    event = CODEC.decode("case.note_added", golden("case.note_added"))
+    with pytest.raises(NoSubject, match="free text"):
+        CODEC.subjects_of(event, stream)
+    with pytest.raises(NoSubject, match="free text"):
+        CODEC.encode(event, stream, 1, {})
+
+
+def test_a_key_that_was_not_given_is_an_error() -> None:
+    event = CODEC.decode("case.note_added", golden("case.note_added"))
+    with pytest.raises(KeyError):
+        CODEC.encode(event, "case:1", 1, {"case:2": key("case:2")})
+
+
+# --- sealed and opened ---
+
+
+def texts(event: Any) -> list[str]:
+    """All texts anywhere in an event."""
+    raw = msgspec.json.decode(msgspec.json.encode(event))
+
+    def inside(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [text for each in value.values() for text in inside(each)]
+        if isinstance(value, list):
+            return [text for each in value for text in inside(each)]
+        return [value] if isinstance(value, str) else []
+
+    return inside(raw)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+VALUES: dict[Any, st.SearchStrategy[Any]] = {
+    str: TEXTS,
+    int: st.integers(-(2**53), 2**53),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    datetime: st.datetimes(timezones=st.just(UTC)),
+}
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Anything that a field of this type can hold in JSON."""
+    arguments = get_args(hint)
+    if hint in VALUES:
+        return VALUES[hint]
+    if is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        return st.builds(hint, **{each.name: values(hints[each.name]) for each in fields(hint)})
+    if get_origin(hint) in (Union, UnionType):
+        return st.one_of(*map(values, arguments))
+    if get_origin(hint) is tuple and arguments[1:] == (Ellipsis,):
+        return st.lists(values(arguments[0]), max_size=3).map(tuple)
+    if get_origin(hint) is tuple:
+        return st.tuples(*map(values, arguments))
+    strategy: st.SearchStrategy[Any] = st.from_type(hint)
+    return strategy
+
+
+@st.composite
+def events(draw: st.DrawFn) -> tuple[str, Any]:
+    """An event of any class, with its name."""
+    name = draw(st.sampled_from(sorted(NAMES)))
+    return name, draw(values(NAMES[name]))
+
+
+@settings(max_examples=300)
+@given(events(), st.integers(1, 2**31 - 1))
+def test_what_was_sealed_is_opened(each: tuple[str, Any], version: int) -> None:
+    name, event = each
+    stream = stream_of(name)
+    stored_as, data = CODEC.encode(event, stream, version, keys_for(event, stream))
+    assert stored_as == name
+    assert CODEC.open(name, data, stream, version, found(data)) == event
+    closed = CODEC.decode(name, data)
+    # Bytes without the member are those of the closed event, and nothing else was changed.
+    raw = msgspec.json.decode(data)
+    raw.pop("sealed", None)
+    assert msgspec.json.encode(raw) == msgspec.json.encode(closed)
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_no_personal_text_stands_in_the_stored_bytes(name: str) -> None:
+    event = CODEC.decode(name, golden(name))
+    closed = CODEC.decode(name, sealed(name))
+    for before, after in zip(texts(event), texts(closed), strict=True):
+        if before != after:
+            assert after == SEALED
+    fields_ = msgspec.json.decode(sealed(name))["sealed"]["fields"]
+    assert texts(closed).count(SEALED) == len(fields_) > 0
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_a_golden_sealed_event_is_opened_as_its_clear_form(name: str) -> None:
+    data = (SEALED_GOLDEN / f"{name}.json").read_bytes()
+    assert opened(name, data) == CODEC.decode(name, golden(name))
+
+
+def test_nonces_are_not_used_twice() -> None:
+    assert len({sealed("case.note_added") for _ in range(100)}) == 100
+
+
+def test_what_somebody_types_is_sealed_whatever_it_looks_like() -> None:
+    raw = msgspec.json.decode(golden("case.note_added"))
+    for text in (SEALED, FORGOTTEN, '"sealed":{"keys":{}}', "\0", "😀", " "):
+        event = CODEC.decode("case.note_added", msgspec.json.encode(raw | {"text": text}))
+        assert isinstance(event, NoteAdded)
+        _, data = CODEC.encode(event, "case:1", 1, {"case:1": key("case:1")})
+        assert CODEC.open("case.note_added", data, "case:1", 1, found(data)) == event
+        clear = msgspec.json.encode(event)
+        assert CODEC.keys_in(clear) == ()
+        assert CODEC.open("case.note_added", clear, "case:1", 1, Keys()) == event
+
+
+def test_fields_of_a_destroyed_key_are_forgotten_and_others_are_not() -> None:
+    data = sealed("case.reported")
+    keys = found(data)
+    keys.destroyed["person:p-81c2#1"] = keys.pop("person:p-81c2#1").commitment
+    event = opened("case.reported", data, keys)
+    assert isinstance(event, CaseReported)
+    assert event.reporter is not None
+    assert {event.reporter.name, event.reporter.phone, event.reporter.address} == {FORGOTTEN}
+    assert event.description == "三号楼楼道堆物"
+
+
+def test_an_old_shape_is_opened_before_it_is_changed() -> None:
+    """A field was renamed: the paths in the log are those of its old place."""
+
+    def renamed(old: dict[str, Any]) -> dict[str, Any]:
+        new = {name: value for name, value in old.items() if name not in ("who", "title")}
+        return new | {"user": old["who"]["person"], "name": old["title"] + old["who"]["name"]}
+
+    @dataclass(frozen=True, kw_only=True)
+    class OldUserAdded(staff._StaffEvent):
+        title: FreeText
+        who: Witness
+        grants: tuple[Any, ...] = ()
+        unit: str | None = None
+
+    at = CODEC.decode("staff.user_added", golden("staff.user_added")).at
+    old = OldUserAdded(at=at, territory="d1/", title="主任", who=Witness("w.li", "李梅"))
+    keys = {"person:w.li": key("person:w.li"), "case:1": key("case:1")}
+    _, data = Codec({"staff.user_joined": OldUserAdded}).encode(old, "case:1", 1, keys)
+    now = Codec(upcasts={"staff.user_joined": Upcast("staff.user_added", renamed)})
+
+    event = now.open("staff.user_joined", data, "case:1", 1, found(data))
+    assert isinstance(event, UserAdded)
+    assert (event.user, event.name) == ("w.li", "主任李梅")
+    assert now.decode("staff.user_joined", data).name == SEALED * 2
+    with pytest.raises(Tampered, match=r"case:1, version 2, field (title|who\.name)"):
+        now.open("staff.user_joined", data, "case:1", 2, found(data))
+
+
+# --- tampered with ---
+
+NAME, STREAM = "case.reported", stream_of("case.reported")
+Change = Callable[[dict[str, Any]], Any]
+
+
+def _change_ciphertext(raw: dict[str, Any]) -> None:
+    entry = raw["sealed"]["fields"]["reporter.phone"]
+    entry[1] = entry[1][:20] + ("A" if entry[1][20] != "A" else "B") + entry[1][21:]
+
+
+def _swap_fields(raw: dict[str, Any]) -> None:
+    stored = raw["sealed"]["fields"]
+    stored["reporter.phone"], stored["reporter.name"] = (
+        stored["reporter.name"],
+        stored["reporter.phone"],
+    )
+
+
+def _name(id_: str, commitment: str | None = None) -> Change:
+    """Another key id for the phone, and what the log says of that key."""
+
+    def change(raw: dict[str, Any]) -> None:
+        raw["sealed"]["fields"]["reporter.phone"][0] = id_
+        if commitment is not None:
+            raw["sealed"]["keys"][id_] = commitment
+
+    return change
+
+
+def _forget_a_place(raw: dict[str, Any]) -> None:
+    """What is not personal is passed off as forgotten."""
+    raw["territory"] = SEALED
+    raw["sealed"]["fields"]["territory"] = ["person:gone#1", "AAAA"]
+    raw["sealed"]["keys"]["person:gone#1"] = base64.b64encode(
+        key("person:gone").commitment
+    ).decode()
+
+
+def _set(*path: str, to: Any) -> Change:
+    def change(raw: dict[str, Any]) -> None:
+        for step in path[:-1]:
+            raw = raw[step]
+        raw[path[-1]] = to
+
+    return change
+
+
+def _committed(id_: str) -> str:
+    stored: str = msgspec.json.decode(sealed(NAME))["sealed"]["keys"][id_]
+    return stored
+
+
+MINE = "person:p-81c2#1"
+CASE_KEY = "case:20260302-7K2QX9MA#1"
+
+TAMPERED: dict[str, tuple[Change, str]] = {
+    "ciphertext": (_change_ciphertext, "reporter.phone"),
+    "a ciphertext that is too short": (
+        _set("sealed", "fields", "reporter.phone", to=[MINE, "AAAA"]),
+        "reporter.phone",
+    ),
+    "no Base64": (_set("sealed", "fields", "reporter.phone", to=[MINE, "号"]), "reporter.phone"),
+    "two fields swapped": (_swap_fields, "reporter.name|reporter.phone"),
+    "the key of the case": (_name(CASE_KEY), "reporter.phone"),
+    "a key that never was": (_name("person:p-81c2#2"), "reporter.phone"),
+    "a key that never was, committed to": (
+        _name("person:p-81c2#2", _committed(MINE)),
+        "reporter.phone",
+    ),
+    "a key that never was, no commitment to it": (
+        _set("sealed", "keys", to={CASE_KEY: _committed(CASE_KEY)}),
+        "reporter",
+    ),
+    "no key id": (_name("x"), "reporter.phone"),
+    "another person's destroyed key": (
+        _name("person:gone#1", base64.b64encode(key("person:gone").commitment).decode()),
+        "reporter.phone",
+    ),
+    "an older, destroyed key": (_name("person:p-81c2#9", _committed(MINE)), "reporter.phone"),
+    "the person": (_set("reporter", "person", to="p-0000"), "reporter"),
+    "another commitment": (_set("sealed", "keys", MINE, to="AAAAAAAAAAAAAAAAAAAAAA=="), "reporter"),
+    "no commitment": (_set("sealed", "keys", to={}), "description"),
+    "clear text in its place": (_set("reporter", "phone", to="110"), "reporter.phone"),
+    "nothing in its place": (_set("reporter", "phone", to=""), "reporter.phone"),
+    "no reporter": (_set("reporter", to=None), "reporter"),
+    "a reporter of another shape": (_set("reporter", to="***"), "sealed"),
+    "a list for a text": (_set("description", to=["***"]), "description"),
+    "a field less": (lambda raw: raw["sealed"]["fields"].pop("description"), "description"),
+    "a field more": (
+        _set("sealed", "fields", "territory", to=[CASE_KEY, "AAAA"]),
+        "territory",
+    ),
+    "a field that is not personal": (_forget_a_place, "territory"),
+    "a field that is not there": (_set("sealed", "fields", "a.b", to=[CASE_KEY, "AAAA"]), "a.b"),
+    "no fields": (lambda raw: raw["sealed"].pop("fields"), "sealed"),
+    "something else": (_set("sealed", to=[1]), "sealed"),
+}
+
+
+@pytest.mark.parametrize(("change", "field"), TAMPERED.values(), ids=TAMPERED)
+def test_tampering_is_an_error_that_names_event_and_field(change: Change, field: str) -> None:
+    raw = msgspec.json.decode(sealed(NAME))
+    keys = found(sealed(NAME))
+    keys.destroyed["person:gone#1"] = key("person:gone").commitment
+    keys.destroyed["person:p-81c2#9"] = key("person:p-81c2", 9).commitment
+    change(raw)
+    data = msgspec.json.encode(raw)
+    with pytest.raises(Tampered, match=rf"{STREAM}, version {VERSION}, field ({field})"):
+        CODEC.open(NAME, data, STREAM, VERSION, keys)
+
+
+@pytest.mark.parametrize(
+    ("stream", "version"), [("case:20260302-7K2QX9MB", VERSION), (STREAM, VERSION + 1)]
+)
+@pytest.mark.parametrize("name", ["case.reported", "staff.user_added"])
+def test_an_event_opens_only_where_it_was_written(name: str, stream: str, version: int) -> None:
+    with pytest.raises(Tampered, match=rf"{stream}, version {version}"):
+        CODEC.open(name, sealed(name), stream, version, found(sealed(name)))
+
+
+def test_an_event_of_the_same_stream_cannot_take_the_place_of_another() -> None:
+    """The negative control of the version in what a ciphertext is bound to."""
+    data = sealed("case.note_added")
+    assert CODEC.open("case.note_added", data, STREAM, VERSION, found(data))
+    for version in (VERSION - 1, VERSION + 1):
+        with pytest.raises(Tampered, match="changed or moved"):
+            CODEC.open("case.note_added", data, STREAM, version, found(data))
+
+
+def test_a_key_swapped_in_the_vault_is_noticed() -> None:
+    data = sealed(NAME)
+    swapped = found(data)
+    swapped[MINE] = Key(MINE, "person:p-81c2", b"another secret of the same size.")
+    with pytest.raises(Tampered, match=r"reporter\.name: .* not the key it was sealed with"):
+        CODEC.open(NAME, data, STREAM, VERSION, swapped)
+    broken = found(data)
+    del broken[MINE]
+    broken.broken.add(MINE)
+    with pytest.raises(Tampered, match=r"reporter\.name: the key .* in the vault"):
+        CODEC.open(NAME, data, STREAM, VERSION, broken)
+
+
+def test_an_absent_key_is_not_taken_for_a_destroyed_one() -> None:
+    data = sealed(NAME)
+    with pytest.raises(Tampered, match="the vault has never had a key"):
+        CODEC.open(NAME, data, STREAM, VERSION, Keys())
+
+
+def test_bytes_of_a_sealed_event_in_a_list_are_of_another_shape() -> None:
+    data = b"[" + sealed(NAME) + b"]"
+    assert CODEC.keys_in(data) == ()
+    with pytest.raises(msgspec.ValidationError):
+        CODEC.open(NAME, data, STREAM, VERSION, Keys())
+
+
+def test_a_key_shows_no_secret() -> None:
+    assert repr(key("person:a")) == "Key(id='person:a#1', subject='person:a')"
+
+
+if __name__ == "__main__":
+    SEALED_GOLDEN.mkdir(exist_ok=True)
+    for _name_ in PERSONAL:
+        _path = SEALED_GOLDEN / f"{_name_}.json"
+        if not _path.exists():
+            _path.write_bytes(msgspec.json.format(sealed(_name_), indent=2) + b"\n")

@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_district(
         sample = demo._Sample(office, NOW, 60)
         sample.set_up()
         sample.live(lambda *_: None)
-        stored.append([(e.originator_id, e.topic, e.at, e.state) for e in sample.batch.entries])
+        stored.append([(e.stream, e.event) for e in sample.batch.decided])
     assert stored[0] == stored[1]
 
 

@@ -15,6 +15,7 @@ from domain.case.states import Closed, InProgress
 from domain.errors import Conflict, Refused, VersionMismatch
 from infra.codec import Codec
 from infra.event_store import Batch, EventStore, LogRecorder
+from infra.vault import Vault
 from tests import samples
 
 
@@ -65,10 +66,10 @@ def test_an_expected_version_that_is_wrong_stops_the_command(store: EventStore) 
 
 
 def test_of_two_writers_one_wins_and_the_other_decides_again(
-    store: EventStore, pool: ConnectionPool
+    store: EventStore, pool: ConnectionPool, vault: Vault
 ) -> None:
     store.execute(*path("in_progress", "a"))
-    other = EventStore(LogRecorder(pool), Codec())
+    other = EventStore(LogRecorder(pool), Codec(), vault)
     notes = [samples.note(case="a", text=f"note {n}") for n in range(40)]
     with ThreadPoolExecutor(8) as writers:
         results = list(writers.map(_outcome, [(s, n) for n in notes for s in (store, other)]))
@@ -108,10 +109,12 @@ def test_a_refused_command_leaves_a_batch_as_it_was(store: EventStore) -> None:
     assert isinstance(store.case("a")[0], Closed)
 
 
-def test_the_office_is_always_the_newest(store: EventStore, pool: ConnectionPool) -> None:
+def test_the_office_is_always_the_newest(
+    store: EventStore, pool: ConnectionPool, vault: Vault
+) -> None:
     """Another process changed the catalogue: nothing kept here may hide that."""
     assert not store.office().catalogue.categories
-    other = EventStore(LogRecorder(pool), Codec())
+    other = EventStore(LogRecorder(pool), Codec(), vault)
     other.execute(*catalogue.set_up(samples.SYSTEM, samples.NOW))
     assert len(store.office().catalogue.categories) == len(catalogue.SEED)
 
@@ -123,10 +126,10 @@ def test_an_unknown_case_is_refused(store: EventStore) -> None:
     assert store.history("case:nowhere") == []
 
 
-def test_a_database_that_is_away_is_no_refusal(database: str) -> None:
+def test_a_database_that_is_away_is_no_refusal(database: str, vault: Vault) -> None:
     gone = psycopg.conninfo.make_conninfo(database, port="1")
     with (
         ConnectionPool(gone, min_size=0, max_size=1, timeout=0.2, open=True) as pool,
         pytest.raises(OperationalError),
     ):
-        EventStore(LogRecorder(pool), Codec()).office()
+        EventStore(LogRecorder(pool), Codec(), vault).office()

@@ -1,69 +1,124 @@
 """Commands that wait together are stored together, each with a verdict of its own."""
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import psycopg
 import pytest
-from eventsourcing.persistence import OperationalError
-from psycopg_pool import ConnectionPool
+from eventsourcing.persistence import IntegrityError, OperationalError
 
+from domain.answers import Answer, Answered, Once, Receipt, Verdict
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
-from infra.codec import Codec, UnknownEvent
-from infra.event_store import EventStore, LogRecorder
+from infra.arrays import Column
+from infra.codec import UnknownEvent
+from infra.event_store import Entry, EventStore
 from infra.group_commit import GroupCommit
+from infra.line import Line, Query
+from infra.migrations import role_dsn
 from tests import samples
 
 
-class Held(LogRecorder):
-    """A recorder whose appends wait for a sign, so that a test can let commands gather."""
+class Held(Line):
+    """A line whose appends wait for a sign, so that a test can let commands gather."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        super().__init__(pool)
-        self.free = threading.Event()
-        self.reached = threading.Event()
+    def __init__(self, conninfo: str) -> None:
+        super().__init__(conninfo)
+        self.free = asyncio.Event()
+        self.reached = asyncio.Event()
         self.appends: list[int] = []
 
-    def insert_events(self, stored_events: Any, **kwargs: Any) -> Any:
-        self.reached.set()
-        assert self.free.wait(30)
-        self.appends.append(len(stored_events))
-        return super().insert_events(stored_events, **kwargs)
+    async def ask(self, query: Query, *columns: Column) -> Any:
+        if "log.append" in query.statement:
+            self.reached.set()
+            await asyncio.wait_for(self.free.wait(), 30)
+            self.appends.append(len(columns[0].values))
+        return await super().ask(query, *columns)
+
+
+class Deaf(Line):
+    """A line on which the answer to the first append is lost after it was stored."""
+
+    lost = False
+
+    async def ask(self, query: Query, *columns: Column) -> Any:
+        rows = await super().ask(query, *columns)
+        if "log.append" in query.statement and not self.lost:
+            self.lost = True
+            await self.close()
+            raise OperationalError("the answer was lost")
+        return rows
+
+
+class Group:
+    """A group commit whose first append waits until the test says so."""
+
+    def __init__(self, commits: GroupCommit, held: Held) -> None:
+        self.commits, self.held = commits, held
+
+    async def gather(self) -> None:
+        """Have one append wait, so that whatever is submitted next gathers behind it."""
+        self.submit(samples.report(case="first"))
+        await asyncio.wait_for(self.held.reached.wait(), 30)
+
+    def submit(self, *commands: Any, **options: Any) -> "asyncio.Task[Receipt]":
+        """Let commands wait."""
+        return asyncio.create_task(self.commits.execute(*commands, **options))
+
+    async def release(self, *tasks: "asyncio.Task[Any]") -> list[Any]:
+        """Let all be stored; what became of each."""
+        for _ in range(10):
+            await asyncio.sleep(0)  # each task gets to where it waits
+        self.held.free.set()
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
 
 
 @pytest.fixture
-def held(pool: ConnectionPool) -> Held:
-    return Held(pool)
+def conninfo(database: str, secret: bytes) -> str:
+    return role_dsn(database, secret, "wangge_app")
 
 
-@pytest.fixture
-def together(held: Held) -> Iterator[GroupCommit]:
-    with GroupCommit(held, Codec(), waiting=50) as made:
-        yield made
-        held.free.set()
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    """A story in an event loop of its own."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await story()
+
+    asyncio.run(bounded())
 
 
-def gather(together: GroupCommit, held: Held) -> None:
-    """Have one append wait, so that whatever is submitted next gathers behind it."""
-    together.submit(samples.report(case="first"))
-    assert held.reached.wait(30)
+def holding(
+    store: EventStore, conninfo: str, story: Callable[[Group], Awaitable[None]], **options: int
+) -> None:
+    """Run a story on a group commit that is held back."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60), GroupCommit(store, conninfo, **options) as commits:
+            held = Held(conninfo)
+            commits._writing = held
+            await story(Group(commits, held))
+            held.free.set()
+
+    asyncio.run(bounded())
 
 
 def test_what_waits_together_is_one_append_with_dense_positions(
-    together: GroupCommit, held: Held, database: str
+    store: EventStore, conninfo: str, database: str
 ) -> None:
-    gather(together, held)
-    answers = [
-        together.submit(samples.report(case=f"c{n}"), correlation=f"r{n}") for n in range(20)
-    ]
-    held.free.set()
-    receipts = [answer.result(30) for answer in answers]
-    assert held.appends == [1, 20]
-    assert [receipt.position for receipt in receipts] == list(range(2, 22))
-    assert {receipt.version for receipt in receipts} == {1}
+    async def story(group: Group) -> None:
+        await group.gather()
+        tasks = [group.submit(samples.report(case=f"c{n}"), correlation=f"r{n}") for n in range(20)]
+        receipts = await group.release(*tasks)
+        assert group.held.appends == [1, 20]
+        assert [receipt.position for receipt in receipts] == list(range(2, 22))
+        assert {receipt.version for receipt in receipts} == {1}
+
+    holding(store, conninfo, story)
     with psycopg.connect(database) as connection:
         rows = connection.execute(
             "SELECT position, stream, correlation, xmin::text FROM log.event"
@@ -73,63 +128,80 @@ def test_what_waits_together_is_one_append_with_dense_positions(
     assert len({row[3] for row in rows}) == 1, "one transaction"
 
 
-def test_each_has_a_verdict_of_its_own(together: GroupCommit, held: Held) -> None:
-    gather(together, held)
-    filed = together.submit(samples.report(case="a"), samples.file(case="a"))
-    refused = together.submit(samples.close(case="a"))
-    behind = together.submit(samples.dispatch(case="a"), expected=1)
-    unknown = together.submit(samples.note(case="nowhere"))
-    dispatched = together.submit(samples.dispatch(case="a"), expected=2)
-    nothing = together.submit(*(), samples.recompute(case="a"))
-    held.free.set()
-    assert (filed.result(30).position, filed.result().version) == (3, 2)
-    assert (dispatched.result(30).position, dispatched.result().version) == (4, 3)
-    assert nothing.result(30).position == 0
-    for answer, error in ((refused, Refused), (behind, VersionMismatch), (unknown, Refused)):
-        assert isinstance(answer.exception(30), error)
-    assert held.appends == [1, 3]
+def test_each_has_a_verdict_of_its_own(store: EventStore, conninfo: str) -> None:
+    async def story(group: Group) -> None:
+        await group.gather()
+        filed, refused, behind, unknown, dispatched, nothing = await group.release(
+            group.submit(samples.report(case="a"), samples.file(case="a")),
+            group.submit(samples.close(case="a")),
+            group.submit(samples.dispatch(case="a"), expected=1),
+            group.submit(samples.note(case="nowhere")),
+            group.submit(samples.dispatch(case="a"), expected=2),
+            group.submit(samples.recompute(case="a")),
+        )
+        assert (filed.position, filed.version) == (3, 2)
+        assert (dispatched.position, dispatched.version) == (4, 3)
+        assert nothing.position == 0
+        assert isinstance(refused, Refused)
+        assert isinstance(behind, VersionMismatch)
+        assert isinstance(unknown, Refused)
+        assert group.held.appends == [1, 3]
+
+    holding(store, conninfo, story)
 
 
 def test_when_another_process_was_faster_the_group_decides_anew(
-    together: GroupCommit, held: Held, pool: ConnectionPool
+    store: EventStore, conninfo: str
 ) -> None:
-    other = EventStore(LogRecorder(pool), Codec())
-    other.execute(samples.report(case="a"))
-    together.submit(samples.file(case="a"))
-    assert held.reached.wait(30)
-    assert not held.appends
-    other.execute(samples.verify(case="a"))
-    held.free.set()
-    wait([together.submit(samples.report(case="b"))], timeout=30)
-    versions = [recorded.version for recorded in together.history("case:a")]
-    names = [recorded.name for recorded in together.history("case:a")]
-    assert versions == [1, 2, 3]
+    store.execute(samples.report(case="a"))
+
+    async def story(group: Group) -> None:
+        filed = group.submit(samples.file(case="a"))
+        await group.held.reached.wait()
+        seen = group.submit(samples.note(case="a"), expected=1)
+        await asyncio.to_thread(store.execute, samples.verify(case="a"))
+        receipt, mismatch = await group.release(filed, seen)
+        assert receipt.version == 3
+        assert isinstance(mismatch, VersionMismatch), "no second try for who named a version"
+
+    holding(EventStore(store.recorder, store.codec, store.vault), conninfo, story)
+    names = [recorded.name for recorded in store.history("case:a")]
     assert names == ["case.reported", "case.verified", "case.filed"]
 
 
 def test_more_than_may_wait_is_told_so_and_nothing_of_it_stored(
-    together: GroupCommit, held: Held
+    store: EventStore, conninfo: str
 ) -> None:
-    gather(together, held)
-    answers = [together.submit(samples.report(case=f"c{n}")) for n in range(50)]
-    with pytest.raises(Overloaded):
-        together.submit(samples.report(case="too much"))
-    held.free.set()
-    assert all(answer.result(30).version == 1 for answer in answers)
+    async def story(group: Group) -> None:
+        await group.gather()
+        tasks = [group.submit(samples.report(case=f"c{n}")) for n in range(50)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await group.commits.execute(samples.report(case="too much"))
+        receipts = await group.release(*tasks)
+        assert all(receipt.version == 1 for receipt in receipts)
+
+    holding(store, conninfo, story, waiting=50)
     with pytest.raises(Refused):
-        together.case("too much")
+        store.case("too much")
 
 
-def test_ending_stores_what_waits(held: Held, pool: ConnectionPool) -> None:
-    with GroupCommit(held, Codec()) as made:
-        answers = [made.submit(samples.report(case=f"c{n}")) for n in range(10)]
-        held.free.set()
-    assert all(answer.done() for answer in answers)
-    assert held.max_notification_id() == 10
+def test_ending_stores_what_waits(store: EventStore, conninfo: str) -> None:
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            tasks = [
+                asyncio.create_task(commits.execute(samples.report(case=f"c{n}")))
+                for n in range(10)
+            ]
+            await asyncio.sleep(0)
+        assert all([(await task).version == 1 for task in tasks])
+
+    run(story)
+    assert store.recorder.max_notification_id() == 10
 
 
 def test_one_that_cannot_be_stored_fails_alone(
-    together: GroupCommit, held: Held, database: str
+    store: EventStore, conninfo: str, database: str
 ) -> None:
     """A stream whose past this version cannot read, and text that PostgreSQL does not take."""
     with psycopg.connect(database) as connection:
@@ -137,53 +209,211 @@ def test_one_that_cannot_be_stored_fails_alone(
             "SELECT log.append('{case:odd}','{1}','{case.unheard_of}','{now}','{p}','{-}','{-}',"
             "'{-}','{-}','{x}')"
         )
-    gather(together, held)
-    good = [together.submit(samples.report(case=f"c{n}")) for n in range(3)]
-    odd = together.submit(samples.note(case="odd"))
-    nul = together.submit(samples.report(case="a\0b"))
-    more = [together.submit(samples.report(case=f"d{n}")) for n in range(3)]
-    held.free.set()
-    assert [answer.result(30).version for answer in (*good, *more)] == [1] * 6
-    assert isinstance(odd.exception(30), UnknownEvent)
-    assert isinstance(nul.exception(30), Exception)
+
+    async def story(group: Group) -> None:
+        await group.gather()
+        *good, odd, nul, last = await group.release(
+            *(group.submit(samples.report(case=f"c{n}")) for n in range(3)),
+            group.submit(samples.note(case="odd")),
+            group.submit(samples.report(case="a\0b")),
+            group.submit(samples.report(case="d")),
+        )
+        assert [receipt.version for receipt in (*good, last)] == [1] * 4
+        assert isinstance(odd, UnknownEvent)
+        assert isinstance(nul, Exception)
+
+    holding(store, conninfo, story)
 
 
-def test_everybody_hears_of_a_database_that_is_away(database: str) -> None:
-    gone = psycopg.conninfo.make_conninfo(database, port="1")
-    with (
-        ConnectionPool(gone, min_size=0, max_size=1, timeout=0.2, open=True) as pool,
-        GroupCommit(LogRecorder(pool), Codec()) as made,
-    ):
-        answers = [made.submit(samples.report(case=f"c{n}")) for n in range(5)]
-        assert all(isinstance(answer.exception(30), OperationalError) for answer in answers)
+def test_everybody_hears_of_a_database_that_is_away(store: EventStore, conninfo: str) -> None:
+    gone = psycopg.conninfo.make_conninfo(conninfo, port="1")
+
+    async def story() -> None:
+        async with GroupCommit(store, gone) as commits:
+            told = await asyncio.gather(
+                *(commits.execute(samples.report(case=f"c{n}")) for n in range(5)),
+                commits.look(),
+                return_exceptions=True,
+            )
+        assert all(isinstance(error, OperationalError) for error in told), told
+
+    run(story)
+
+
+def test_an_answer_to_commit_that_was_lost_gives_no_false_conflict(
+    store: EventStore, conninfo: str
+) -> None:
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            commits._writing = Deaf(conninfo)
+            receipt = await commits.execute(samples.report(case="a"), samples.file(case="a"))
+            assert (receipt.position, receipt.version) == (2, 2)
+            assert (await commits.execute(samples.dispatch(case="a"))).position == 3
+
+    run(story)
+    assert store.recorder.max_notification_id() == 3
+
+
+def test_an_append_that_never_arrived_is_no_success(store: EventStore, conninfo: str) -> None:
+    class Broken(Line):
+        async def ask(self, query: Query, *columns: Column) -> Any:
+            if "log.append" in query.statement:
+                raise OperationalError("cut before it was sent")
+            return await super().ask(query, *columns)
+
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            commits._writing = Broken(conninfo)
+            with pytest.raises(OperationalError):
+                await commits.execute(samples.report(case="a"))
+
+    run(story)
+    assert store.recorder.max_notification_id() is None
+
+
+def worded(verdict: Verdict, state: Any) -> Answer:
+    if isinstance(verdict, Receipt):
+        return Answer(200, b'{"version":%d}' % verdict.version)
+    assert isinstance(verdict, Refused)
+    return Answer(verdict.status, verdict.code.encode())
+
+
+def ask(commits: GroupCommit, once: Once, *commands: Any) -> Awaitable[Answered]:
+    return commits.answer(*commands, correlation="r", expected=None, once=once, answering=worded)
+
+
+def test_a_request_sent_again_is_answered_and_not_done_again(
+    store: EventStore, conninfo: str
+) -> None:
+    key, other = Once("li", "k", b"digest"), Once("wang", "k", b"digest")
+
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            first = await ask(commits, key, samples.report(case="a"), samples.file(case="a"))
+            assert first == Answered(200, b'{"version":2}', 2)
+            assert await ask(commits, key, samples.report(case="b")) == first
+            assert (await commits.look(key))[1] == first
+            assert (await commits.look(other))[1] is None, "a key is its caller's own"
+            refused = await ask(commits, other, samples.close(case="a"))
+            assert refused == Answered(409, b"case.not_allowed", 0)
+            await commits.execute(samples.dispatch(case="a"))
+            assert await ask(commits, other, samples.dispatch(case="a")) == refused
+            for attempt in (
+                ask(commits, key._replace(digest=b"another"), samples.note(case="a")),
+                commits.look(key._replace(digest=b"another")),
+            ):
+                with pytest.raises(Refused) as reused:
+                    await attempt
+                assert reused.value.code == "request.key_reused"
+
+    run(story)
+    assert store.recorder.max_notification_id() == 3
+
+
+def test_of_two_at_the_same_time_one_is_told_to_come_back(store: EventStore, conninfo: str) -> None:
+    key = Once("li", "k", b"digest")
+
+    async def story(group: Group) -> None:
+        first = asyncio.ensure_future(ask(group.commits, key, samples.report(case="a")))
+        await group.held.reached.wait()
+        for attempt in (ask(group.commits, key, samples.report(case="b")), group.commits.look(key)):
+            with pytest.raises(Refused) as told:
+                await attempt
+            assert told.value.code == "request.key_in_use"
+        (answered,) = await group.release(first)
+        assert (await group.commits.look(key))[1] == answered
+
+    holding(store, conninfo, story)
+
+
+def test_of_two_processes_with_one_key_both_answer_the_same(
+    store: EventStore, conninfo: str
+) -> None:
+    key = Once("li", "k", b"digest")
+
+    async def story(group: Group) -> None:
+        slow = asyncio.ensure_future(ask(group.commits, key, samples.report(case="slow")))
+        await group.held.reached.wait()
+        async with GroupCommit(store, conninfo) as other:
+            fast = await ask(other, key, samples.report(case="fast"))
+        (answered,) = await group.release(slow)
+        assert answered == fast
+
+    holding(store, conninfo, story)
+    assert store.recorder.max_notification_id() == 1
+
+
+def test_answers_are_dropped_after_seven_days_and_not_before(
+    store: EventStore, conninfo: str, database: str
+) -> None:
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            for n in range(3):
+                await ask(commits, Once("li", f"k{n}", b"d"), samples.report(case=f"c{n}"))
+
+    run(story)
+    with psycopg.connect(database, autocommit=True) as owner:
+        for days, number in ((6, 0), (8, 1), (80, 2)):
+            owner.execute(
+                "UPDATE log.request SET at = now() - %s WHERE key = %s",
+                (timedelta(days=days), f"k{number}"),
+            )
+        with psycopg.connect(conninfo, autocommit=True) as app:
+            # Whoever asks for more than that gets seven days all the same.
+            dropped = app.execute("SELECT log.drop_answers(interval '0', 1)").fetchone()
+            assert dropped == (1,)
+            dropped = app.execute("SELECT log.drop_answers(interval '7 days', 10)").fetchone()
+            assert dropped == (1,)
+        assert owner.execute("SELECT key FROM log.request").fetchall() == [("k0",)]
+
+
+def test_ready_events_share_an_append_too(store: EventStore, conninfo: str) -> None:
+    versions = count(1)
+
+    def entry() -> Entry:
+        return Entry("bare", next(versions), "test.happened", b"{}")
+
+    async def story(group: Group) -> None:
+        first = asyncio.create_task(group.commits.append(entry()))
+        await group.held.reached.wait()
+        more = [asyncio.create_task(group.commits.append(entry())) for _ in range(9)]
+        assert await group.release(first, *more) == list(range(1, 11))
+        assert group.held.appends == [1, 9]
+        with pytest.raises(IntegrityError):
+            await group.commits.append(Entry("bare", 1, "test.happened", b"{}"))
+
+    holding(store, conninfo, story)
 
 
 def test_many_writers_on_few_cases_lose_nothing_in_two_processes(
-    pool: ConnectionPool, store: EventStore
+    store: EventStore, conninfo: str
 ) -> None:
-    """Two group commits stand for two server processes on one database."""
+    """Two group commits, each with what it remembers, stand for two server processes."""
     for n in range(4):
         store.execute(*(replace(c, case=f"c{n}") for c in samples.PATHS["in_progress"]))
+    stores = [EventStore(store.recorder, store.codec, store.vault) for _ in range(2)]
 
-    def write(job: tuple[GroupCommit, int]) -> str:
-        made, n = job
+    async def write(commits: GroupCommit, n: int) -> str:
         try:
-            made.execute(samples.note(case=f"c{n % 4}", text=f"note {n}"))
+            await commits.execute(samples.note(case=f"c{n % 4}", text=f"note {n}"))
         except Conflict:
             return "conflict"
         return f"note {n}"
 
-    with (
-        GroupCommit(LogRecorder(pool), Codec()) as one,
-        GroupCommit(LogRecorder(pool), Codec()) as two,
-        ThreadPoolExecutor(16) as writers,
-    ):
-        jobs = [(made, n) for n in range(200) for made in (one, two)]
-        said = list(writers.map(write, jobs))
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            two = [
+                await stack.enter_async_context(GroupCommit(each, conninfo, group=8))
+                for each in stores
+            ]
+            said.extend(await asyncio.gather(*(write(two[n % 2], n // 2) for n in range(400))))
+
+    said: list[str] = []
+    run(story)
     stored = [
         recorded.event.text
         for n in range(4)
-        for recorded in store.history(f"case:c{n}")
+        for recorded in store.history(f"case:c{n}", opened=True)
         if recorded.name == "case.note_added"
     ]
     assert sorted(stored) == sorted(text for text in said if text != "conflict")

@@ -665,7 +665,7 @@ def test_killed_and_run_again_it_is_as_if_it_had_run_once(
 ) -> None:
     path = folder / "log.xes.gz"
     path.write_bytes(gzip.compress(xes(*_synthetic(1_000))))
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "secret").write_bytes(secret)
     command = [sys.executable, "-c", "from infra.cli import main; main()"]
     command += ["import", "bpic2013", str(path), "--report", str(folder / "report.csv")]

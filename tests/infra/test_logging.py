@@ -53,3 +53,13 @@ def test_json_has_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ours["event"], theirs["event"]) == ("ours", "theirs")
     assert ours["exception"].startswith("Traceback")
     assert theirs["level"] == "error"
+
+
+def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(Settings())
+    structlog.get_logger().info("request", path='/a b\nlevel=error event="forged"', status=200)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        ' level=info event=request path="/a b\\nlevel=error event=\\"forged\\"" status=200'
+    )
+    assert line.startswith("timestamp=")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from infra.installation import Installation
-from infra.migrations import LOGIN_ROLES, MigrationError, migrate, role_dsn, role_password
+from infra.migrations import (
+    LOGIN_ROLES,
+    PARTS,
+    MigrationError,
+    Part,
+    migrate,
+    migrations,
+    role_dsn,
+    role_password,
+)
 from infra.postgres import EmbeddedPostgres
 from infra.settings import Settings
 
@@ -44,9 +54,9 @@ def locked_out(postgres: EmbeddedPostgres, template: str, secret: bytes) -> Iter
     migrate(postgres.dsn(template), secret)
 
 
-def sign_in(dsn: str, secret: bytes) -> None:
+def sign_in(dsn: str, secret: bytes, *parts: Part) -> None:
     """Raises where one of the roles cannot."""
-    for role in LOGIN_ROLES:
+    for role in (role for part in parts or PARTS for role in PARTS[part]):
         psycopg.connect(role_dsn(dsn, secret, role)).close()
 
 
@@ -54,6 +64,48 @@ def test_a_fresh_database_beside_others_of_the_same_secret(empty: str, secret: b
     assert migrate(empty, secret)[0] == "001_roles.sql"
     assert migrate(empty, secret) == []
     sign_in(empty, secret)
+
+
+def test_a_vault_of_its_own_has_no_log_and_the_log_no_vault(
+    postgres: EmbeddedPostgres, empty: str, secret: bytes
+) -> None:
+    vault = [file.name for file in migrations() if file.part == "vault"]
+    assert vault == ["005_vault.sql"]
+    assert migrate(empty, secret, ["vault"]) == vault
+    assert migrate(empty, secret, ["vault"]) == []
+    sign_in(empty, secret, "vault")
+    with psycopg.connect(empty) as connection:
+        assert schemas(connection) == {"vault"}
+        rows = connection.execute("SELECT name FROM public.migration").fetchall()
+        assert rows == [(name,) for name in vault]
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        sign_in(empty, secret, "log")
+
+    # The log may move in later; what one part has brought stays for the other.
+    assert migrate(empty, secret, ["log"]) == [
+        file.name for file in migrations() if file.part == "log"
+    ]
+    with psycopg.connect(empty) as connection:
+        assert {"log", "vault"} <= schemas(connection)
+    assert migrate(empty, secret) == []
+
+
+def test_a_log_beside_a_vault_elsewhere_has_no_keys(empty: str, secret: bytes) -> None:
+    assert "005_vault.sql" not in migrate(empty, secret, ["log"])
+    sign_in(empty, secret, "log")
+    with psycopg.connect(empty) as connection:
+        assert "vault" not in schemas(connection)
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        sign_in(empty, secret, "vault")
+
+
+def schemas(connection: psycopg.Connection) -> set[str]:
+    """What the database holds, but for what every database does."""
+    rows = connection.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'"
+        " AND nspname NOT IN ('public', 'information_schema')"
+    ).fetchall()
+    return {row[0] for row in rows}
 
 
 def test_another_secret_is_refused_and_resets_no_password(
@@ -108,16 +160,7 @@ def test_no_password_stands_in_a_server_log(
 
 
 def test_an_installation_shows_no_secret(folder: Path) -> None:
-    nothing: Any = None
-    shown = repr(
-        Installation(
-            settings=Settings(data=folder),
-            secret=b"hidden-secret",
-            dsn="password=hidden-too",
-            pool=nothing,
-            store=nothing,
-            source=nothing,
-            server=None,
-        )
-    )
+    anything: dict[str, Any] = dict.fromkeys(each.name for each in fields(Installation))
+    secrets = {"secret": b"hidden-secret", "dsn": "password=hidden-too"}
+    shown = repr(Installation(**anything | secrets | {"settings": Settings(data=folder)}))
     assert "hidden" not in shown

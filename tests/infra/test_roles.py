@@ -30,6 +30,12 @@ FORBIDDEN = {
         "DELETE FROM access.credential",
         "SELECT * FROM pg_authid",
         "SET session_replication_role = replica",
+        "SELECT * FROM vault.key",
+        "SELECT * FROM vault.kek",
+        "SELECT vault.destroy('{person:a}', NULL)",
+        "SELECT * FROM vault.provide('{person:a}', '{1}', '{x}', '{x}', 1)",
+        "SET ROLE wangge_vault",
+        "SET ROLE wangge_vault_owner",
     ],
     "wangge_projector": [
         "UPDATE log.event SET actor = 'somebody else'",
@@ -40,6 +46,34 @@ FORBIDDEN = {
         "ALTER TABLE log.event DISABLE TRIGGER ALL",
         "SELECT * FROM access.credential",
         "SET ROLE wangge_owner",
+        "SELECT * FROM vault.key",
+        "SELECT vault.destroy('{person:a}', NULL)",
+        "SET ROLE wangge_vault_owner",
+    ],
+    "wangge_vault": [
+        "SELECT * FROM log.event",
+        "SELECT * FROM log.head",
+        "SELECT log.append('{a}','{1}','{n}','{now}','{a}','{-}','{-}','{-}','{-}','{x}')",
+        "SELECT * FROM access.credential",
+        "INSERT INTO vault.key SELECT 'person:b', generation, epoch, wrapped, commitment FROM"
+        " vault.key",
+        "UPDATE vault.key SET wrapped = 'x', epoch = 1, destroyed_at = NULL",
+        "UPDATE vault.key SET commitment = 'x'",
+        "DELETE FROM vault.key",
+        "TRUNCATE vault.key",
+        "INSERT INTO vault.kek VALUES (2, 'x')",
+        "UPDATE vault.kek SET commitment = 'x'",
+        "DELETE FROM vault.kek",
+        "ALTER TABLE vault.key DISABLE TRIGGER ALL",
+        "DROP TRIGGER destroyed_for_ever ON vault.key",
+        "CREATE OR REPLACE FUNCTION vault.refuse_change() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NEW; END'",
+        "SET session_replication_role = replica",
+        "SET ROLE wangge_vault_owner",
+        "SET ROLE wangge_owner",
+        "CREATE TABLE vault.mine ()",
+        "CREATE TABLE public.mine ()",
+        "CREATE SCHEMA mine",
     ],
 }
 
@@ -50,6 +84,8 @@ def connect(database: str, secret: bytes) -> Callable[[str], psycopg.Connection]
         owner.execute(
             "SELECT log.append('{a}','{1}','{n}','{now}','{p}','{-}','{-}','{-}','{-}','{x}')"
         )
+        owner.execute("SELECT vault.add_epoch(1, 'x')")
+        owner.execute("SELECT vault.provide('{person:a}', '{1}', '{x}', '{x}', 1)")
     return lambda role: psycopg.connect(role_dsn(database, secret, role), autocommit=True)
 
 
@@ -73,6 +109,20 @@ def test_not_even_the_owner_changes_history_by_accident(database: str, statement
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
     ):
         connection.execute(sql.SQL(statement))
+
+
+@pytest.mark.parametrize(
+    ("schema", "used_by"),
+    [("log", {"wangge_app", "wangge_projector"}), ("vault", {"wangge_vault"})],
+)
+def test_who_gets_into_a_schema(database: str, schema: str, used_by: set[str]) -> None:
+    with psycopg.connect(database) as owner:
+        rows = owner.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'wangge%%' AND rolcanlogin"
+            " AND has_schema_privilege(rolname, %s, 'USAGE')",
+            (schema,),
+        ).fetchall()
+    assert {row[0] for row in rows} == used_by
 
 
 def test_a_role_of_another_secret_is_not_let_in(database: str) -> None:

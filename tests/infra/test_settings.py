@@ -10,7 +10,7 @@ from threading import Barrier
 import pytest
 from pydantic import ValidationError
 
-from infra.settings import SettingError, Settings
+from infra.settings import SettingError, Settings, write_anew, write_once
 
 
 def test_the_secret_is_made_once_and_is_its_owners_alone(folder: Path) -> None:
@@ -55,6 +55,28 @@ def test_first_starts_at_the_same_time_agree(folder: Path, monkeypatch: pytest.M
     assert found[0].decode() == (folder / "secret").read_text()
 
 
+def test_a_file_is_written_anew_as_a_whole_or_not_at_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "kek"
+    write_once(file, "first")
+    write_once(file, "second")
+    assert file.read_text() == "first"
+    write_anew(file, "third")
+    assert file.read_text() == "third"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            write_anew(file, "fourth")
+    assert file.read_text() == "third"
+    assert [path.name for path in folder.iterdir()] == ["kek"]
+
+
 def test_an_empty_secret_is_no_secret(folder: Path) -> None:
     (folder / "secret").touch()
     with pytest.raises(SettingError, match="no secret"):
@@ -81,6 +103,13 @@ def test_the_data_folder_is_a_place_wherever_one_stands(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("WANGGE_DATA", "data")
     assert Settings().data == folder / "data"
+    monkeypatch.setenv("WANGGE_KEK", "keys/kek")
+    assert Settings().kek_file == folder / "keys" / "kek"
+    monkeypatch.setenv("WANGGE_KEK", " ")
+    with pytest.raises(ValidationError, match="Empty"):
+        Settings()
+    monkeypatch.delenv("WANGGE_KEK")
+    assert Settings().kek_file == folder / "data" / "kek"
     monkeypatch.setenv("WANGGE_DATA", "")
     with pytest.raises(ValidationError, match="Empty"):
         Settings()

@@ -18,7 +18,7 @@ import pytest
 from domain.history import Recorded
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
-from projections.catalog import ALL, BY_NAME
+from projections.catalog import NAMES, read_models
 from projections.runner import (
     NotTheSame,
     Poisoned,
@@ -28,7 +28,11 @@ from projections.runner import (
     Superseded,
     reached,
 )
+from projections.search import index_key
 from tests import samples
+
+BY_NAME = read_models(index_key(b"a secret for tests only, 32 bytes"))
+ALL = tuple(BY_NAME.values())
 
 ALONE = [name for name in samples.PATHS if name not in ("unknown", "merged")]
 """The ways a case goes without another."""
@@ -75,15 +79,21 @@ import sys, psycopg
 from psycopg_pool import ConnectionPool
 from infra.codec import Codec
 from infra.event_store import LogSource
-from projections.catalog import ALL
+from infra.vault import KeyFile, Vault
+from pathlib import Path
+from projections.catalog import read_models
 from projections.runner import Runner
-dsn = sys.argv[1]
-with ConnectionPool(dsn, kwargs={"autocommit": True}, min_size=1, max_size=2) as pool:
-    runner = Runner(
-        LogSource(pool, Codec()), lambda: psycopg.connect(dsn, autocommit=True), ALL, page=1
-    )
+from projections.search import index_key
+dsn, what, vault_dsn, kek, secret = sys.argv[1:]
+ALL = tuple(read_models(index_key(bytes.fromhex(secret))).values())
+with (
+    ConnectionPool(dsn, kwargs={"autocommit": True}, min_size=1, max_size=2) as pool,
+    ConnectionPool(vault_dsn, kwargs={"autocommit": True}, min_size=1, max_size=2) as keys,
+):
+    source = LogSource(pool, Codec(), Vault(keys, KeyFile(Path(kek))))
+    runner = Runner(source, lambda: psycopg.connect(dsn, autocommit=True), ALL, page=1)
     print("ready", flush=True)
-    if sys.argv[2] == "rebuild":
+    if what == "rebuild":
         for projection in ALL:
             runner.rebuild(projection)
     runner.catch_up()
@@ -93,16 +103,17 @@ print("done", flush=True)
 
 @pytest.mark.parametrize("what", ["catch_up", "rebuild"])
 def test_killed_at_a_random_point_it_goes_on_to_the_same_bytes(
-    store: EventStore, runner: Runner, database: str, secret: bytes, what: str
+    store: EventStore, runner: Runner, database: str, secret: bytes, folder: Path, what: str
 ) -> None:
     fill(store, 12)
     if what == "rebuild":
         runner.catch_up()
-    dsn = role_dsn(database, secret, "wangge_projector")
+    dsn, vault = (role_dsn(database, secret, f"wangge_{r}") for r in ("projector", "vault"))
+    kek = str(folder / "kek")
     killed = 0
     for attempt in range(6):
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, dsn, what],
+            [sys.executable, "-c", KILLED, dsn, what, vault, kek, secret.hex()],
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path.cwd(),
@@ -333,6 +344,6 @@ def test_progress_tells_rate_and_time_left(store: EventStore, runner: Runner) ->
 
 
 def test_every_projection_has_a_name_of_its_own() -> None:
-    names = [projection.name for projection in ALL]
-    assert len(set(names)) == len(names)
+    assert [projection.name for projection in ALL] == list(NAMES)
+    assert len(set(NAMES)) == len(NAMES)
     assert all(isinstance(projection, Projection) for projection in ALL)

@@ -1,0 +1,111 @@
+"""Columns of many rows as PostgreSQL's binary arrays, ready to be sent.
+
+psycopg finds out what a list holds by looking at every element; for the columns of an append that
+was most of the cost of a command (128 rows: 15 ms as text, 2.4 ms as binary, 0.7 ms here). Here the
+caller says what a column is.
+"""
+
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_head: Final = struct.Struct("!iiiii").pack
+_length: Final = struct.Struct("!i").pack
+_NULL: Final = _length(-1)
+
+
+class Column:
+    """The values of one column of many rows."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+
+    def pack(self) -> bytes:
+        """The array as it is sent."""
+        raise NotImplementedError
+
+
+class Texts(Column):
+    """text[] of ``str``."""
+
+    def pack(self) -> bytes:
+        """The array as it is sent.
+
+        Raises:
+            psycopg.DataError: a text holds a NUL, which PostgreSQL does not take.
+        """
+        for value in self.values:
+            if "\0" in value:
+                raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        return _pieces(25, [value.encode() for value in self.values])
+
+
+class Blobs(Column):
+    """bytea[] of ``bytes``."""
+
+    def pack(self) -> bytes:
+        """The array as it is sent."""
+        return _pieces(17, self.values)
+
+
+class Integers(Column):
+    """integer[] of ``int``."""
+
+    def pack(self) -> bytes:
+        """The array as it is sent."""
+        flat = [4] * (2 * len(self.values))
+        flat[1::2] = self.values
+        return _start(23, len(self.values)) + struct.pack(f"!{len(flat)}i", *flat)
+
+
+class Instants(Column):
+    """timestamptz[] of aware ``datetime``, None for NULL."""
+
+    def pack(self) -> bytes:
+        """The array as it is sent."""
+        out = [_start(1184, len(self.values), nulls=None in self.values)]
+        for value in self.values:
+            if value is None:
+                out.append(_NULL)
+                continue
+            since = value - _EPOCH
+            microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+            out.append(struct.pack("!iq", 8, microseconds))
+        return b"".join(out)
+
+
+def _pieces(element: int, values: Sequence[bytes]) -> bytes:
+    out = [_start(element, len(values))]
+    for value in values:
+        out.append(_length(len(value)))
+        out.append(value)
+    return b"".join(out)
+
+
+def _start(element: int, count: int, *, nulls: bool = False) -> bytes:
+    """One dimension from 1 on; an empty array has none."""
+    return _head(1, nulls, element, count, 1) if count else struct.pack("!iii", 0, 0, element)
+
+
+def _dumper(array: int) -> type[Dumper]:
+    class Packing(Dumper):
+        format = Format.BINARY
+        oid = array
+
+        def dump(self, obj: Column) -> Buffer:
+            return obj.pack()
+
+    return Packing
+
+
+for _column, _array in ((Texts, 1009), (Blobs, 1001), (Integers, 1007), (Instants, 1185)):
+    psycopg.adapters.register_dumper(_column, _dumper(_array))

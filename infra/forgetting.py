@@ -1,0 +1,150 @@
+"""Forgetting, after the event: keys destroyed, credentials void, and the bytes that are left wiped.
+
+The log says first that a person is forgotten; only then are keys destroyed. A process that ends in
+between leaves keys that should not be there: the next start destroys them, and every server looks
+once a minute, also for what another process has approved.
+
+**The term.** Once a key is destroyed nothing sealed with it can be read from the vault; a process
+that had it at hand may use it for another minute (``vault.CACHE_SECONDS``). What was clear text
+before (names of staff, masks) is gone from the read models as soon as they have followed the log.
+``wipe`` takes its bytes off the disk: pages, statistics, write-ahead log.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from domain.privacy import PersonForgotten
+from infra.event_store import LogSource
+from infra.vault import CACHE_SECONDS, Vault
+
+EVERY_SECONDS: Final = CACHE_SECONDS
+"""How often a server looks whether somebody was forgotten."""
+
+PAGE: Final = 20_000
+"""Positions looked through at a time."""
+
+LOCK_TIMEOUT: Final = "5s"
+"""How long a table may be waited for: whoever asks for it meanwhile waits behind us."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Forgetting:
+    """Does what the log says is to be done for those forgotten. For any number of threads."""
+
+    def __init__(
+        self, source: LogSource, vault: Vault, drop: Callable[[str, datetime], None]
+    ) -> None:
+        """``drop`` makes void what a person was given to sign in with until a time."""
+        self._source = source
+        self._vault = vault
+        self._drop = drop
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def finish(self) -> int:
+        """Destroy the keys that the log says are to be, and that are still there; how many.
+
+        Looks at what is new since the last time, at first at the whole log. A key that was made
+        after the forgetting belongs to somebody who has come back, and stays.
+
+        Raises:
+            psycopg.Error: what is left is done the next time.
+        """
+        destroyed = 0
+        with self._lock:
+            head = self._source.head()
+            while self._done < head:
+                upto = min(self._done + PAGE, head)
+                for recorded in self._source.read(self._done, upto, (PersonForgotten,)).events:
+                    destroyed += self._forget(recorded.event, recorded.recorded_at)
+                self._done = upto
+        return destroyed
+
+    def follow(self, stop: threading.Event) -> None:
+        """Finish now and every minute, until told to stop, through lost connections."""
+        while not stop.is_set():
+            try:
+                self.finish()
+            except psycopg.Error as error:
+                _log.warning("forgetting.interrupted", error=str(error).strip())
+            stop.wait(EVERY_SECONDS)
+
+    def _forget(self, event: PersonForgotten, recorded_at: datetime) -> int:
+        subjects = {f"person:{event.person}", *(f"case:{case}" for case in event.cases)}
+        destroyed = self._vault.destroy(subjects, made_until=recorded_at)
+        self._drop(event.person, recorded_at)
+        if destroyed:
+            _log.info("forgetting.keys_destroyed", keys=destroyed)
+        return destroyed
+
+
+# --- what is left on the disk -------------------------------------------------------------------
+
+
+def wipe(
+    connect_projector: Callable[[], psycopg.Connection], dsn: str, vault_dsn: str
+) -> list[str]:
+    """Take the bytes of what was forgotten off the disk; returns what could not be done, and why.
+
+    For when the read models have followed the log and the keys are gone. Tables are written anew
+    (VACUUM FULL), because a plain VACUUM leaves the bytes of old rows in the unused part of a page.
+    Each is locked as long as that takes. The conninfos are those of the installation: as far as
+    their user's rights go.
+    """
+    left: list[str] = []
+    with connect_projector() as connection:
+        _try(connection, left, *(_anew(table) for table in _tables_of(connection, "search")))
+    with psycopg.connect(vault_dsn, autocommit=True) as connection:
+        _try(connection, left, _anew(("vault", "key")))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # The statistics of a column hold its commonest values in clear.
+        tables = (("access", "credential"), ("pg_catalog", "pg_statistic"))
+        _try(connection, left, *map(_anew, tables), sql.SQL("VACUUM"))
+        # What came before the switch is in older files, which the checkpoint gives up.
+        _try(
+            connection,
+            left,
+            sql.SQL("CHECKPOINT"),
+            sql.SQL("SELECT pg_switch_wal()"),
+            sql.SQL("CHECKPOINT"),
+        )
+        row = connection.execute("SHOW wal_recycle").fetchone()
+        if row is None or row[0] != "off":
+            left.append("WAL: wal_recycle is on")
+    return left
+
+
+def _tables_of(connection: psycopg.Connection, schema: str) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname = %s ORDER BY tablename",
+        (schema,),
+    ).fetchall()
+
+
+def _anew(table: tuple[Any, ...]) -> sql.Composed:
+    return sql.SQL("VACUUM (FULL, ANALYZE) {}").format(sql.Identifier(*table))
+
+
+def _try(
+    connection: psycopg.Connection, left: list[str], *statements: sql.SQL | sql.Composed
+) -> None:
+    """Run statements one by one, and note what the server refuses or says that it did not do."""
+
+    def note(said: psycopg.errors.Diagnostic) -> None:
+        if said.severity_nonlocalized == "WARNING":
+            left.append(said.message_primary or "")
+
+    connection.add_notice_handler(note)
+    connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+    for statement in statements:
+        try:
+            connection.execute(statement)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable) as error:
+            left.append(f"{statement.as_string(connection)}: {str(error).splitlines()[0]}")

@@ -1,0 +1,38 @@
+"""``python -m tests.bench``: measures speed against peers, side by side on this machine."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from infra import logging
+from infra.settings import Settings
+from tests.bench import append, http, size
+from tests.bench.measure import console
+
+BENCHMARKS: Final[dict[str, tuple[Callable[[], Path], Callable[[], Path]]]] = {
+    "append": (lambda: append.run(append.Size()), lambda: append.run(append.QUICK)),
+    "http": (lambda: http.run(http.Size()), lambda: http.run(http.QUICK)),
+    "size": (lambda: size.run(size.Size()), lambda: size.run(size.QUICK)),
+}
+"""By name: in full, and quick."""
+
+
+def main() -> None:
+    """Run those asked for, one after another: nothing else should be busy on the machine."""
+    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser.add_argument("--only", default=",".join(BENCHMARKS), metavar="NAME[,NAME]")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
+    chosen = parser.parse_args()
+    names = [name.strip() for name in chosen.only.split(",")]
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(BENCHMARKS)}")
+    logging.set_up(Settings(log_level="warning"))
+    for name in names:
+        full, quick = BENCHMARKS[name]
+        file = quick() if chosen.quick else full()
+        console.print(f"→ {file}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

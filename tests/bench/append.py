@@ -1,0 +1,249 @@
+"""Appends of one event each, durable: ours against plain INSERT and against the stock library.
+
+All three write rows of the same size to the same PostgreSQL (fsync on), each stream ten events long
+and its name random, so that the index on (stream, version) is met in random places:
+
+- ours: asyncio writers that wait for each event through the server's group commit;
+- plain INSERT: pgbench, prepared statements, one transaction an event, the columns of
+  ``log.event``, a bigserial key and the same unique constraint;
+- the library: ``eventsourcing.postgres`` as shipped, a thread for each writer.
+"""
+
+import asyncio
+import os
+import random
+import re
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import psycopg
+import uvloop
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from psycopg.conninfo import conninfo_to_dict
+
+from infra.event_store import Entry
+from infra.installation import Installation, opened
+from infra.postgres import EmbeddedPostgres, find_binaries
+from infra.settings import Settings
+from tests.bench.measure import (
+    Row,
+    Side,
+    Turn,
+    alternate,
+    compare,
+    cpu_seconds,
+    create_database,
+    durable_postgres,
+    publish,
+    rss_mb,
+)
+
+PAYLOAD: Final = b'{"at":"2026-11-23T08:00:00Z","by":"li","text":"' + b"a" * 180 + b'"}'
+"""As large as events of cases are on average."""
+
+STREAM_LENGTH: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    writers: tuple[int, ...] = (1, 8, 32, 128)
+    turns: int = 7
+    seconds: float = 1.0
+
+
+QUICK: Final = Size(writers=(8, 32), turns=3, seconds=0.5)
+TINY: Final = Size(writers=(2,), turns=1, seconds=0.05)
+
+
+def run(size: Size) -> Path:
+    """Measure, print and leave the results; returns their file."""
+    with durable_postgres() as server, tempfile.TemporaryDirectory() as data:
+        peers = create_database(server, "peers")
+        settings = Settings(dsn=server.dsn(), data=Path(data))
+        with opened(settings) as installation, _Library(peers) as library:
+            plain = _Plain(peers)
+            rows = []
+            for writers in size.writers:
+                found = alternate(
+                    size.turns,
+                    {
+                        "ours": partial(ours, installation, server, writers, size.seconds),
+                        "plain": partial(plain.turn, server, writers, size.seconds),
+                        "library": partial(library.turn, server, writers, size.seconds),
+                    },
+                )
+                rows += _rows(writers, found)
+    return publish(
+        "append",
+        rows,
+        notes=("PostgreSQL with fsync; CPU µs: client and group commit, an event.",),
+    )
+
+
+def _rows(writers: int, found: dict[str, Side]) -> list[Row]:
+    what = f"append, {writers} writer{'s' if writers > 1 else ''}"
+    return [
+        compare(what, found["ours"], found["plain"], "plain INSERT (pgbench)"),
+        compare(what, found["ours"], found["library"], "eventsourcing, as shipped"),
+    ]
+
+
+def ours(
+    installation: Installation, server: EmbeddedPostgres, writers: int, seconds: float
+) -> Turn:
+    """Writers in one event loop, as the server's requests are."""
+    commits = installation.commits
+    waits: list[float] = []
+
+    async def write(ends: float) -> None:
+        stream, version = "", STREAM_LENGTH
+        while (begun := time.perf_counter()) < ends:
+            if version == STREAM_LENGTH:
+                stream, version = f"case:{random.getrandbits(64):016x}", 0
+            version += 1
+            await commits.append(
+                Entry(
+                    originator_id=stream,
+                    originator_version=version,
+                    topic="case.note_added",
+                    state=PAYLOAD,
+                    at=datetime.now(UTC),
+                    actor="li",
+                    roles="grid_worker",
+                    territory="d1/s1/c1/g1/",
+                    correlation="5b1c6f3e5b1c6f3e",
+                )
+            )
+            waits.append(time.perf_counter() - begun)
+
+    async def all_of_them() -> tuple[float, float, float]:
+        async with commits:
+            # The connections are opened and the statement is prepared before time counts.
+            await write(time.perf_counter() + min(0.05, seconds))
+            waits.clear()
+            spent, database = time.process_time(), cpu_seconds(server.pid or 0)
+            begun = time.perf_counter()
+            await asyncio.gather(*(write(begun + seconds) for _ in range(writers)))
+            took = time.perf_counter() - begun
+            return took, time.process_time() - spent, cpu_seconds(server.pid or 0) - database
+
+    took, spent, database = uvloop.run(all_of_them())
+    return Turn(len(waits), took, waits, rss_mb(os.getpid()), spent, database)
+
+
+class _Plain:
+    """pgbench with one INSERT."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._seeds = count(1)
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                'CREATE TABLE plain_event (position bigserial PRIMARY KEY, stream text COLLATE "C"'
+                " NOT NULL, version integer NOT NULL, name text NOT NULL, at timestamptz NOT NULL,"
+                " recorded_at timestamptz NOT NULL, actor text NOT NULL, roles text NOT NULL,"
+                " territory text NOT NULL, correlation text NOT NULL, causation text NOT NULL,"
+                " data bytea NOT NULL, UNIQUE (stream, version))"
+            )
+        self.script = (
+            "\\set n :n + 1\n"
+            f"\\set s hash(:client_id * 1000000007 + :seed + :n / {STREAM_LENGTH})\n"
+            "INSERT INTO plain_event (stream, version, name, at, recorded_at, actor, roles,"
+            " territory, correlation, causation, data) VALUES ('case:' || to_hex(:s::bigint),"
+            f" (:n::bigint % {STREAM_LENGTH} + 1)::integer, 'case.note_added', now(), now(), 'li',"
+            " 'grid_worker', 'd1/s1/c1/g1/', '5b1c6f3e5b1c6f3e', '',"
+            f" convert_to('{PAYLOAD.decode()}', 'UTF8'));\n"
+        )
+
+    def turn(self, server: EmbeddedPostgres, writers: int, seconds: float) -> Turn:
+        """As many connections as writers, two threads at most."""
+        database = cpu_seconds(server.pid or 0)
+        with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+            script.write(self.script)
+            script.flush()
+            printed = subprocess.run(
+                [
+                    find_binaries().path / "pgbench", self.dsn, "--no-vacuum",
+                    "--file", script.name, "--protocol", "prepared",
+                    "--client", str(writers), "--jobs", str(min(writers, 2)),
+                    "--time", str(max(1, round(seconds))),
+                    "--define", "n=0", "--define", f"seed={next(self._seeds) * 1_000_003_000}",
+                ],
+                capture_output=True, text=True, check=True,
+            ).stdout  # fmt: skip
+        done = re.search(r"actually processed: (\d+)", printed)
+        rate = re.search(r"^tps = ([\d.]+)", printed, re.MULTILINE)
+        assert done is not None, printed
+        assert rate is not None, printed
+        return Turn(
+            int(done[1]),
+            int(done[1]) / float(rate[1]),  # without the time to connect
+            database_seconds=cpu_seconds(server.pid or 0) - database,
+        )
+
+
+class _Library:
+    """The recorder of ``eventsourcing`` as it is shipped."""
+
+    def __init__(self, dsn: str) -> None:
+        known = conninfo_to_dict(dsn)
+        self._datastore = PostgresDatastore(
+            dbname=str(known["dbname"]),
+            host=str(known["host"]),
+            port=str(known["port"]),
+            user=str(known["user"]),
+            password=str(known["password"]),
+            pool_size=8,
+            max_overflow=160,
+        )
+        self._recorder = PostgresApplicationRecorder(self._datastore)
+        self._recorder.create_table()
+
+    def __enter__(self) -> "_Library":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._datastore.close()
+
+    def turn(self, server: EmbeddedPostgres, writers: int, seconds: float) -> Turn:
+        """A thread for each writer."""
+        spent, database = time.process_time(), cpu_seconds(server.pid or 0)
+        begun = time.perf_counter()
+        ends = begun + seconds
+        with ThreadPoolExecutor(writers) as threads:
+            waits = [
+                wait
+                for one in threads.map(lambda _: self._write(ends), range(writers))
+                for wait in one
+            ]
+        return Turn(
+            len(waits),
+            time.perf_counter() - begun,
+            waits,
+            rss_mb(os.getpid()),
+            time.process_time() - spent,
+            cpu_seconds(server.pid or 0) - database,
+        )
+
+    def _write(self, ends: float) -> list[float]:
+        waits = []
+        stream, version = uuid4(), 0
+        while (begun := time.perf_counter()) < ends:
+            if version == STREAM_LENGTH:
+                stream, version = uuid4(), 0
+            version += 1
+            self._recorder.insert_events([StoredEvent(stream, version, "case.note_added", PAYLOAD)])
+            waits.append(time.perf_counter() - begun)
+        return waits

@@ -1,0 +1,152 @@
+"""A log in memory, with keys that can be destroyed: what the read models' source promises, no more.
+
+Personal fields read as ``SEALED``; opened, they read in clear, or as ``FORGOTTEN`` where the key is
+gone. Each subject has one key after another: what comes after a forgetting is sealed with the next.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_type_hints
+
+from domain.aggregates import decider_of
+from domain.errors import Refused
+from domain.history import Page, Recorded
+from domain.personal import FORGOTTEN, SEALED, PersonalMark
+from domain.privacy import PersonForgotten
+from infra.codec import NAMES
+
+_NAMES = {event: name for name, event in NAMES.items()}
+
+
+class SealedLog:
+    """Decides commands, keeps the events in clear, and reads them as a sealed log would."""
+
+    def __init__(self) -> None:
+        self.events: list[Recorded[Any]] = []
+        self._states: dict[str, Any] = {}
+        self._versions: dict[str, int] = {}
+        self._generation: dict[str, int] = {}
+        self._sealed_with: list[dict[str, int]] = []
+        self._destroyed: dict[str, int] = {}
+
+    def execute(self, *commands: Any) -> None:
+        """Decide commands one after another; one that is refused leaves nothing."""
+        for command in commands:
+            decider = decider_of(command)
+            stream = decider.stream(command)
+            state = self._states.get(stream, decider.initial)
+            for event in decider.decide(state, command):
+                state = decider.evolve(state, event)
+                self._append(stream, event, command)
+            self._states[stream] = state
+
+    def attempt(self, command: Any) -> None:
+        """Execute a command that may be refused."""
+        try:
+            self.execute(command)
+        except Refused:
+            return
+
+    def destroy_keys(self) -> None:
+        """Destroy all keys that were to be destroyed so far."""
+        for recorded in self.events:
+            if isinstance(recorded.event, PersonForgotten):
+                for subject in _subjects(recorded.event):
+                    self._destroyed[subject] = self._generation[subject] - 1
+
+    def head(self) -> int:
+        return len(self.events)
+
+    def read(self, after: int, upto: int, events: tuple[type, ...], opened: bool) -> Page:
+        chosen = [
+            replace(recorded, event=self._read(recorded, opened))
+            for recorded in self.events[after:upto]
+            if isinstance(recorded.event, events)
+        ]
+        return Page(chosen, upto)
+
+    def _append(self, stream: str, event: Any, command: Any) -> None:
+        version = self._versions[stream] = self._versions.get(stream, 0) + 1
+        self.events.append(
+            Recorded(
+                position=len(self.events) + 1,
+                stream=stream,
+                version=version,
+                name=_NAMES[type(event)],
+                event=event,
+                at=event.at,
+                recorded_at=event.at,
+                actor=command.by.id,
+                roles=command.by.roles,
+                territory=getattr(event, "territory", ""),
+                correlation="",
+                causation="",
+            )
+        )
+        self._sealed_with.append(dict(self._generation))
+        if isinstance(event, PersonForgotten):
+            for subject in _subjects(event):
+                self._generation[subject] = self._generation.get(subject, 0) + 1
+
+    def _read(self, recorded: Recorded[Any], opened: bool) -> Any:
+        sealed_with = self._sealed_with[recorded.position - 1]
+
+        def read(subject: str, text: str) -> str:
+            if not text:
+                return text
+            if not opened:
+                return SEALED
+            gone = sealed_with.get(subject, 0) <= self._destroyed.get(subject, -1)
+            return FORGOTTEN if gone else text
+
+        case = "case:" + recorded.stream.partition(":")[2]
+        return _with_personal(recorded.event, case, read)
+
+
+def personal_texts(events: Sequence[Recorded[Any]]) -> set[str]:
+    """All clear personal texts of some events."""
+    found: set[str] = set()
+
+    def note(_subject: str, text: str) -> str:
+        found.add(text)
+        return text
+
+    for recorded in events:
+        _with_personal(recorded.event, "", note)
+    return found - {""}
+
+
+def _subjects(event: PersonForgotten) -> list[str]:
+    return [f"person:{event.person}", *(f"case:{case}" for case in event.cases)]
+
+
+def _with_personal(shape: Any, case: str, read: Callable[[str, str], str]) -> Any:
+    changed: dict[str, Any] = {}
+    for name, mark in _marks(type(shape)):
+        value = getattr(shape, name)
+        if mark is None:
+            if is_dataclass(value):
+                changed[name] = _with_personal(value, case, read)
+        elif mark.of == "case":
+            changed[name] = read(case, value)
+        else:
+            person = getattr(shape, "person", None) or shape.user
+            changed[name] = read(f"person:{person}", value)
+    return replace(shape, **changed) if changed else shape
+
+
+_known: dict[type[Any], list[tuple[str, PersonalMark | None]]] = {}
+
+
+def _marks(shape: type[Any]) -> list[tuple[str, PersonalMark | None]]:
+    """The fields of a shape, each with its mark; read from the hints once, which takes its time."""
+    if shape not in _known:
+        hints = get_type_hints(shape, include_extras=True)
+        names = [field.name for field in fields(shape)]
+        _known[shape] = [(name, _mark(hints[name])) for name in names]
+    return _known[shape]
+
+
+def _mark(hint: Any) -> PersonalMark | None:
+    found = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, PersonalMark))
+    return next(found, None)
