@@ -24,6 +24,7 @@ from joserfc.jwk import OctKey
 
 from api.desk import Desk, respond
 from api.errors import Repeated, problems
+from api.headers import header
 from api.schemas import Position, SignIn, TokenAnswer
 from api.services import API, Services
 from api.uploads import is_upload
@@ -181,7 +182,7 @@ async def demand_person(request: Request) -> Desk | None:
     if (request.method, request.scope["path"]) in PUBLIC:
         demand_json(request)
         return None
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = (header(request.scope, b"authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Refused("request.sign_in")
     demand_json(request)
@@ -211,9 +212,10 @@ def demand_json(request: Request) -> None:
     """
     if request.method != "POST" or is_upload(request.scope):
         return
-    headers = request.headers
-    sent = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    scope = request.scope
+    length = header(scope, b"content-length")
+    sent = length not in (None, "0") or header(scope, b"transfer-encoding") is not None
+    media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
     if sent and media_type != "application/json":
         raise Refused("request.media_type")
 
@@ -236,7 +238,7 @@ def begun(request: Request) -> tuple[str, hmac.HMAC] | None:
     Raises:
         Refused: ``request.bad_key``.
     """
-    key = request.headers.get("idempotency-key")
+    key = header(request.scope, b"idempotency-key")
     if key is None or request.method != "POST":
         return None
     if not _KEY.fullmatch(key):
@@ -245,7 +247,7 @@ def begun(request: Request) -> tuple[str, hmac.HMAC] | None:
     # Under a key of ours: what is kept of a request must not let anybody guess a phone in it.
     digest = hmac.new(tokens.digest_key, digestmod=hashlib.sha256)
     digest.update(b"%s?%s\n" % (scope["path"].encode(), scope["query_string"]))
-    digest.update(request.headers.get("if-match", "").encode() + b"\n")
+    digest.update((header(scope, b"if-match") or "").encode() + b"\n")
     return key, digest
 
 

@@ -10,10 +10,10 @@ from typing import Final
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooLarge, answer
+from api.headers import header
 from api.uploads import is_upload
 
 log = structlog.get_logger()
@@ -33,6 +33,11 @@ SECURITY_HEADERS: Final = {
 """Set on every answer that does not set them itself."""
 
 
+_SECURITY: Final = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
+
 class Edge:
     """Wraps the whole application."""
 
@@ -47,7 +52,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id") or ""
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["wangge.request"] = request_id
         started, status, begun = time.perf_counter(), 0, False
@@ -67,10 +72,10 @@ class Edge:
             nonlocal status, begun
             if message["type"] == "http.response.start":
                 begun, status = True, message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = message["headers"] = list(message["headers"])
+                headers.append((b"x-request-id", request_id.encode()))
+                named = {name for name, _ in headers}
+                headers += [pair for pair in _SECURITY if pair[0] not in named]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request=request_id):

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import demand_person
+from api.headers import header
 from api.services import API
 
 _CASES: Final = f"{API}/cases"
@@ -81,10 +82,10 @@ class Lane:
 
 def _expected(request: Request, given: dict[str, Any]) -> bool:
     """Note the version that the caller has seen; whether that was said as it must be."""
-    if_match = request.headers.get("if-match")
     if "case" not in given:
         return True
     given["expected"] = None
+    if_match = header(request.scope, b"if-match")
     if if_match in (None, "*"):
         return True
     match = _VERSION.fullmatch(str(if_match))

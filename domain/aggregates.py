@@ -19,7 +19,8 @@ class Decider:
 
     ``stream`` names the stream a command is for. ``alongside`` gives the commands to other streams
     that must be stored together with this one, or none of them. ``single`` marks the configuration
-    of the office: one stream each, read by almost every command.
+    of the office: one stream each, read by almost every command. ``begins`` are the commands that a
+    stream begins with: it is not there before.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Decider:
     stream: Callable[[Any], str]
     single: bool = True
     alongside: Callable[[Any, Any], list[Any]] = _nothing_alongside
+    begins: tuple[type, ...] = ()
 
 
 def case_stream(case_id: str) -> str:
@@ -48,6 +50,7 @@ CASE: Final = Decider(
     stream=lambda command: case_stream(command.case),
     single=False,
     alongside=case.alongside,
+    begins=(case_commands.ReportCase,),
 )
 TERRITORY: Final = Decider(
     name="territory",

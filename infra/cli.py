@@ -5,6 +5,7 @@ sentence: exit code 2 for a setting, a file or an argument, 1 for everything els
 """
 
 import atexit
+import gc
 import shlex
 import signal
 import socket
@@ -143,7 +144,8 @@ def read_settings(*, passing: bool = False) -> Settings:
     """
     settings = Settings()
     quiet = passing and settings.log_level == "info"
-    logging.set_up(settings.model_copy(update={"log_level": "warning"}) if quiet else settings)
+    chosen = settings.model_copy(update={"log_level": "warning"}) if quiet else settings
+    logging.set_up(chosen, lasting=not passing)
     return settings
 
 
@@ -302,6 +304,11 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
     from api.services import Services
     from infra.codec import NAMES
 
+    # What is loaded by now stays for good: looking through all of it again and again for garbage
+    # takes some 100 ms each time, in which nobody is served.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
     installation = opened_.installation
     settings = installation.settings
     passwords = StoredPasswords(installation.pool)

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -239,6 +239,10 @@ class Stream:
     state: Any
     version: int = 0
 
+    def copy(self) -> "Stream":
+        """The same, to go on from."""
+        return Stream(self.decider, self.state, self.version)
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -316,7 +320,7 @@ class Batch:
                 stream = self.streams.get(name)
                 if stream is None:
                     raise Missing(self.missing([command, *queue]))
-                before.setdefault(name, replace(stream))
+                before.setdefault(name, stream.copy())
                 queue.extendleft(reversed(decider.alongside(stream.state, command)))
                 for event in decider.decide(stream.state, command):
                     stream.state = decider.evolve(stream.state, event)
@@ -395,11 +399,11 @@ class EventStore:
         """The streams as far as they are known here, perhaps not at all."""
         with self._lock:
             return {
-                name: replace(
+                name: (
                     self._office.get(name)
                     or self._recent.get(name)
                     or Stream(decider, decider.initial)
-                )
+                ).copy()
                 for name, decider in wanted.items()
             }
 
@@ -421,7 +425,7 @@ class EventStore:
                 kept = self._office if stream.decider.single else self._recent
                 known = kept.get(name)
                 if known is None or known.version < stream.version:
-                    kept[name] = replace(stream)
+                    kept[name] = stream.copy()
                 if kept is self._recent and stream.version:
                     self._recent.move_to_end(name)
             while len(self._recent) > RECENT:

@@ -191,6 +191,7 @@ class Rounds(Generic[Item]):
 
     async def _run(self) -> None:
         while self._items:
+            await asyncio.sleep(0)  # whoever is about to come goes along
             items, self._items = self._items[: self._size], self._items[self._size :]
             await self._work(items)
 
@@ -343,11 +344,24 @@ class GroupCommit:
             request.fail(error)
 
     async def _attempt(self, group: list[_Request], *, again: bool) -> bool:
-        """Decide and append a group once; False when another process was faster."""
+        """Decide and append a group once; False when another process was faster.
+
+        At first streams are taken as they are remembered here: an append succeeds only if that was
+        all there is of them. Whatever rests on a stream that gets no event is decided ``again``, on
+        what the log has.
+        """
         batch = Batch(self.store)
-        wanted = batch.missing([command for request in group for command in request.commands])
+        commands = [command for request in group for command in request.commands]
+        wanted = batch.missing(commands)
         asked = [request.once for request in group if request.once] if again else []
-        kept = await self._load(batch, wanted, asked)
+        taken: dict[str, Stream] = {}
+        if not again:
+            begun = {decider_of(c).stream(c) for c in commands if type(c) in decider_of(c).begins}
+            remembered = self.store.kept(wanted)
+            taken = {n: s for n, s in remembered.items() if s.version or n in begun}
+            batch.streams |= taken
+            wanted = {n: d for n, d in wanted.items() if n not in taken}
+        kept = await self._load(batch, wanted, asked) if wanted or asked else {}
         pending = []
         for request in group:
             if request.once and (before := kept.get(request.once[:2])):
@@ -355,6 +369,8 @@ class GroupCommit:
             elif not request.future.done():
                 await self._decide(batch, request)
                 pending.append(request)
+        if taken.keys() - {each.stream for each in batch.decided}:
+            return False
         keys = await self._keys_for(batch)
         entries = self.store.sealed(batch.decided, keys)
         answers = [request for request in pending if request.once and request.answer]

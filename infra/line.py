@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 from eventsourcing.persistence import IntegrityError, OperationalError
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
@@ -48,7 +49,12 @@ class Line:
     """Opened when it is needed, and again after it broke. In one event loop."""
 
     def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
+        # Plans are made once a connection, perhaps while the log is empty, when reading all of it
+        # looks cheap. Every query here looks few rows up by their keys.
+        by_index = " ".join(
+            f"-c enable_{way}=off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan")
+        )
+        self._conninfo = make_conninfo(conninfo, options=by_index)
         self._lock = asyncio.Lock()
         self._wire: _Wire | None = None
 

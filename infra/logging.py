@@ -12,8 +12,11 @@ from structlog.types import EventDict, Processor, WrappedLogger
 from infra.settings import Settings
 
 
-def set_up(settings: Settings) -> None:
-    """Let structlog and the standard library's logging write the same lines."""
+def set_up(settings: Settings, *, lasting: bool = False) -> None:
+    """Let structlog and the standard library's logging write the same lines.
+
+    ``lasting``: a process that will not be set up in another way; its loggers are made once.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -35,7 +38,7 @@ def set_up(settings: Settings) -> None:
         processors=[*shared, *lines],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=lasting,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
