@@ -613,7 +613,7 @@ def _opened(place: str) -> tuple[LocalStore | S3Store, Path | None]:
     return S3Store(
         parts.netloc,
         prefix=parts.path.strip("/") or None,
-        config={name: value for name, value in given.items() if value},  # type: ignore[arg-type]
+        config={name: value for name, value in given.items() if value},  # type: ignore[arg-type]  # its keys are a TypedDict, these come from a URL
         client_options={
             "allow_http": clear_text,
             "connect_timeout": timedelta(seconds=3),

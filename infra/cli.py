@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -35,6 +35,7 @@ from rich.progress import (
 from rich.table import Table
 
 from domain.calendar import OFFICE_TIME
+from domain.case.events import FileAttached
 from domain.errors import Conflict, Refused
 from domain.privacy import AskForget, DeclineForget, ForgetReason
 from domain.roles import Actor, Grant, Role, permitted, system
@@ -828,6 +829,30 @@ def _finish_forgetting(opened_: Opened) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def sweep(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="删除它们 · Delete them, not only list.")
+    ] = False,
+) -> None:
+    """找出没有事项引用、存入已满一天的附件。Find files that no case names, a day old at least.
+
+    上传后命令被拒绝时会留下。They are left where an upload's command was refused in the end.
+    """
+    with composed() as opened_:
+        installation = opened_.installation
+        page = installation.source.read(0, installation.source.head(), (FileAttached,))
+        named = {recorded.event.sha256 for recorded in page.events}
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        found = list(installation.attachments.orphans(named, yesterday))
+        for orphan in found:
+            if remove:
+                installation.attachments.remove(orphan.address)
+            out.print(f"{orphan.address} {orphan.size}", markup=False, highlight=False)
+    said = "已删除 · deleted" if remove else "未引用 · not named by any case"
+    err.print(f"{len(found)} {said}", markup=False, highlight=False)
 
 
 @app.command("rotate-keys")

@@ -475,7 +475,7 @@ class GroupCommit:
             )
         except OperationalError:
             return None
-        return position  # type: ignore[no-any-return]
+        return None if position is None else int(position)
 
     # --- ready events ---
 

@@ -23,7 +23,7 @@ def _around_the_app(wrap: Callable[[ASGI], ASGI]) -> None:
     import api.app
 
     create = api.app.create_app
-    api.app.create_app = lambda services: wrap(create(services))  # type: ignore[assignment,return-value]
+    api.app.create_app = lambda services: wrap(create(services))  # type: ignore[assignment,return-value]  # that it fits no more is the plant
 
 
 def _without_header(name: bytes) -> Callable[[], None]:

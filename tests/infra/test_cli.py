@@ -396,3 +396,20 @@ def _address(process: subprocess.Popen[bytes], errors: Path) -> str:
             return found[1]
         time.sleep(0.05)
     raise AssertionError(errors.read_text())
+
+
+def test_files_that_no_case_names_are_found_and_deleted_after_a_day(
+    wangge: Wangge, folder: Path
+) -> None:
+    assert wangge("sweep").returncode == 0
+    store = folder / "data" / "attachments"
+    orphan, fresh = "ab" + "0" * 62, "cd" + "1" * 62
+    for name in (orphan, fresh):
+        (store / name[:2]).mkdir(parents=True, exist_ok=True)
+        (store / name[:2] / name).write_bytes(b"left behind")
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(store / orphan[:2] / orphan, (two_days_ago, two_days_ago))
+    assert wangge("sweep").stdout.split() == [orphan, "11"]
+    assert wangge("sweep", "--remove").stdout.split() == [orphan, "11"]
+    assert wangge("sweep").stdout == ""
+    assert (store / fresh[:2] / fresh).exists()
