@@ -55,7 +55,8 @@ IDEMPOTENCY_KEY: Final = {
     "description": "自选的标识:同一请求以同一标识重发,只办理一次,回答相同(保留 7 天)。"
     "Any text of the client's own: the same request sent again with it within 7 days is done once "
     "and answered the same; another request with it is refused (422), and so is one that comes "
-    "while the first is being handled (409).",
+    "while the first is being handled (409). Kept is what the rules said to it, yes or no; what "
+    "does not come to the rules, being malformed or naming something unknown, is looked at anew.",
     "example": "5b1c6f3e",
 }
 """Taken by every command; read where the caller is known, in ``auth``."""

@@ -109,6 +109,8 @@ async def upload(
     if keyed is None:
         # Told before the file is sent, and not after. With a key, the answer may be an old one.
         await _demand_possible(desk, draft, expected)
+    else:
+        await _demand_known(desk, case)
     _demand_small(request, desk.services.attachment_limit)
     incoming = await run_in_threadpool(desk.services.attachments.incoming, case, attachment)
     try:
@@ -130,6 +132,18 @@ def _demand_small(request: Request, limit: int) -> None:
         raise TooLarge(limit)
 
 
+async def _demand_known(desk: Desk, case: str) -> tuple[Any, int]:
+    """A case that there is and that the caller may know of: no key is made for any other.
+
+    Raises:
+        Refused: ``case.unknown``.
+    """
+    state, version = await run_in_threadpool(desk.services.store.case, case)
+    if not may_know(desk, state.facts):
+        raise Refused("case.unknown", case=case)
+    return state, version
+
+
 async def _demand_possible(desk: Desk, draft: c.AttachFile, expected: int | None) -> None:
     """Refuse what the rules will refuse, while it costs nothing.
 
@@ -137,9 +151,7 @@ async def _demand_possible(desk: Desk, draft: c.AttachFile, expected: int | None
         Refused: as the command itself will be.
         VersionMismatch: it has changed since it was seen.
     """
-    state, version = await run_in_threadpool(desk.services.store.case, draft.case)
-    if not may_know(desk, state.facts):
-        raise Refused("case.unknown", case=draft.case)
+    state, version = await _demand_known(desk, draft.case)
     if expected not in (None, version):
         raise VersionMismatch(expected, version)
     decide(state, draft)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,8 +53,11 @@ class Lane:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        desk = await demand_person(request)
-        sent = await request.body()
+        try:
+            desk = await demand_person(request)
+            sent = await request.body()
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         body, plain = stop.empty, False
         try:
             body = stop.body.model_validate_json(sent) if sent else stop.empty
@@ -72,6 +75,8 @@ class Lane:
             return None
         if len(path) == len(_CASES):
             return self._report
+        if path[len(_CASES)] != "/":
+            return None
         case, _, step = path[len(_CASES) + 1 :].partition("/")
         found = self._steps.get(step)
         if found is not None and _CASE.fullmatch(case):

@@ -371,6 +371,9 @@ class GroupCommit:
                 pending.append(request)
         if taken.keys() - {each.stream for each in batch.decided}:
             return False
+        # A new key is not on the disk before the append that uses it, which a crash in between must
+        # therefore break: it goes by the connection that there was before.
+        connection = await self._writing.open()
         keys = await self._keys_for(batch)
         entries = self.store.sealed(batch.decided, keys)
         answers = [request for request in pending if request.once and request.answer]
@@ -378,11 +381,12 @@ class GroupCommit:
             first = 1
         else:
             try:
-                first = await self._append(entries, answers)
+                first = await self._append(entries, answers, connection)
             except IntegrityError:
                 return False
         self.store.vault.settle(keys.values())
-        self.store.keep(batch.streams)
+        # What was decided here is not sealed, as it is in the log: names stay out of what is kept.
+        self.store.keep({n: s for n, s in batch.streams.items() if not s.decider.single})
         # Only now is anything true: also a refusal may rest on an event of the same group.
         for request in pending:
             request.settle(first)
@@ -433,7 +437,9 @@ class GroupCommit:
                 raise OperationalError(error) from error
         return keys
 
-    async def _append(self, entries: list[Entry], answers: list[_Request]) -> int:
+    async def _append(
+        self, entries: list[Entry], answers: list[_Request], connection: object = None
+    ) -> int:
         """Store entries and the answers that are to be kept; the position of the first entry.
 
         Raises:
@@ -444,9 +450,10 @@ class GroupCommit:
         try:
             if answers:
                 columns += _columns_of_answers(answers)
-                ((position,),) = await self._writing.ask(_APPEND_ANSWERED, *columns)
+                append = _APPEND_ANSWERED
             else:
-                ((position,),) = await self._writing.ask(_APPEND, *columns)
+                append = _APPEND
+            ((position,),) = await self._writing.ask(append, *columns, only_on=connection)
         except OperationalError as error:
             first = await self._settled(entries)
             if first is None:
@@ -497,7 +504,7 @@ class GroupCommit:
             try:
                 while (await self._reading.ask(_DROP_ANSWERS))[0][0] == TIDY_ROWS:
                     pass
-            except OperationalError as error:
+            except Exception as error:  # noqa: BLE001 - a later try may do better
                 _log.warning("log.tidying_later", error=str(error))
             await asyncio.sleep(TIDY_SECONDS)
 

@@ -58,8 +58,23 @@ class Line:
         self._lock = asyncio.Lock()
         self._wire: _Wire | None = None
 
-    async def ask(self, query: Query, *columns: Column) -> list[tuple[Any, ...]]:
-        """The rows of a query, committed by itself.
+    async def open(self) -> object:
+        """What stands for the connection as long as it is the same one; opened if there is none.
+
+        Raises:
+            OperationalError: the database cannot be reached.
+        """
+        async with self._lock:
+            try:
+                return await self._open()
+            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+                raise OperationalError(error) from error
+
+    async def ask(
+        self, query: Query, *columns: Column, only_on: object = None
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a query, committed by itself; if wanted, only on the connection that
+        ``open`` gave: nothing is sent on another one.
 
         Raises:
             IntegrityError: a row was there already.
@@ -70,12 +85,11 @@ class Line:
         parameters = [column.pack() for column in columns]
         async with self._lock:
             try:
-                if self._wire is None or self._wire.broken:
-                    await self.close()
-                    async with asyncio.timeout(CONNECT_SECONDS):
-                        self._wire = await _Wire.open(self._conninfo)
+                wire = await self._open()
+                if only_on not in (None, wire):
+                    raise psycopg.OperationalError("the connection was lost meanwhile")
                 async with asyncio.timeout(PATIENCE):
-                    return await self._wire.ask(query, parameters)
+                    return await wire.ask(query, parameters)
             except psycopg.errors.UniqueViolation as error:
                 raise IntegrityError(error) from error
             except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
@@ -85,6 +99,13 @@ class Line:
                 # An answer may still come: it must not be taken for that of the next query.
                 await self.close()
                 raise
+
+    async def _open(self) -> "_Wire":
+        if self._wire is None or self._wire.broken:
+            await self.close()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                self._wire = await _Wire.open(self._conninfo)
+        return self._wire
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
@@ -102,6 +123,7 @@ class _Wire:
         self._loop = asyncio.get_running_loop()
         self._prepared: set[bytes] = set()
         self._waiter: asyncio.Future[PGresult] | None = None
+        self._result: PGresult | None = None
         self.broken = False
         self._socket = self._pg.socket
         self._loop.add_reader(self._socket, self._readable)
@@ -151,18 +173,23 @@ class _Wire:
     def _readable(self) -> None:
         try:
             self._pg.consume_input()
-            if self._waiter is None or self._waiter.done() or self._pg.is_busy():
-                return
-            result = self._pg.get_result()
-            while self._pg.get_result() is not None:
-                pass
+            # Only while libpq has it at hand: to ask for more would stop the whole event loop.
+            while self._waiter and not self._waiter.done() and not self._pg.is_busy():
+                result = self._pg.get_result()
+                if result is None:
+                    self._end(self._waiter)
+                elif self._result is None:
+                    self._result = result
         except psycopg.Error as error:
             self._give_up(error)
-            return
+
+    def _end(self, waiter: asyncio.Future[PGresult]) -> None:
+        """The end of an answer, which is its first result."""
+        result, self._result = self._result, None
         if result is None:
             self._give_up(psycopg.OperationalError("the server closed the connection"))
         else:
-            self._waiter.set_result(result)
+            waiter.set_result(result)
 
     def _give_up(self, error: Exception) -> None:
         if not self.broken:

@@ -44,11 +44,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off AS $$
 DECLARE
     n     constant integer     := cardinality(streams);
-    now_  constant timestamptz := clock_timestamp();
+    now_   timestamptz;
     before bigint;
     stored integer;
 BEGIN
     UPDATE log.head SET position = position + n RETURNING position - n INTO before;
+    now_ := clock_timestamp();  -- not before our turn: times of recording go with the positions
 
     INSERT INTO log.event
     SELECT before + new.i, new.stream, new.version, new.name, coalesce(new.at, now_), now_,

@@ -333,3 +333,12 @@ def _raise(error: Exception) -> Any:
         raise error
 
     return raising
+
+
+@pytest.mark.parametrize(
+    "path", ["casesX{}/note", "cases%3F{}/note", "cases{}/note", "cases//{}/note"]
+)
+def test_an_address_that_only_begins_like_one_is_none(served: Served, path: str) -> None:
+    case = served.in_hand()
+    problem = served.as_("li").post("/" + path.format(case), {"text": "x"}, 404)
+    assert problem["code"] == "request.unknown_path"

@@ -20,6 +20,7 @@ from infra.event_store import Entry, EventStore
 from infra.group_commit import GroupCommit
 from infra.line import Line, Query
 from infra.migrations import role_dsn
+from infra.vault import Vault
 from tests import samples
 
 
@@ -32,12 +33,12 @@ class Held(Line):
         self.reached = asyncio.Event()
         self.appends: list[int] = []
 
-    async def ask(self, query: Query, *columns: Column) -> Any:
+    async def ask(self, query: Query, *columns: Column, only_on: object = None) -> Any:
         if "log.append" in query.statement:
             self.reached.set()
             await asyncio.wait_for(self.free.wait(), 30)
             self.appends.append(len(columns[0].values))
-        return await super().ask(query, *columns)
+        return await super().ask(query, *columns, only_on=only_on)
 
 
 class Deaf(Line):
@@ -45,8 +46,8 @@ class Deaf(Line):
 
     lost = False
 
-    async def ask(self, query: Query, *columns: Column) -> Any:
-        rows = await super().ask(query, *columns)
+    async def ask(self, query: Query, *columns: Column, only_on: object = None) -> Any:
+        rows = await super().ask(query, *columns, only_on=only_on)
         if "log.append" in query.statement and not self.lost:
             self.lost = True
             await self.close()
@@ -256,10 +257,10 @@ def test_an_answer_to_commit_that_was_lost_gives_no_false_conflict(
 
 def test_an_append_that_never_arrived_is_no_success(store: EventStore, conninfo: str) -> None:
     class Broken(Line):
-        async def ask(self, query: Query, *columns: Column) -> Any:
+        async def ask(self, query: Query, *columns: Column, only_on: object = None) -> Any:
             if "log.append" in query.statement:
                 raise OperationalError("cut before it was sent")
-            return await super().ask(query, *columns)
+            return await super().ask(query, *columns, only_on=only_on)
 
     async def story() -> None:
         async with GroupCommit(store, conninfo) as commits:
@@ -269,6 +270,33 @@ def test_an_append_that_never_arrived_is_no_success(store: EventStore, conninfo:
 
     run(story)
     assert store.recorder.max_notification_id() is None
+
+
+def test_nothing_is_appended_by_another_connection_than_there_was_before_the_keys(
+    store: EventStore, conninfo: str, database: str
+) -> None:
+    """A new key may be lost with a crash of the database, and then the append must be too."""
+
+    class Crashing(Vault):
+        def provide(self, subjects: Any) -> Any:
+            keys = super().provide(subjects)
+            with psycopg.connect(database, autocommit=True) as owner:
+                owner.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE usename = 'wangge_app' AND datname = current_database()"
+                )
+            return keys
+
+    store.vault.__class__ = Crashing
+
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            with pytest.raises(OperationalError):
+                await commits.execute(samples.report(case="a"))
+            store.vault.__class__ = Vault
+            assert (await commits.execute(samples.report(case="b"))).position == 1
+
+    run(story)
 
 
 def worded(verdict: Verdict, state: Any) -> Answer:
