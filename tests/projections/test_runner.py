@@ -109,7 +109,7 @@ def test_killed_at_a_random_point_it_goes_on_to_the_same_bytes(
     if what == "rebuild":
         runner.catch_up()
     dsn, vault = (role_dsn(database, secret, f"wangge_{r}") for r in ("projector", "vault"))
-    kek = str(folder / "kek")
+    kek = str(folder / "data" / "kek")
     killed = 0
     for attempt in range(6):
         process = subprocess.Popen(
