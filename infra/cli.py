@@ -362,6 +362,7 @@ UVICORN: Final[dict[str, Any]] = {
     "access_log": False,
     "timeout_graceful_shutdown": 5,
     "server_header": False,
+    "http": "infra.http_server:Protocol",
 }
 
 

@@ -10,9 +10,9 @@ events, and the same request sent again is answered with it and not done again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 import structlog
@@ -36,6 +36,10 @@ from infra.event_store import (
 )
 from infra.line import PATIENCE, Line, Query, integer, text
 from infra.vault import Key
+
+AT_ONCE: Final = 2
+"""Groups under way together: one is on its way to the disk while the next is decided and sent. A
+third would only wait, and its commands go along with the second instead."""
 
 GROUP: Final = 128
 """Commands in one transaction, at most: beyond it the wait grows and the fsync is well shared."""
@@ -159,18 +163,34 @@ class _Look:
     )
 
 
+class _Decided(NamedTuple):
+    """A group whose verdicts are known, to be stored before anybody is told."""
+
+    batch: Batch
+    pending: list[_Request]
+
+
 class Rounds(Generic[Item]):
-    """Lets items wait while a round of work is under way, and takes them all into the next."""
+    """Lets items wait while rounds of work are under way, and takes them all into the next."""
 
     def __init__(
-        self, work: Callable[[list[Item]], Awaitable[None]], size: int, waiting: int
+        self,
+        work: Callable[[list[Item]], Awaitable[None]],
+        size: int,
+        waiting: int,
+        at_once: int = 1,
     ) -> None:
-        """``work`` gets at most ``size`` items and tells each its outcome; it raises nothing."""
+        """``work`` gets at most ``size`` items and tells each its outcome; it raises nothing.
+
+        ``at_once`` rounds may be under way together.
+        """
         self._work = work
         self._size = size
         self._waiting = waiting
+        self._at_once = at_once
         self._items: list[Item] = []
-        self._task: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[None]] = set()
+        self._gathering = False
 
     def add(self, item: Item) -> None:
         """Let an item wait for the next round, which begins at once if none is under way.
@@ -181,19 +201,28 @@ class Rounds(Generic[Item]):
         if len(self._items) >= self._waiting:
             raise Overloaded
         self._items.append(item)
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._begin()
 
     async def finish(self) -> None:
         """Wait until nothing waits any more."""
-        while self._task is not None and not self._task.done():
-            await asyncio.shield(self._task)
+        while self._rounds:
+            await asyncio.wait(self._rounds)
 
-    async def _run(self) -> None:
-        while self._items:
-            await asyncio.sleep(0)  # whoever is about to come goes along
-            items, self._items = self._items[: self._size], self._items[self._size :]
-            await self._work(items)
+    def _begin(self) -> None:
+        if self._items and not self._gathering and len(self._rounds) < self._at_once:
+            self._gathering = True
+            self._rounds.add(asyncio.get_running_loop().create_task(self._round()))
+
+    async def _round(self) -> None:
+        await asyncio.sleep(0)  # whoever is about to come goes along
+        items, self._items = self._items[: self._size], self._items[self._size :]
+        self._gathering = False
+        self._begin()
+        await self._work(items)
+        task = asyncio.current_task()
+        assert task is not None
+        self._rounds.discard(task)
+        self._begin()
 
 
 class GroupCommit:
@@ -210,9 +239,13 @@ class GroupCommit:
 
     async def __aenter__(self) -> "GroupCommit":
         self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
-        self._commits: Rounds[_Request] = Rounds(self._commit, self._group, self._waiting)
+        self._commits: Rounds[_Request] = Rounds(self._commit, self._group, self._waiting, AT_ONCE)
         self._looks: Rounds[_Look] = Rounds(self._look, self._waiting, self._waiting)
-        self._appends: Rounds[_Append] = Rounds(self._append_all, self._group, self._waiting)
+        self._appends: Rounds[_Append] = Rounds(
+            self._append_all, self._group, self._waiting, AT_ONCE
+        )
+        self._deciding = asyncio.Lock()
+        self._sent: dict[asyncio.Event, set[str]] = {}
         self._in_flight: set[tuple[str, str]] = set()
         self._tidying = asyncio.create_task(self._tidy())
         return self
@@ -346,6 +379,41 @@ class GroupCommit:
     async def _attempt(self, group: list[_Request], *, again: bool) -> bool:
         """Decide and append a group once; False when another process was faster.
 
+        One group is decided at a time; while it is stored the next is decided. That one takes
+        nothing for true that may still come to nothing (``_wait_for``).
+        """
+        async with self._deciding:
+            decided = await self._decide_all(group, again=again)
+            if decided is None:
+                return False
+            # A new key is not on the disk before the append that uses it, which a crash in between
+            # must therefore break: it goes by the connection that there was before.
+            connection = await self._writing.open()
+            keys = await self._keys_for(decided.batch)
+            entries = self.store.sealed(decided.batch.decided, keys)
+            sent = asyncio.Event()
+            self._sent[sent] = {each.stream for each in decided.batch.decided}
+        answers = [request for request in decided.pending if request.once and request.answer]
+        try:
+            first = await self._append(entries, answers, connection) if entries or answers else 1
+            self.store.vault.settle(keys.values())
+            # What was decided here is not sealed, as it is in the log: names stay out of what is
+            # kept.
+            streams = decided.batch.streams
+            self.store.keep({n: s for n, s in streams.items() if not s.decider.single})
+        except IntegrityError:
+            return False
+        finally:
+            del self._sent[sent]
+            sent.set()
+        # Only now is anything true: also a refusal may rest on an event of the same group.
+        for request in decided.pending:
+            request.settle(first)
+        return True
+
+    async def _decide_all(self, group: list[_Request], *, again: bool) -> "_Decided | None":
+        """Decide a group, and tell those whose key has been answered; None to decide it again.
+
         At first streams are taken as they are remembered here: an append succeeds only if that was
         all there is of them. Whatever rests on a stream that gets no event is decided ``again``, on
         what the log has.
@@ -353,6 +421,7 @@ class GroupCommit:
         batch = Batch(self.store)
         commands = [command for request in group for command in request.commands]
         wanted = batch.missing(commands)
+        await self._wait_for(wanted)
         asked = [request.once for request in group if request.once] if again else []
         taken: dict[str, Stream] = {}
         if not again:
@@ -370,27 +439,14 @@ class GroupCommit:
                 await self._decide(batch, request)
                 pending.append(request)
         if taken.keys() - {each.stream for each in batch.decided}:
-            return False
-        # A new key is not on the disk before the append that uses it, which a crash in between must
-        # therefore break: it goes by the connection that there was before.
-        connection = await self._writing.open()
-        keys = await self._keys_for(batch)
-        entries = self.store.sealed(batch.decided, keys)
-        answers = [request for request in pending if request.once and request.answer]
-        if not entries and not answers:
-            first = 1
-        else:
-            try:
-                first = await self._append(entries, answers, connection)
-            except IntegrityError:
-                return False
-        self.store.vault.settle(keys.values())
-        # What was decided here is not sealed, as it is in the log: names stay out of what is kept.
-        self.store.keep({n: s for n, s in batch.streams.items() if not s.decider.single})
-        # Only now is anything true: also a refusal may rest on an event of the same group.
-        for request in pending:
-            request.settle(first)
-        return True
+            return None
+        return _Decided(batch, pending)
+
+    async def _wait_for(self, streams: Collection[str]) -> None:
+        """Until nothing is on its way to any of these streams: how they stand is known then."""
+        for sent, written in list(self._sent.items()):
+            if not written.isdisjoint(streams):
+                await sent.wait()
 
     async def _load(self, batch: Batch, wanted: dict[str, Any], keys: list[Once]) -> Kept:
         """Bring streams here, and what was answered to these keys meanwhile."""
@@ -413,6 +469,7 @@ class GroupCommit:
                     causation=request.causation,
                 )
             except Missing as missing:
+                await self._wait_for(missing.wanted)
                 await self._load(batch, missing.wanted, [])
                 continue
             except (Refused, VersionMismatch) as no:

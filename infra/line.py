@@ -3,9 +3,13 @@
 A command's round trips are few and always the same, so they are prepared once, take their columns
 as binary arrays (``infra.arrays``) and are sent and read by psycopg's own libpq binding. A cursor
 costs 160 µs a call beside that, which is most of what an append of 8 events takes.
+
+Queries do not wait for one another's answers: they are sent as they come, each a transaction of its
+own, and answered in order. While the disk confirms one append the next is already on its way.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -13,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from eventsourcing.persistence import IntegrityError, OperationalError
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from infra.arrays import Column
@@ -55,7 +59,7 @@ class Line:
             f"-c enable_{way}=off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan")
         )
         self._conninfo = make_conninfo(conninfo, options=by_index)
-        self._lock = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._wire: _Wire | None = None
 
     async def open(self) -> object:
@@ -64,11 +68,10 @@ class Line:
         Raises:
             OperationalError: the database cannot be reached.
         """
-        async with self._lock:
-            try:
-                return await self._open()
-            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
-                raise OperationalError(error) from error
+        try:
+            return await self._open()
+        except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+            raise OperationalError(error) from error
 
     async def ask(
         self, query: Query, *columns: Column, only_on: object = None
@@ -83,49 +86,61 @@ class Line:
             psycopg.Error: the database refuses for another reason; nothing was done.
         """
         parameters = [column.pack() for column in columns]
-        async with self._lock:
-            try:
-                wire = await self._open()
-                if only_on not in (None, wire):
-                    raise psycopg.OperationalError("the connection was lost meanwhile")
-                async with asyncio.timeout(PATIENCE):
-                    return await wire.ask(query, parameters)
-            except psycopg.errors.UniqueViolation as error:
-                raise IntegrityError(error) from error
-            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+        wire: _Wire | None = None
+        try:
+            wire = await self._open()
+            if only_on not in (None, wire):
+                raise psycopg.OperationalError("the connection was lost meanwhile")
+            async with asyncio.timeout(PATIENCE):
+                return await wire.ask(query, parameters)
+        except psycopg.errors.UniqueViolation as error:
+            raise IntegrityError(error) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+            if wire is not None and wire is self._wire:
                 await self.close()
-                raise OperationalError(error) from error
-            except asyncio.CancelledError:
-                # An answer may still come: it must not be taken for that of the next query.
-                await self.close()
-                raise
+            raise OperationalError(error) from error
 
     async def _open(self) -> "_Wire":
-        if self._wire is None or self._wire.broken:
-            await self.close()
-            async with asyncio.timeout(CONNECT_SECONDS):
-                self._wire = await _Wire.open(self._conninfo)
-        return self._wire
+        if self._wire is not None and not self._wire.broken:
+            return self._wire
+        async with self._opening:
+            if self._wire is None or self._wire.broken:
+                await self.close()
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    self._wire = await _Wire.open(self._conninfo)
+            return self._wire
 
     async def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if there is one; whoever waits for an answer hears of it."""
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.close()
 
 
+class _Asked:
+    """A query on its way."""
+
+    __slots__ = ("answer", "preparing", "result")
+
+    def __init__(self, answer: asyncio.Future[PGresult], preparing: bytes | None) -> None:
+        self.answer = answer
+        self.preparing = preparing
+        self.result: PGresult | None = None
+
+
 class _Wire:
-    """A connection that is open, with one query on its way at most."""
+    """A connection that is open."""
 
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
         self._pg: PGconn = connection.pgconn
+        self._pg.enter_pipeline_mode()
         self._loop = asyncio.get_running_loop()
         self._prepared: set[bytes] = set()
-        self._waiter: asyncio.Future[PGresult] | None = None
-        self._result: PGresult | None = None
+        self._asked: deque[_Asked] = deque()
         self.broken = False
         self._socket = self._pg.socket
+        self._writing = False
         self._loop.add_reader(self._socket, self._readable)
 
     @classmethod
@@ -135,15 +150,7 @@ class _Wire:
 
     async def ask(self, query: Query, parameters: list[bytes]) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        name = query.name
-        if name not in self._prepared:
-            statement = query.statement.encode()
-            await self._exchange(lambda: self._pg.send_prepare(name, statement))
-            self._prepared.add(name)
-        formats = [_BINARY] * len(parameters)
-        result = await self._exchange(
-            lambda: self._pg.send_query_prepared(name, parameters, formats, _BINARY)
-        )
+        result = await self._send(query, parameters)
         return [
             tuple(
                 None if (value := result.get_value(row, column)) is None else read(value)
@@ -158,55 +165,83 @@ class _Wire:
         with suppress(Exception):
             await self._connection.close()
 
-    async def _exchange(self, send: Callable[[], None]) -> PGresult:
-        """Send something and wait for its result."""
-        self._waiter = self._loop.create_future()
-        send()
-        while self._pg.flush():  # more than the socket takes at a time
-            await self._writable()
-        result = await self._waiter
-        self._waiter = None
-        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-            raise psycopg.errors.error_from_result(result)
-        return result
+    def _send(self, query: Query, parameters: list[bytes]) -> asyncio.Future[PGresult]:
+        """Send a query and whatever it needs, all at once: nothing of another comes in between."""
+        if self.broken:
+            raise psycopg.OperationalError("the connection is lost")
+        preparing = None if query.name in self._prepared else query.name
+        if preparing is not None:
+            self._pg.send_prepare(query.name, query.statement.encode())
+            self._prepared.add(query.name)
+        formats = [_BINARY] * len(parameters)
+        self._pg.send_query_prepared(query.name, parameters, formats, _BINARY)
+        self._pg.pipeline_sync()
+        asked = _Asked(self._loop.create_future(), preparing)
+        self._asked.append(asked)
+        self._flush()
+        return asked.answer
+
+    def _flush(self) -> None:
+        """Write what the socket takes, and the rest when it takes more."""
+        try:
+            more = bool(self._pg.flush())
+        except psycopg.Error as error:
+            self._give_up(error)
+            return
+        if more and not self._writing:
+            self._loop.add_writer(self._socket, self._flush)
+        elif self._writing and not more:
+            self._loop.remove_writer(self._socket)
+        self._writing = more
 
     def _readable(self) -> None:
         try:
             self._pg.consume_input()
             # Only while libpq has it at hand: to ask for more would stop the whole event loop.
-            while self._waiter and not self._waiter.done() and not self._pg.is_busy():
-                result = self._pg.get_result()
-                if result is None:
-                    self._end(self._waiter)
-                elif self._result is None:
-                    self._result = result
+            while self._asked and not self._pg.is_busy():
+                self._read(self._pg.get_result())
         except psycopg.Error as error:
             self._give_up(error)
 
-    def _end(self, waiter: asyncio.Future[PGresult]) -> None:
-        """The end of an answer, which is its first result."""
-        result, self._result = self._result, None
+    def _read(self, result: PGresult | None) -> None:
+        """One more piece of the answer to the first query that waits."""
+        asked = self._asked[0]
         if result is None:
-            self._give_up(psycopg.OperationalError("the server closed the connection"))
-        else:
-            waiter.set_result(result)
+            if self._pg.status != ConnStatus.OK:
+                raise psycopg.OperationalError("the server closed the connection")
+        elif result.status == ExecStatus.PIPELINE_SYNC:
+            self._asked.popleft()
+            if not asked.answer.done():  # the caller may be gone
+                _tell(asked)
+        elif result.status == ExecStatus.FATAL_ERROR:
+            if result.error_field(DiagnosticField.SQLSTATE) is None:
+                # Not the server's word but libpq's own: what became of the query is not known.
+                raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
+            if asked.preparing is not None:
+                self._prepared.discard(asked.preparing)
+            asked.result = result
+        elif result.status == ExecStatus.COMMAND_OK:
+            asked.preparing = None  # done
+        elif result.status == ExecStatus.TUPLES_OK:
+            asked.result = result
 
     def _give_up(self, error: Exception) -> None:
         if not self.broken:
             self.broken = True
             self._loop.remove_reader(self._socket)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+            if self._writing:
+                self._loop.remove_writer(self._socket)
+        for asked in self._asked:
+            if not asked.answer.done():
+                asked.answer.set_exception(error)
+        self._asked.clear()
 
-    async def _writable(self) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
 
-        def go_on() -> None:  # called again and again until it is removed
-            if not ready.done():
-                ready.set_result(None)
-
-        self._loop.add_writer(self._socket, go_on)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(self._socket)
+def _tell(asked: _Asked) -> None:
+    """Hand the answer over."""
+    if asked.result is None:
+        asked.answer.set_exception(psycopg.InternalError("a query without rows or error"))
+    elif asked.result.status == ExecStatus.TUPLES_OK:
+        asked.answer.set_result(asked.result)
+    else:
+        asked.answer.set_exception(psycopg.errors.error_from_result(asked.result))

@@ -37,7 +37,7 @@ def set_up(settings: Settings, *, lasting: bool = False) -> None:
     structlog.configure(
         processors=[*shared, *lines],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=lasting,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -1,0 +1,90 @@
+"""One connection, many queries on their way: each gets its own answer, or hears what went wrong."""
+
+import asyncio
+import os
+import socket
+
+import psycopg
+import pytest
+from eventsourcing.persistence import OperationalError
+from psycopg.pq import ExecStatus
+
+from infra.line import Line, Query, integer
+
+ONE = Query(b"one", "SELECT 1", (integer,))
+SLOW = Query(b"slow", "SELECT 1 FROM pg_sleep(60)", (integer,))
+UNKNOWN = Query(b"unknown", "SELECT nothing_of_that_name", (integer,))
+DIVIDES = Query(b"divides", "SELECT 1 / 0", (integer,))
+
+
+def test_queries_that_fail_fail_alone(database: str) -> None:
+    asked = [ONE, UNKNOWN, ONE, DIVIDES, ONE, DIVIDES, ONE]
+
+    async def go() -> list[object]:
+        line = Line(database)
+        try:
+            return list(await asyncio.gather(*map(line.ask, asked), return_exceptions=True))
+        finally:
+            await line.close()
+
+    expected = {
+        ONE: list,
+        UNKNOWN: psycopg.errors.UndefinedColumn,
+        DIVIDES: psycopg.errors.DivisionByZero,
+    }
+    assert [type(answer) for answer in asyncio.run(go())] == [expected[query] for query in asked]
+
+
+def test_a_caller_that_leaves_does_not_take_the_answer_of_the_next(database: str) -> None:
+    counting = Query(b"counting", "SELECT cardinality($1::int[])", (integer,))
+
+    async def go() -> object:
+        line = Line(database)
+        await line.ask(ONE)
+        gone = asyncio.create_task(line.ask(counting))
+        await asyncio.sleep(0)
+        gone.cancel()
+        try:
+            return await line.ask(ONE)
+        finally:
+            await line.close()
+
+    assert asyncio.run(go()) == [(1,)]
+
+
+def test_everybody_who_waits_hears_that_the_connection_is_lost(database: str) -> None:
+    async def go() -> object:
+        line = Line(database)
+        await line.ask(ONE)
+        waiting = [asyncio.create_task(line.ask(SLOW)) for _ in range(2)]
+        await asyncio.sleep(0)  # both are sent
+        assert line._wire is not None
+        with socket.socket(fileno=os.dup(line._wire._socket)) as same:
+            same.shutdown(socket.SHUT_RDWR)
+        for each in waiting:
+            with pytest.raises(OperationalError):
+                await each
+        try:
+            return await line.ask(ONE)  # by a new one
+        finally:
+            await line.close()
+
+    assert asyncio.run(go()) == [(1,)]
+
+
+def test_what_libpq_says_itself_is_not_the_servers_word(database: str) -> None:
+    """Without a code of PostgreSQL's nobody knows what became of the query: not a fault of ours."""
+
+    async def go() -> None:
+        line = Line(database)
+        await line.open()
+        wire = line._wire
+        assert wire is not None
+        answer = wire._send(SLOW, [])
+        with pytest.raises(psycopg.OperationalError):
+            wire._read(wire._pg.make_empty_result(ExecStatus.FATAL_ERROR))
+        await line.close()
+        with pytest.raises(psycopg.OperationalError):
+            await answer
+
+    asyncio.run(go())
