@@ -7,6 +7,10 @@ and its name random, so that the index on (stream, version) is met in random pla
 - plain INSERT: pgbench, prepared statements, one transaction an event, the columns of
   ``log.event``, a bigserial key and the same unique constraint;
 - the library: ``eventsourcing.postgres`` as shipped, a thread for each writer.
+
+Beside them the ceiling of this way of appending on this machine: pgbench calls ``log.append`` with
+as many events as there are writers, on one connection, as fast as it can. It is what a client would
+reach that costs nothing and never waits for a writer.
 """
 
 import asyncio
@@ -82,6 +86,7 @@ def run(size: Size) -> Path:
                         "ours": partial(ours, installation, server, writers, size.seconds),
                         "plain": partial(plain.turn, server, writers, size.seconds),
                         "library": partial(library.turn, server, writers, size.seconds),
+                        "ceiling": partial(ceiling, server, writers, size.seconds),
                     },
                 )
                 rows += _rows(writers, found)
@@ -97,6 +102,7 @@ def _rows(writers: int, found: dict[str, Side]) -> list[Row]:
     return [
         compare(what, found["ours"], found["plain"], "plain INSERT (pgbench)"),
         compare(what, found["ours"], found["library"], "eventsourcing, as shipped"),
+        compare(what, found["ours"], found["ceiling"], "ceiling (log.append by pgbench)"),
     ]
 
 
@@ -170,28 +176,56 @@ class _Plain:
     def turn(self, server: EmbeddedPostgres, writers: int, seconds: float) -> Turn:
         """As many connections as writers, two threads at most."""
         database = cpu_seconds(server.pid or 0)
-        with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-            script.write(self.script)
-            script.flush()
-            printed = subprocess.run(
-                [
-                    find_binaries().path / "pgbench", self.dsn, "--no-vacuum",
-                    "--file", script.name, "--protocol", "prepared",
-                    "--client", str(writers), "--jobs", str(min(writers, 2)),
-                    "--time", str(max(1, round(seconds))),
-                    "--define", "n=0", "--define", f"seed={next(self._seeds) * 1_000_003_000}",
-                ],
-                capture_output=True, text=True, check=True,
-            ).stdout  # fmt: skip
-        done = re.search(r"actually processed: (\d+)", printed)
-        rate = re.search(r"^tps = ([\d.]+)", printed, re.MULTILINE)
-        assert done is not None, printed
-        assert rate is not None, printed
-        return Turn(
-            int(done[1]),
-            int(done[1]) / float(rate[1]),  # without the time to connect
-            database_seconds=cpu_seconds(server.pid or 0) - database,
-        )
+        done, rate = _pgbench(
+            self.dsn, self.script, writers, seconds,
+            "--define", "n=0", "--define", f"seed={next(self._seeds) * 1_000_003_000}",
+        )  # fmt: skip
+        return Turn(done, done / rate, database_seconds=cpu_seconds(server.pid or 0) - database)
+
+
+def ceiling(server: EmbeddedPostgres, events: int, seconds: float) -> Turn:
+    """``log.append`` with so many events, again and again, by a client that costs nothing."""
+
+    def array(value: str, type_: str) -> str:
+        return f"array_fill({value}::{type_}, ARRAY[{events}])"
+
+    columns = (
+        ("1", "integer"), ("'case.note_added'", "text"), ("now()", "timestamptz"),
+        ("'li'", "text"), ("'grid_worker'", "text"), ("'d1/s1/c1/g1/'", "text"),
+        ("'5b1c6f3e5b1c6f3e'", "text"), ("''", "text"),
+        (f"convert_to('{PAYLOAD.decode()}', 'UTF8')", "bytea"),
+    )  # fmt: skip
+    names = ", ".join(f"'case:' || to_hex(:s{i}::bigint)" for i in range(events))
+    script = "".join(f"\\set s{i} random(1, 9000000000000000000)\n" for i in range(events)) + (
+        f"SELECT log.append(ARRAY[{names}], {', '.join(array(*each) for each in columns)});\n"
+    )
+    database = cpu_seconds(server.pid or 0)
+    done, rate = _pgbench(server.dsn(), script, 1, seconds)
+    spent = cpu_seconds(server.pid or 0) - database
+    return Turn(done * events, done / rate, database_seconds=spent)
+
+
+def _pgbench(
+    dsn: str, script: str, clients: int, seconds: float, *options: str
+) -> tuple[int, float]:
+    """How many transactions, and how many a second without the time to connect."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        printed = subprocess.run(
+            [
+                find_binaries().path / "pgbench", dsn, "--no-vacuum",
+                "--file", file.name, "--protocol", "prepared",
+                "--client", str(clients), "--jobs", str(min(clients, 2)),
+                "--time", str(max(1, round(seconds))), *options,
+            ],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+    done = re.search(r"actually processed: (\d+)", printed)
+    rate = re.search(r"^tps = ([\d.]+)", printed, re.MULTILINE)
+    assert done is not None, printed
+    assert rate is not None, printed
+    return int(done[1]), float(rate[1])
 
 
 class _Library:

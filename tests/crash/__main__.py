@@ -177,7 +177,7 @@ def main() -> int:
         print(f"not ready: {error}", flush=True)
         failed = True
     finally:
-        if given.keep or failed:
+        if given.keep or failed or report.found:
             print(f"logs: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
