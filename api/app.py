@@ -96,7 +96,12 @@ def create_app(services: Services) -> FastAPI:
         report=Stop(cases.report, s.Report, None),
         steps={step.path: _stop(step) for step in cases.STEPS},
     )
-    app.add_middleware(Edge, body_limit=services.body_limit, file_limit=services.attachment_limit)
+    app.add_middleware(
+        Edge,
+        body_limit=services.body_limit,
+        file_limit=services.attachment_limit,
+        spans=services.spans,
+    )
     app.add_exception_handler(HTTPException, _answer_framework)
     app.add_exception_handler(RequestValidationError, answer)
     for router in ROUTERS:

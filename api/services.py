@@ -9,6 +9,7 @@ from domain.aggregates import Office
 from domain.answers import Answered, Answering, Once, Receipt
 from domain.attachments import Kind
 from domain.history import Recorded
+from domain.traces import Spans
 from projections.gateway import Gateway
 
 API: Final = "/api/v1"
@@ -145,7 +146,7 @@ class Services:
     ``names`` are the stored names of event classes; ``secret`` is the installation's;
     ``body_limit`` is in bytes, and so is ``attachment_limit``. ``forget`` does what the log says
     is to be done for those forgotten: destroys keys, lets nobody sign in. ``demo`` is empty but for
-    a demonstration on loopback.
+    a demonstration on loopback; ``spans`` is None where nobody asks for traces.
     """
 
     store: Store
@@ -162,3 +163,4 @@ class Services:
     attachment_limit: int = 20_000_000
     demo: tuple[DemoAccount, ...] = ()
     version: str = "0.1.0"
+    spans: Spans | None = None

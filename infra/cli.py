@@ -330,6 +330,7 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
             body_limit=settings.body_limit,
             attachment_limit=settings.attachment_limit,
             demo=demo,
+            spans=installation.spans,
         )
     )
 

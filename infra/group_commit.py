@@ -10,6 +10,7 @@ events, and the same request sent again is answered with it and not done again.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
@@ -21,6 +22,7 @@ from eventsourcing.persistence import IntegrityError, OperationalError
 from domain.aggregates import Office, decider_of
 from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
+from domain.traces import Spans
 from infra.arrays import Blobs, Column, Integers, Texts
 from infra.event_store import (
     ATTEMPTS,
@@ -229,13 +231,20 @@ class GroupCommit:
     """The log for many callers at a time. Use as an asynchronous context manager, in one loop."""
 
     def __init__(
-        self, store: EventStore, conninfo: str, *, group: int = GROUP, waiting: int = WAITING
+        self,
+        store: EventStore,
+        conninfo: str,
+        *,
+        group: int = GROUP,
+        waiting: int = WAITING,
+        spans: Spans | None = None,
     ) -> None:
         """``conninfo`` signs in as ``wangge_app``; two connections are held."""
         self.store = store
         self._conninfo = conninfo
         self._group = group
         self._waiting = waiting
+        self._spans = spans
 
     async def __aenter__(self) -> "GroupCommit":
         self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
@@ -394,6 +403,7 @@ class GroupCommit:
             sent = asyncio.Event()
             self._sent[sent] = {each.stream for each in decided.batch.decided}
         answers = [request for request in decided.pending if request.once and request.answer]
+        begun = time.time_ns()
         try:
             first = await self._append(entries, answers, connection) if entries or answers else 1
             self.store.vault.settle(keys.values())
@@ -409,6 +419,10 @@ class GroupCommit:
         # Only now is anything true: also a refusal may rest on an event of the same group.
         for request in decided.pending:
             request.settle(first)
+        if self._spans is not None and entries:
+            facts = {"wangge.events": len(entries), "wangge.position": first}
+            for correlation in {each.correlation for each in entries}:
+                self._spans.record("append", correlation, begun, time.time_ns(), facts)
         return True
 
     async def _decide_all(self, group: list[_Request], *, again: bool) -> "_Decided | None":

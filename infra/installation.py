@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool
 from domain import catalogue
 from domain.calendar import PublishYear
 from domain.roles import system
+from domain.traces import Spans
 from infra.attachments import Attachments
 from infra.codec import Codec
 from infra.event_store import EventStore, LogRecorder, LogSource
@@ -48,6 +49,7 @@ class Installation:
     pool: ConnectionPool
     store: EventStore
     commits: GroupCommit
+    spans: Spans | None
     vault: Vault
     source: LogSource
     attachments: Attachments
@@ -97,6 +99,7 @@ def opened(
         vault = Vault(keys, KeyFile(settings.kek_file), apart=vault_dsn != dsn)
         codec = Codec()
         store = EventStore(LogRecorder(pool), codec, vault)
+        spans = _spans(settings)
         seed(store, datetime.now(UTC))
         yield Installation(
             settings=settings,
@@ -104,12 +107,22 @@ def opened(
             dsn=dsn,
             pool=pool,
             store=store,
-            commits=GroupCommit(store, role_dsn(dsn, secret, "wangge_app")),
+            commits=GroupCommit(store, role_dsn(dsn, secret, "wangge_app"), spans=spans),
+            spans=spans,
             vault=vault,
             source=LogSource(reading, codec, vault),
             attachments=Attachments(settings.attachments_place, vault, settings.data / "scratch"),
             server=server,
         )
+
+
+def _spans(settings: Settings) -> Spans | None:
+    if not settings.traces:
+        return None
+    # Only where it is wanted: it takes a while to load, and memory.
+    from infra.tracing import tracing
+
+    return tracing(settings.traces)
 
 
 def seed(store: EventStore, now: datetime) -> None:

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         pattern="^(debug|info|warning|error)$",
         description="What is logged: debug, info, warning or error.",
     )
+    traces: str = Field(
+        default="",
+        description="An OpenTelemetry collector that takes OTLP over HTTP, `http://host:4318`: "
+        "traces of requests, appends and read models go there.",
+    )
     log_json: bool = Field(
         default=False, description="Log lines as JSON objects instead of text for people."
     )
