@@ -7,10 +7,10 @@ PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format coverage bench crash lock clean
+.PHONY: help install demo test check format coverage bench crash kafka-faults lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed  ## set up .venv with the locked versions (does nothing when it is up to date)
 
@@ -57,6 +57,9 @@ bench: install  ## measure speed against its peers on this machine (ONLY=append,
 
 crash: install  ## kill the server, the projector and PostgreSQL at random under load and check the log (KILLS=1000 SEED=…)
 	@$(BIN)/python -m tests.crash --kills $(or $(KILLS),1000) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+kafka-faults: install  ## kill relays, projectors and brokers of a Kafka of three nodes, and check what arrived (SEED=…, ARGS="--relay-kills 10")
+	@$(BIN)/python -m tests.kafka $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # uv reads pyproject.toml and keeps the versions of the present lock; delete the lock first to take the newest.
 lock: install  ## write requirements.lock again from pyproject.toml

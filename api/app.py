@@ -18,12 +18,17 @@ from api import (
     calendar,
     cases,
     catalogue,
+    deadlines,
     docs,
+    feed,
     health,
     metrics,
     privacy,
+    prometheus,
+    reports,
     staff,
     territory,
+    webhooks,
 )
 from api import schemas as s
 from api.auth import KEY_PATTERN, PUBLIC, Attempts, Tokens, demand_person
@@ -37,12 +42,16 @@ ROUTERS: Final = (
     cases.router,
     attachments.router,
     privacy.router,
+    deadlines.router,
     territory.router,
     catalogue.router,
     calendar.router,
     staff.router,
+    feed.router,
     audit.router,
+    webhooks.router,
     metrics.router,
+    reports.router,
     health.router,
 )
 
@@ -91,6 +100,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.tokens = Tokens(services.secret, services.token_minutes, services.clock)
     app.state.attempts = Attempts()
+    app.state.streams = feed.Open()
     app.add_middleware(
         Lane,
         report=Stop(cases.report, s.Report, None),
@@ -102,6 +112,8 @@ def create_app(services: Services) -> FastAPI:
         file_limit=services.attachment_limit,
         spans=services.spans,
     )
+    measures = prometheus.Measures(services.gateway)
+    app.add_middleware(prometheus.Measured, measures=measures)
     app.add_exception_handler(HTTPException, _answer_framework)
     app.add_exception_handler(RequestValidationError, answer)
     for router in ROUTERS:
@@ -109,6 +121,7 @@ def create_app(services: Services) -> FastAPI:
         assert all(asks_who(route) for route in router.routes), "routes are made by auth.routes"
         app.router.routes.extend(router.routes)
     docs.serve(app)
+    prometheus.serve(app, services, measures)
     # The framework's own way to change what it generates, though its types do not know of it.
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -126,8 +139,10 @@ def asks_who(route: Any) -> bool:
 
 @asynccontextmanager
 async def _running(app: FastAPI) -> AsyncIterator[None]:
-    """Commands can be stored while the application runs; what waits in the end is stored too."""
-    async with app.state.services.commits:
+    """Commands can be stored and the log be followed while the application runs; what waits in the
+    end is stored too."""
+    services: Services = app.state.services
+    async with services.commits, services.feed:
         yield
 
 

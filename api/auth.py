@@ -189,7 +189,7 @@ async def demand_person(request: Request) -> Desk | None:
     claims = request.app.state.tokens.read(token.strip())
     once = await _once(request, claims.person)
     office, before = await services.commits.look(once)
-    user = _demand_current(office.staff.users.get(claims.person), claims)
+    user = demand_current(office.staff.users.get(claims.person), claims)
     request.scope["wangge.person"] = user.id
     request.scope["wangge.claims"] = claims
     if before is not None:
@@ -310,8 +310,12 @@ def check_password(
     attempts.forgive(person, address)
 
 
-def _demand_current(user: User | None, claims: Claims) -> User:
-    """The person a token is for, if it still is good."""
+def demand_current(user: User | None, claims: Claims) -> User:
+    """The person a token is for, if it still is good.
+
+    Raises:
+        Refused: ``request.bad_token``, ``request.password_changed``, ``staff.suspended``.
+    """
     if user is None:
         raise Refused("request.bad_token")
     if user.suspended:

@@ -274,19 +274,22 @@ def card(
     """事项现状,或某一版本、某一时刻的状态,个人信息脱敏。A case as it stands, or once stood, with
     masks of what is personal: `POST …/personal` shows it."""
     row = desk.services.gateway.card(desk.by, case, desk.known(wanted.position, seen))
-    if wanted.version is not None or wanted.at is not None:
-        row = row.with_facts(_as_of(desk, case, wanted.version, wanted.at))
+    if wanted.version is not None or wanted.at is not None or wanted.as_of is not None:
+        upto = desk.position_of(wanted.as_of)
+        row = row.with_facts(_as_of(desk, case, wanted.version, wanted.at, upto))
     response.headers["ETag"] = f'"{row.version}"'
     return s.CaseCard.model_validate(row)
 
 
 @router.get("/{case}/timeline", summary="办理过程 · Timeline", responses=problems(404))
 def timeline(
-    case: s.CaseId, wanted: Annotated[s.Known, Query()], desk: AtDesk, seen: Seen = 0
+    case: s.CaseId, wanted: Annotated[s.TimelineQuery, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.Timeline:
     """每一步的时间、人员和内容,个人信息隐去。Every step with its time, its person and its details;
     what is personal is hidden: `POST …/personal` shows it."""
-    steps = desk.services.gateway.timeline(desk.by, case, desk.known(wanted.position, seen))
+    upto = desk.position_of(wanted.as_of)
+    known = desk.known(wanted.position, seen, upto or 0)
+    steps = desk.services.gateway.timeline(desk.by, case, known)
     return s.Timeline(
         case=case,
         steps=[
@@ -305,13 +308,18 @@ def timeline(
                 details=json.loads(step.details),
             )
             for step in steps
+            if upto is None or step.position <= upto
         ],
     )
 
 
-def _as_of(desk: Desk, case: str, version: int | None, at: datetime | None) -> worklist.CaseRow:
+def _as_of(
+    desk: Desk, case: str, version: int | None, at: datetime | None, upto: int | None
+) -> worklist.CaseRow:
     """The facts that the first events of a case give: the fold is the read model's own."""
     history = desk.services.store.history(case_stream(case))
+    if upto is not None:
+        history = [recorded for recorded in history if recorded.position <= upto]
     row = reduce(worklist.fold, known_by(history, case, version, at), None)
     assert row is not None
     return row

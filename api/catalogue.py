@@ -22,6 +22,7 @@ def catalogue(desk: AtDesk) -> s.CatalogueAnswer:
     return s.CatalogueAnswer(
         categories=[s.CategoryAnswer.model_validate(each) for each in known.categories.values()],
         policy=s.PolicyAnswer.model_validate(known.policy),
+        reminder_hours=known.reminder_hours,
     )
 
 
@@ -61,3 +62,12 @@ async def retire(body: s.CategoryCode, desk: AtDesk) -> Response:
 async def policy(body: s.PolicyIn, desk: AtDesk) -> Response:
     """全局办理规则。The limits of the whole office, all at once."""
     return await desk.change(c.SetPolicy(by=desk.by, at=desk.at, policy=body.policy()))
+
+
+@router.post(
+    "/reminder", summary="催办提前量 · When to remind", response_model=s.Done, responses=CHANGED
+)
+async def reminder(body: s.ReminderIn, desk: AtDesk) -> Response:
+    """到期前多少小时催办,对在办事项立即生效;时间不足的,过半时催办。How many hours ahead of its due
+    a case is reminded of, open cases too; one with little time when half of it is gone."""
+    return await desk.change(c.SetReminder(by=desk.by, at=desk.at, hours=body.hours))

@@ -13,6 +13,7 @@ from domain.aggregates import Office
 from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Refused
 from domain.roles import Actor
+from projections.past import AsOf
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -72,6 +73,14 @@ class Desk:
         if position > 0 and position > self.services.gateway.head():
             raise Refused("request.position_ahead", position=position)
         return position
+
+    def position_of(self, as_of: AsOf | None) -> int | None:
+        """The position of the log that a question about the past is about; None for the present.
+
+        Raises:
+            Refused: ``request.position_ahead``.
+        """
+        return self.services.gateway.moment(as_of, self.at).position
 
 
 def declined(refused: Refused) -> Answer:

@@ -8,6 +8,7 @@ from api import schemas as s
 from api.auth import routes, services_of
 from api.errors import problems
 from api.services import Services
+from projections.standing import Standing
 
 router: Final = routes("/health", ["运行状况 Health"])
 
@@ -20,18 +21,31 @@ def live() -> s.Alive:
 
 @router.get("", summary="就绪 · Ready", responses=problems())
 def ready(services: Annotated[Services, Depends(services_of)]) -> s.Health:
-    """数据库可用,各读模型的进度。The database answers, and how far each read model is."""
+    """数据库可用,各读模型的进度;有停滞、暂停或落后过多的则为 degraded。The database answers, and
+    how far each read model is; degraded where one stands still, is paused, or is too far behind."""
     standings = services.gateway.standings()
-    # After the standings: what is appended in between must not look like a read model ahead.
     head = services.gateway.head()
-    known = [
-        s.ProjectionHealth(
-            name=standing.name,
-            position=standing.position,
-            lag=head - standing.position,
-            halted=standing.error is not None,
-        )
-        for standing in standings
-    ]
-    halted = any(projection.halted for projection in known)
-    return s.Health(status="degraded" if halted else "ok", position=head, projections=known)
+    well = all(at.well and at.lag_seconds <= services.lag_seconds for at in standings)
+    late = services.gateway.lateness(services.store.office().catalogue.ahead, services.clock())
+    well = well and late.seconds <= services.lag_seconds
+    return s.Health(
+        status="ok" if well else "degraded",
+        position=head,
+        projections=[_projection(at) for at in standings],
+        deadlines=s.DeadlineHealth(late=round(late.seconds, 3), failing=late.failing),
+    )
+
+
+def _projection(at: Standing) -> s.ProjectionHealth:
+    # Not the stream of a poison event: it may name a person, and nobody has signed in here.
+    return s.ProjectionHealth(
+        name=at.name,
+        position=at.position,
+        lag=at.lag,
+        lag_seconds=round(at.lag_seconds, 3),
+        halted=at.error is not None,
+        halted_at=at.poison.position if at.poison else None,
+        halted_by=at.poison.name if at.poison else None,
+        paused=at.paused,
+        rebuilt=at.building[0] / max(at.building[1], 1) if at.building else None,
+    )

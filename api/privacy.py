@@ -119,7 +119,7 @@ def _shown(case: str, position: int, known: Sequence[Recorded[Any]]) -> s.Person
             s.ShownStep(
                 version=each.version,
                 name=each.name,
-                details=json.loads(timeline.fold(each).details),
+                details=json.loads(timeline.as_json(each.event)),
             )
             for each in known
         ],

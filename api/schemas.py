@@ -15,10 +15,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StrictBool,
     StrictFloat,
     StrictInt,
     StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -26,12 +29,15 @@ from pydantic_core import PydanticCustomError
 from domain import sla
 from domain.calendar import FIRST_YEAR, LAST_YEAR, OFFICE_TIME, Period
 from domain.case import commands as c
-from domain.catalogue import Policy, Size
+from domain.catalogue import LONGEST_AHEAD, Policy, Size
+from domain.deadlines import Automatic
 from domain.places import Tier
 from domain.privacy import ForgetReason, PersonalField, Purpose
 from domain.roles import Grant, Role
 from domain.territory import Boundary, Part
+from domain.webhooks import LONGEST_URL
 from projections.gateway import Order
+from projections.past import AsOf, Moment
 
 LONGEST_TEXT: Final = 4_000
 """Characters in any text somebody types: two pages."""
@@ -97,6 +103,7 @@ Scope = Annotated[
     Field(examples=["d1/s1/"], description="Path of a territory; empty for everywhere."),
 ]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-]+$", max_length=400)]
+EventName = Annotated[str, StringConstraints(pattern=r"^[a-z_.]{1,60}$", max_length=60)]
 Position = Annotated[
     int,
     Field(ge=0, le=2**53, description="Position of the log that the answer must know at least."),
@@ -461,6 +468,38 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_AS_OF: Final = (
+    r"^(\d{1,15}|(\d{1,15}@)?\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d))$"
+)
+_instants: Final = TypeAdapter(Instant)
+
+
+def read_as_of(text: str) -> AsOf:
+    """A position, a time, or both as answers give them: ``24491@2026-11-23T09:00:00+08:00``."""
+    position, at, time = text.rpartition("@")
+    try:
+        if not re.match(_AS_OF, text, re.ASCII):
+            raise ValueError
+        if text.isdecimal():
+            return int(text)
+        instant = _instants.validate_python(time)
+    except ValueError:  # pydantic's own is one
+        raise PydanticCustomError("as_of", "a position of the log, or a time") from None
+    return Moment(instant, int(position)) if at else instant
+
+
+Past = Annotated[
+    AsOf,
+    PlainValidator(read_as_of, json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "pattern": _AS_OF, "maxLength": 60}),
+    Field(
+        description="Answer what would have been answered then: a position of the log, a time, or "
+        "`as_of` of an earlier answer, which gives that answer again.",
+        examples=["24491", "2026-11-01T00:00:00+08:00"],
+    ),
+]
+
+
 class Known(Query):
     """The query string of what is read from a read model."""
 
@@ -472,6 +511,13 @@ class CardQuery(Known):
 
     version: Version | None = Field(default=None, description="As it was at this version.")
     at: Instant | None = Field(default=None, description="As it was at this time.")
+    as_of: Past | None = None
+
+
+class TimelineQuery(Known):
+    """The steps of a case, or those that were known."""
+
+    as_of: Past | None = None
 
 
 class Paged(Known):
@@ -896,6 +942,7 @@ class CatalogueAnswer(BaseModel):
 
     categories: list[CategoryAnswer]
     policy: PolicyAnswer
+    reminder_hours: int = Field(description="Hours ahead of its due a case is reminded of; 0: no.")
 
 
 class DefineCategory(Body):
@@ -935,6 +982,14 @@ class PolicyIn(Body):
     def policy(self) -> Policy:
         """As the domain has it."""
         return Policy(**self.model_dump())
+
+
+class ReminderIn(Body):
+    """How long ahead of its due a case is reminded of."""
+
+    hours: Annotated[StrictInt, Field(ge=0, le=LONGEST_AHEAD)] = Field(
+        description="0: never.", examples=[24]
+    )
 
 
 _Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
@@ -1116,7 +1171,168 @@ class Units(BaseModel):
     rows: list[UnitAnswer]
 
 
-# --- audit and metrics ------------------------------------------------------------------------
+# --- what happens by itself -------------------------------------------------------------------
+
+
+class PendingQuery(Paged):
+    """Which of what will happen to cases by itself."""
+
+    territory: Scope | None = None
+    kind: Automatic | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class PendingAnswer(BaseModel):
+    """One thing that will happen to a case by itself."""
+
+    case: str = Field(examples=["20261122-7K2QX9MA"])
+    kind: Automatic
+    zh: str = Field(description="The kind in Chinese.", examples=["超期上报"])
+    en: str = Field(description="The kind in English.", examples=["breach of the due"])
+    at: When = Field(description="After this it is done.")
+    until: When | None = Field(description="After this it is moot (a reminder, once it is due).")
+    territory: str
+    tier: TierAnswer
+    episode: int
+    due: When | None
+    attempts: int = Field(description="How often it was tried in vain.")
+    error: str | None = Field(description="Why it failed the last time.")
+    retry_at: When | None = Field(description="When it is tried again.")
+
+
+class PendingPage(BaseModel):
+    """A page of what will happen by itself, the earliest first."""
+
+    rows: list[PendingAnswer]
+    next: str | None
+
+
+# --- the live feed ----------------------------------------------------------------------------
+
+
+class FeedQuery(Query):
+    """Which events; only those of one's own territories are told."""
+
+    territory: Scope | None = None
+    case: CaseId | None = None
+    after: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
+        default=None,
+        description="Position to go on from, where there is no `Last-Event-ID`. Neither: from now.",
+    )
+    follow: bool = Field(default=True, description="false: end when all there is has been told.")
+
+
+class FeedEvent(BaseModel):
+    """The `data` of one message; its `id` is the position."""
+
+    position: int
+    name: str = Field(examples=["case.escalated"])
+    zh: str = Field(description="What happened, in Chinese.", examples=["上报上级"])
+    en: str = Field(description="What happened, in English.", examples=["escalated"])
+    case: str = Field(examples=["20261122-7K2QX9MA"])
+    territory: str = Field(description="Path of the place of the case.", examples=["d1/s1/c1/g1/"])
+    tier: TierAnswer
+    episode: int
+    state: State | None = Field(description="The state it brings the case to; null: as it was.")
+    state_zh: str | None
+    state_en: str | None
+    at: When
+
+
+# --- webhooks ---------------------------------------------------------------------------------
+
+_Url = Annotated[str, StringConstraints(pattern=r"^https?://", max_length=LONGEST_URL)]
+_Kinds = Annotated[list[EventName], Field(max_length=100)]
+
+
+class ReceiverIn(Body):
+    """Somebody outside who is told what happens."""
+
+    id: Id = Field(examples=["city-platform"])
+    territory: Scope = Field(description="Where it is told of; empty: everywhere.")
+    url: _Url = Field(examples=["https://example.com/hooks/wangge"])
+    events: _Kinds = Field(
+        default=[], description="Of which events of cases; none named: of all.", examples=[[]]
+    )
+
+
+class ReceiverChange(Body):
+    """Another address, other kinds of events."""
+
+    url: _Url = Field(examples=["https://example.com/hooks/wangge"])
+    events: _Kinds = []
+
+
+class Resend(Body):
+    """Which dead letters are sent again."""
+
+    positions: Annotated[list[Annotated[int, Field(ge=1, le=2**53)]], Field(max_length=1_000)] = (
+        Field(default=[], description="None named: all of them.")
+    )
+
+
+class SecretDone(Done):
+    """A command that made a secret: shown here, and never again."""
+
+    secret: str = Field(
+        description="What the receiver checks signatures by (Standard Webhooks). A request that is "
+        "sent again is answered without it.",
+        default="",
+        examples=["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"],
+    )
+
+
+class ReceiverAnswer(BaseModel):
+    """A receiver, and how its deliveries go."""
+
+    id: str
+    territory: str
+    url: str
+    events: list[str]
+    by: str = Field(description="Who added it.")
+    since: When
+    generation: int = Field(description="Of its secret.")
+    position: int = Field(description="Told up to there.")
+    lag: int = Field(description="Positions of the log after that.")
+    delivered: int
+    attempts: int = Field(description="Tries of the message that waits.")
+    failing_since: When | None
+    retry_at: When | None
+    error: str | None = Field(description="Why the last try failed.")
+    dead: int = Field(description="Messages that were given up.")
+
+
+class ReceiverList(BaseModel):
+    """The receivers of the territories that one administers."""
+
+    rows: list[ReceiverAnswer]
+
+
+class DeadQuery(Query):
+    """A page of dead letters."""
+
+    after: Annotated[int, Field(ge=0, le=2**53)] = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class DeadAnswer(Answer):
+    """A message that was given up."""
+
+    position: int = Field(description="Of the event; the message's `webhook-id` is made of it.")
+    attempts: int
+    error: str
+    died_at: When
+    again: bool = Field(description="It is about to be sent once more.")
+
+
+class DeadPage(BaseModel):
+    """Dead letters, in the order of the log."""
+
+    rows: list[DeadAnswer]
+    next: int | None
+
+
+# --- audit ------------------------------------------------------------------------------------
 
 
 class AuditQuery(Paged):
@@ -1163,108 +1379,6 @@ class AuditPage(BaseModel):
     next: str | None
 
 
-class MetricQuery(Known):
-    """What a metric covers; the end of the window is not included."""
-
-    territory: Scope = Field(default="", description="Left out: all that the asker may see.")
-    since: Instant | None = None
-    until: Instant | None = None
-
-
-class RatioAnswer(Answer):
-    """A rate and what it is made of; `value` is null where nothing was counted."""
-
-    numerator: int
-    denominator: int
-    value: float | None
-
-
-class WindowAnswer(Answer):
-    """What a metric covered."""
-
-    territory: str
-    since: When | None
-    until: When | None
-
-
-class ContainmentAnswer(Answer):
-    """小事不出网格率、大事不出社区率, with the flow they come from."""
-
-    position: int
-    window: WindowAnswer
-    cases: int
-    closed: int
-    highest: dict[TierName, int]
-    escalated_cases: int
-    escalations: int
-    returned_cases: int
-    returns: int
-    ping_pong: int
-    reopened: int
-    grid_small: RatioAnswer
-    grid_all: RatioAnswer
-    community_small: RatioAnswer
-    community_big: RatioAnswer
-    community_all: RatioAnswer
-    excluded: dict[str, int]
-
-
-class TimelinessAnswer(Answer):
-    """按期结案率, 结案率."""
-
-    position: int
-    window: WindowAnswer
-    on_time: int
-    late: int
-    open: int
-    on_time_rate: RatioAnswer
-    closure_rate: RatioAnswer
-    excluded: dict[str, int]
-
-
-class GridLoadAnswer(Answer):
-    """One grid in force; `load` is weighted cases a worker, null where nobody works."""
-
-    path: str
-    name: str
-    cases: int
-    weighted: int
-    workers: int
-    households: int
-    residents: int
-    load: float | None
-
-
-class CaseloadAnswer(Answer):
-    """网格工作量: how much each grid carries, and how evenly."""
-
-    position: int
-    window: WindowAnswer
-    grids: list[GridLoadAnswer]
-    without_cases: int
-    without_workers: int
-    gini: float | None
-    variation: float | None
-    excluded: dict[str, int]
-
-
-class Definition(BaseModel):
-    """What a figure is, in both languages."""
-
-    metric: str
-    figure: str
-    zh: str
-    en: str
-    formula_zh: str
-    formula_en: str
-
-
-class Definitions(BaseModel):
-    """指标定义."""
-
-    rows: list[Definition]
-
-
 # --- health -----------------------------------------------------------------------------------
 
 
@@ -1280,7 +1394,19 @@ class ProjectionHealth(BaseModel):
     name: str
     position: int
     lag: int = Field(description="Positions behind the log.")
+    lag_seconds: float = Field(description="Age of the oldest event that it does not know yet.")
     halted: bool = Field(description="It met an event that it cannot fold, and stands still.")
+    halted_at: int | None = Field(description="The position of that event.")
+    halted_by: str | None = Field(description="The name of that event.")
+    paused: bool = Field(description="Somebody has told it to stand still.")
+    rebuilt: float | None = Field(description="The share of a rebuild under way that is done.")
+
+
+class DeadlineHealth(BaseModel):
+    """Whether what happens to cases by itself happens in time."""
+
+    late: float = Field(description="Seconds that the oldest thing that is due has waited.")
+    failing: int = Field(description="How many things could not be done and are tried again.")
 
 
 class Health(BaseModel):
@@ -1289,6 +1415,7 @@ class Health(BaseModel):
     status: Literal["ok", "degraded"]
     position: int
     projections: list[ProjectionHealth]
+    deadlines: DeadlineHealth
 
 
 def _minutes(clock: str) -> int:

@@ -1,6 +1,6 @@
 """What the API is handed by whoever composes it: the API itself knows no infrastructure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -9,7 +9,11 @@ from domain.aggregates import Office
 from domain.answers import Answered, Answering, Once, Receipt
 from domain.attachments import Kind
 from domain.history import Recorded
+from domain.news import News
+from domain.reports import Report
+from domain.staff import Staff
 from domain.traces import Spans
+from domain.webhooks import Webhooks
 from projections.gateway import Gateway
 
 API: Final = "/api/v1"
@@ -61,6 +65,79 @@ class Commits(Protocol):
 
     async def look(self, once: Once | None = None) -> tuple[Office, Answered | None]:
         """The office as of now, and what a request was answered before, if it was."""
+        ...
+
+
+class Feed(Protocol):
+    """The log as it grows, as ``infra.feed.Feed`` follows it, once for all clients."""
+
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(self, *error: object) -> None: ...
+
+    @property
+    def position(self) -> int:
+        """How far it is."""
+        ...
+
+    @property
+    def staff(self) -> Staff:
+        """Who may what, as of that position at least."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether streams are to end."""
+        ...
+
+    async def ready(self, seconds: float) -> bool:
+        """Whether the log is followed by now; waits for that."""
+        ...
+
+    def since(self, after: int) -> list[News] | None:
+        """What is new after a position; None where some of it is no longer kept."""
+        ...
+
+    async def page(self, after: int) -> tuple[list[News], int]:
+        """A stretch of what is new after a position, from the log, and where it ends."""
+        ...
+
+    async def wait(self, after: int, seconds: float) -> bool:
+        """Wait until there is something after a position; whether there is."""
+        ...
+
+
+class ReceiverStanding(Protocol):
+    """How a receiver's deliveries go."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def failing_since(self) -> datetime | None: ...
+    @property
+    def retry_at(self) -> datetime | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def dead(self) -> int: ...
+
+
+class Receivers(Protocol):
+    """Who outside is told, as ``infra.webhooks.Receivers`` knows it; each call waits."""
+
+    def known(self) -> Webhooks:
+        """All receivers, as of now."""
+        ...
+
+    def standings(self) -> Mapping[str, ReceiverStanding]:
+        """How each one's deliveries go, by its id."""
+        ...
+
+    def dead(self, receiver: str, after: int, limit: int) -> Sequence[Any]:
+        """Dead letters after a position, in order."""
         ...
 
 
@@ -146,21 +223,29 @@ class Services:
     ``names`` are the stored names of event classes; ``secret`` is the installation's;
     ``body_limit`` is in bytes, and so is ``attachment_limit``. ``forget`` does what the log says
     is to be done for those forgotten: destroys keys, lets nobody sign in. ``demo`` is empty but for
-    a demonstration on loopback; ``spans`` is None where nobody asks for traces.
+    a demonstration on loopback; ``spans`` is None where nobody asks for traces. From
+    ``lag_seconds`` on a read model is behind; ``metrics_token`` opens ``/metrics`` to who has it.
     """
 
     store: Store
     commits: Commits
+    feed: Feed
     gateway: Gateway
     passwords: Passwords
+    receivers: Receivers
+    webhook_secret: Callable[[str, int], str]
     attachments: Attachments
     forget: Callable[[], object]
+    render: Callable[[Report, str], bytes]
     names: Mapping[type, str]
     secret: bytes = field(repr=False)
     clock: Callable[[], datetime]
     token_minutes: int = 30
     body_limit: int = 1_000_000
     attachment_limit: int = 20_000_000
+    webhooks_private: bool = False
     demo: tuple[DemoAccount, ...] = ()
     version: str = "0.1.0"
     spans: Spans | None = None
+    lag_seconds: float = 60.0
+    metrics_token: str = ""

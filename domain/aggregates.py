@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from domain import calendar, case, catalogue, privacy, staff, territory
+from domain import calendar, case, catalogue, operations, privacy, staff, territory, webhooks
 from domain.case import commands as case_commands
 from domain.case import events as case_events
 
@@ -98,8 +98,28 @@ PRIVACY: Final = Decider(
     stream=privacy.stream,
     single=False,
 )
+OPERATIONS: Final = Decider(
+    name="operations",
+    commands=(operations.SkipEvent,),
+    events=(operations.EventSkipped,),
+    initial=operations.initial,
+    decide=operations.decide,
+    evolve=operations.evolve,
+    stream=lambda command: operations.stream(command.projection),
+    single=False,
+)
+WEBHOOKS: Final = Decider(
+    name="webhooks",
+    commands=get_args(webhooks.Command),
+    events=get_args(webhooks.Event),
+    initial=webhooks.initial,
+    decide=webhooks.decide,
+    evolve=webhooks.evolve,
+    stream=lambda _: webhooks.STREAM,
+    single=False,
+)
 
-AGGREGATES: Final = (CASE, TERRITORY, STAFF, PRIVACY, CATALOGUE, CALENDAR)
+AGGREGATES: Final = (CASE, TERRITORY, STAFF, PRIVACY, CATALOGUE, CALENDAR, WEBHOOKS, OPERATIONS)
 
 _BY_COMMAND: Final = {command: decider for decider in AGGREGATES for command in decider.commands}
 

@@ -162,6 +162,12 @@ class Calendar:
         """Seconds in a full working day."""
         return sum(period.seconds for period in self.hours)
 
+    @property
+    def exceptions(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What differs from Monday to Friday: the weekdays off and the weekend days at work, as
+        ordinals in order. For reckoning elsewhere what ``working_seconds`` reckons here."""
+        return self._off, self._on
+
     def is_working_day(self, day: date) -> bool:
         """Whether the office works on a day; by Monday to Friday where its year is unpublished."""
         return self.working_days(day, day + timedelta(days=1)) == 1

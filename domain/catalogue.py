@@ -6,7 +6,7 @@ change reaches it. ``SEED`` is what a new office begins with.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
@@ -93,7 +93,24 @@ class SetPolicy:
     policy: Policy
 
 
-Command = DefineCategory | RetireCategory | SetPolicy
+LONGEST_AHEAD: Final = 720
+"""Hours: no reminder comes more than 30 days ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetReminder:
+    """Say how many hours ahead of its due a case is reminded of; 0: never.
+
+    It holds at once, for open cases too: a reminder is a service, not a term that a case was
+    promised. One that has little time is reminded of when half of it is gone.
+    """
+
+    by: Actor
+    at: datetime
+    hours: int
+
+
+Command = DefineCategory | RetireCategory | SetPolicy | SetReminder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +137,15 @@ class PolicySet:
     policy: Policy
 
 
-Event = CategoryDefined | CategoryRetired | PolicySet
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReminderSet:
+    """Cases are reminded of so many hours ahead of their due; 0: never."""
+
+    at: datetime
+    hours: int
+
+
+Event = CategoryDefined | CategoryRetired | PolicySet | ReminderSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +165,16 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """All categories, retired ones too, and the policy in force."""
+    """All categories, retired ones too, and the policy in force; ``reminder_hours`` ahead."""
 
     categories: Mapping[str, Category] = field(default_factory=dict)
     policy: Policy = Policy()
+    reminder_hours: int = 24
+
+    @property
+    def ahead(self) -> timedelta:
+        """How long ahead of its due a case is reminded of; nothing: never."""
+        return timedelta(hours=self.reminder_hours)
 
     def category(self, code: str) -> Category:
         """A category that takes cases.
@@ -193,7 +224,7 @@ def decide(catalogue: Catalogue, command: Command) -> list[Event]:
     Raises:
         Refused: ``role.not_permitted``, ``catalogue.bad_code``, ``catalogue.name_missing``,
             ``catalogue.bad_limit``, ``catalogue.unknown_category``, ``catalogue.retired``,
-            ``catalogue.bad_policy``.
+            ``catalogue.bad_policy``, ``catalogue.bad_reminder``.
     """
     demand(command, EVERYWHERE)
     match command:
@@ -211,6 +242,12 @@ def decide(catalogue: Catalogue, command: Command) -> list[Event]:
         case SetPolicy(policy=policy):
             _demand_sensible(policy)
             return [] if policy == catalogue.policy else [PolicySet(at=command.at, policy=policy)]
+        case SetReminder(hours=hours):
+            if not 0 <= hours <= LONGEST_AHEAD:
+                raise Refused("catalogue.bad_reminder", most=LONGEST_AHEAD)
+            if hours == catalogue.reminder_hours:
+                return []
+            return [ReminderSet(at=command.at, hours=hours)]
         case _:
             assert_never(command)
 
@@ -225,6 +262,8 @@ def evolve(catalogue: Catalogue, event: Event) -> Catalogue:
             return replace(catalogue, categories={**catalogue.categories, code: retired})
         case PolicySet(policy=policy):
             return replace(catalogue, policy=policy)
+        case ReminderSet(hours=hours):
+            return replace(catalogue, reminder_hours=hours)
         case _:
             assert_never(event)
 

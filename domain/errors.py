@@ -79,6 +79,16 @@ REASONS: Final[dict[str, Reason]] = {
     "query.bad_phone": Reason(
         422, "请输入完整的电话号码进行搜索。", "A search by phone needs the whole number."
     ),
+    "query.no_such_figure": Reason(
+        404,
+        "指标 {metric} 没有这个数字:{figure}。",
+        "The metric {metric} has no figure {figure}.",
+    ),
+    "query.no_such_reason": Reason(
+        422,
+        "{figure} 没有这个除外情形:{reason}。",
+        "Nothing is left out of {figure} for this reason: {reason}.",
+    ),
     # requests
     "request.malformed_json": Reason(
         400, "请求内容不是有效的 JSON。", "The request's body is not valid JSON."
@@ -175,6 +185,24 @@ REASONS: Final[dict[str, Reason]] = {
         "系统出现意外错误,请将编号 {id} 告知管理员。",
         "Something went wrong that should not; tell your administrator the number {id}.",
     ),
+    "report.no_pdf": Reason(
+        503,
+        "本机缺少生成 PDF 所需的程序库,请管理员执行:apt install libpango-1.0-0 libpangoft2-1.0-0 "
+        "libharfbuzz-subset0。表格格式(xlsx、csv)不受影响。",
+        "This machine lacks libraries that write PDF: apt install libpango-1.0-0 "
+        "libpangoft2-1.0-0 libharfbuzz-subset0. The forms xlsx and csv need none.",
+    ),
+    "report.no_font": Reason(
+        503,
+        "本机没有中文字体,请管理员执行:apt install fonts-noto-cjk。表格格式(xlsx、csv)不受影响。",
+        "This machine has no Chinese font: apt install fonts-noto-cjk. The forms xlsx and csv "
+        "need none.",
+    ),
+    "report.not_begun": Reason(
+        422,
+        "该期从 {first} 开始,尚无内容可报。",
+        "That period begins on {first}: there is nothing to report yet.",
+    ),
     "request.overloaded": Reason(
         503,
         "系统繁忙,本次操作未保存,请稍后重试。",
@@ -187,6 +215,57 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "request.unavailable": Reason(
         503, "数据库暂时不可用,请稍后重试。", "The database cannot be reached right now."
+    ),
+    # the live feed
+    "request.feed_slow": Reason(
+        503,
+        "接收过慢,动态已中断;请凭最后的位置重新连接。",
+        "You fell too far behind; connect again with the last position you have seen.",
+    ),
+    "request.feed_closed": Reason(
+        503, "服务正在停止,请稍后重新连接。", "The server stops; please connect again soon."
+    ),
+    # read models
+    "projection.reason_missing": Reason(422, "须写明原因。", "A reason must be given."),
+    "projection.skipped_already": Reason(
+        409, "位置 {position} 已跳过。", "Position {position} is left out already."
+    ),
+    "projection.not_halted": Reason(
+        409,
+        "读模型 {projection} 并未停在位置 {position}。",
+        "The read model {projection} does not stand still at position {position}.",
+    ),
+    # webhooks
+    "webhook.unknown": Reason(
+        404, "没有这个接收方:{receiver}。", "There is no such receiver: {receiver}."
+    ),
+    "webhook.exists": Reason(
+        409,
+        "接收方编号 {receiver} 已存在或曾经存在,不可重复使用。",
+        "A receiver {receiver} exists or once did; an id is never used again.",
+    ),
+    "webhook.too_many": Reason(
+        409, "接收方最多 {most} 个。", "There are {most} receivers already, and no more may be."
+    ),
+    "webhook.bad_id": Reason(
+        422,
+        "接收方编号只能由小写字母、数字、下划线和连字符组成,最长 64 位:{id}。",
+        "A receiver's id is of at most 64 lower-case letters, digits, underscores and hyphens: "
+        "{id}.",
+    ),
+    "webhook.bad_url": Reason(
+        422,
+        "接收地址须为 https:// 开头的完整网址,不含账号密码和 # 部分,最长 {longest} 字符。",
+        "A receiver's address is a whole https:// URL without user, password or fragment, of at "
+        "most {longest} characters.",
+    ),
+    "request.https_only": Reason(
+        422,
+        "本安装只允许 https 接收地址(见 WANGGE_WEBHOOKS_PRIVATE)。",
+        "This installation allows https addresses only (see WANGGE_WEBHOOKS_PRIVATE).",
+    ),
+    "webhook.unknown_event": Reason(
+        422, "没有这种事项事件:{event}。", "There is no such event of a case: {event}."
     ),
     # territories
     "territory.unknown": Reason(
@@ -323,6 +402,11 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "catalogue.bad_policy": Reason(
         422, "办理规则数值过小:{field}。", "This value of the policy is too small: {field}."
+    ),
+    "catalogue.bad_reminder": Reason(
+        422,
+        "催办提前量须为 0 至 {most} 小时(0 为不催办)。",
+        "A reminder comes 0 to {most} hours ahead of the due (0: none).",
     ),
     # calendar
     "calendar.bad_year": Reason(
@@ -586,6 +670,18 @@ REASONS: Final[dict[str, Reason]] = {
         "The breach of this episode is on record already.",
     ),
     "case.not_due": Reason(409, "尚未到期。", "The due has not passed."),
+    "case.due_passed": Reason(
+        409, "时限已过,不再催办。", "The due has passed; there is nothing to remind of."
+    ),
+    "case.reminded": Reason(
+        409, "本轮已催办。", "The handler was reminded in this episode already."
+    ),
+    "case.too_early": Reason(
+        409, "时间未到,{at} 起方可执行。", "It is too early; this may be done from {at} on."
+    ),
+    "case.reopening_ended": Reason(
+        409, "重办期满已记录。", "The end of the time for reopening is on record already."
+    ),
     "case.not_handler": Reason(
         403, "只有当前处置人可以执行此操作。", "Only the present handler may do this."
     ),

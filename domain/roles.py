@@ -150,6 +150,7 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "AskExtension": _holder(handler=_OWN, grid_worker=_OWN),
     "ApproveExtension": _place(dispatcher=_DOWN),
     "DeclineRequest": _place(dispatcher=_DOWN, shift_lead=_DOWN),
+    "RemindDue": _place(system=_DOWN),
     "MarkBreach": _place(system=_DOWN),
     "RecomputeDue": _place(system=_DOWN, administrator=_DOWN),
     # it ends
@@ -159,6 +160,7 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "RecordCallback": _place(callback_desk=_DOWN),
     "EvaluateCase": _place(callback_desk=_DOWN, resident=_DOWN),
     "ReopenCase": _place(resident=_DOWN, supervisor=_DOWN),
+    "EndReopening": _place(system=_DOWN),
     # at any time
     "AddNote": _either(**{r.value: _DOWN for r in Role}),
     "AttachFile": _either(**{r.value: _DOWN for r in Role}),
@@ -191,10 +193,19 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "AskForget": _place(administrator=_DOWN, supervisor=_DOWN),
     "ApproveForget": _place(administrator=_OWN, supervisor=_OWN),
     "DeclineForget": _place(administrator=_DOWN, supervisor=_DOWN),
+    # read models
+    "SkipEvent": _place(administrator=_OWN, supervisor=_OWN),
+    # webhooks
+    "AddReceiver": _ADMINISTRATION,
+    "ChangeReceiver": _ADMINISTRATION,
+    "RotateReceiverSecret": _ADMINISTRATION,
+    "RemoveReceiver": _ADMINISTRATION,
+    "ResendDeadLetters": _ADMINISTRATION,
     # the whole office
     "DefineCategory": _OFFICE_WIDE,
     "RetireCategory": _OFFICE_WIDE,
     "SetPolicy": _OFFICE_WIDE,
+    "SetReminder": _OFFICE_WIDE,
     "PublishYear": _OFFICE_WIDE,
     "DeclareDay": _OFFICE_WIDE,
     "SetWorkingHours": _OFFICE_WIDE,

@@ -168,6 +168,7 @@ COMMANDS: Final = {
     "AskExtension": Word("申请延时", "ask for an extension"),
     "ApproveExtension": Word("批准延时", "approve the extension"),
     "DeclineRequest": Word("不同意申请", "decline the request"),
+    "RemindDue": Word("催办", "remind of the due"),
     "MarkBreach": Word("记录超期", "mark the breach"),
     "RecomputeDue": Word("重算时限", "recompute the due"),
     # it ends
@@ -177,6 +178,7 @@ COMMANDS: Final = {
     "RecordCallback": Word("回访", "call back"),
     "EvaluateCase": Word("评价", "evaluate"),
     "ReopenCase": Word("重办", "reopen"),
+    "EndReopening": Word("记录重办期满", "end the time for reopening"),
     "AddNote": Word("备注", "add a note"),
     "AttachFile": Word("上传附件", "attach a file"),
     # territories
@@ -202,14 +204,31 @@ COMMANDS: Final = {
     "AskForget": Word("申请删除个人信息", "ask to forget a person"),
     "ApproveForget": Word("批准删除个人信息", "approve forgetting a person"),
     "DeclineForget": Word("不同意删除个人信息", "decline forgetting a person"),
+    # read models
+    "SkipEvent": Word("跳过读模型无法处理的事件", "leave an event out of a read model"),
+    # webhooks
+    "AddReceiver": Word("新增接收方", "add a receiver"),
+    "ChangeReceiver": Word("修改接收方", "change a receiver"),
+    "RotateReceiverSecret": Word("更换接收方密钥", "rotate a receiver's secret"),
+    "RemoveReceiver": Word("删除接收方", "remove a receiver"),
+    "ResendDeadLetters": Word("重发未送达消息", "send dead letters again"),
     # the whole office
     "DefineCategory": Word("维护事项类别", "define a category"),
     "RetireCategory": Word("停用事项类别", "retire a category"),
     "SetPolicy": Word("设置办理规则", "set the policy"),
+    "SetReminder": Word("设置催办提前量", "set when to remind"),
     "PublishYear": Word("发布年度放假安排", "publish a year's schedule"),
     "DeclareDay": Word("指定上班或放假", "declare a day"),
     "SetWorkingHours": Word("设置工作时段", "set the working hours"),
 }
+
+AUTOMATIC: Final = {
+    "reminder": Word("临期催办", "reminder of the due"),
+    "breach": Word("超期上报", "breach of the due"),
+    "parking_end": Word("挂账到期恢复", "end of the parking"),
+    "reopening_end": Word("重办期满", "end of the time for reopening"),
+}
+"""What happens to a case by itself."""
 
 EVENTS: Final = {
     "case.reported": Word("上报", "reported"),
@@ -238,6 +257,7 @@ EVENTS: Final = {
     "case.extension_asked": Word("申请延时", "asked for time"),
     "case.deadline_extended": Word("延时", "the deadline was extended"),
     "case.request_declined": Word("申请未获同意", "a request was declined"),
+    "case.due_reminded": Word("临期催办", "reminded of the due"),
     "case.deadline_breached": Word("超期", "the deadline was breached"),
     "case.due_recomputed": Word("时限重算", "the due was reckoned again"),
     "case.resolved": Word("处置反馈", "resolved"),
@@ -247,6 +267,7 @@ EVENTS: Final = {
     "case.callback_made": Word("回访", "the resident was called back"),
     "case.evaluated": Word("评价", "evaluated"),
     "case.reopened": Word("重办", "reopened"),
+    "case.reopening_ended": Word("重办期满", "the time for reopening ended"),
     "case.note_added": Word("备注", "a note was added"),
     "case.file_attached": Word("添加附件", "a file was attached"),
     "case.rule_waived": Word("历史数据未遵守现行规则", "imported history did not keep a rule"),
@@ -270,9 +291,16 @@ EVENTS: Final = {
     "privacy.forget_asked": Word("申请删除个人信息", "asked to forget a person"),
     "privacy.forget_declined": Word("删除个人信息未获同意", "forgetting a person was declined"),
     "privacy.person_forgotten": Word("删除个人信息", "a person was forgotten"),
+    "webhook.receiver_added": Word("新增接收方", "a receiver was added"),
+    "webhook.receiver_changed": Word("修改接收方", "a receiver was changed"),
+    "webhook.receiver_secret_rotated": Word("更换接收方密钥", "a receiver's secret was rotated"),
+    "webhook.receiver_removed": Word("删除接收方", "a receiver was removed"),
+    "webhook.dead_letters_resent": Word("重发未送达消息", "dead letters were sent again"),
+    "projection.event_skipped": Word("跳过事件", "an event was left out of a read model"),
     "catalogue.category_defined": Word("设置事项类别", "a category was defined"),
     "catalogue.category_retired": Word("停用事项类别", "a category was retired"),
     "catalogue.policy_set": Word("设置办理规则", "the policy was set"),
+    "catalogue.reminder_set": Word("设置催办提前量", "when to remind was set"),
     "calendar.year_published": Word("发布年度放假安排", "a year's schedule was published"),
     "calendar.day_declared": Word("指定上班或放假", "a day was declared"),
     "calendar.working_hours_set": Word("设置工作时段", "the working hours were set"),

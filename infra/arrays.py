@@ -107,4 +107,7 @@ def _dumper(array: int) -> type[Dumper]:
 
 
 for _column, _array in ((Texts, 1009), (Blobs, 1001), (Integers, 1007), (Instants, 1185)):
+    _usual = psycopg.adapters.get_dumper_by_oid(_array, Format.BINARY)
     psycopg.adapters.register_dumper(_column, _dumper(_array))
+    # Registered by type of array as well: there the usual one, of lists, stays in force.
+    psycopg.adapters.register_dumper(None, _usual)

@@ -6,6 +6,7 @@ sentence: exit code 2 for a setting, a file or an argument, 1 for everything els
 
 import atexit
 import gc
+import os
 import shlex
 import signal
 import socket
@@ -16,14 +17,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, get_args
 
 import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import PoolTimeout
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -35,32 +37,43 @@ from rich.progress import (
 from rich.table import Table
 
 from domain.calendar import OFFICE_TIME
+from domain.case.commands import Source
 from domain.case.events import FileAttached
+from domain.catalogue import Size
 from domain.errors import Conflict, Refused
+from domain.history import LOG, Wanted
 from domain.privacy import AskForget, DeclineForget, ForgetReason
 from domain.roles import Actor, Grant, Role, permitted, system
 from domain.staff import AddUser, is_user_id
-from infra import logging
+from domain.words import AUTOMATIC
+from infra import cli_kafka, cli_projections, cli_reports, logging
+from infra.deadlines import Deadlines
+from infra.feed import Feed
 from infra.forgetting import EVERY_SECONDS, Forgetting, wipe
 from infra.importers import BadFile, OldSystem, Summary, import_file
 from infra.importers.bpic2013 import Bpic2013
 from infra.importers.nyc311 import Nyc311
 from infra.installation import AlreadyRunning, Installation, demo_settings, opened
-from infra.migrations import MigrationError
+from infra.migrations import MigrationError, role_dsn
+from infra.outbound import Outbound
 from infra.postgres import PostgresUnavailable
 from infra.settings import SettingError, Settings
 from infra.vault import KeyFile, Tampered
+from infra.webhooks import Deliveries, Receivers, secret_of
 from projections import worklist
 from projections.catalog import NAMES as READ_MODELS
 from projections.catalog import read_models
-from projections.gateway import Gateway, Window
+from projections.deadlines import Backlog
+from projections.figures import By, Question
+from projections.gateway import Gateway, PendingFilter
+from projections.metrics import METRICS
+from projections.past import AsOf
 from projections.runner import NotTheSame, OnProgress, Poisoned, Projection, Runner, Superseded
 from projections.runner import Progress as Advance
 from projections.search import index_key
 
 SYSTEMS: Final[dict[str, type[OldSystem[Any]]]] = {"bpic2013": Bpic2013, "nyc311": Nyc311}
 
-METRICS: Final = ("containment", "timeliness", "caseload")
 ROLES: Final = tuple(role.value for role in Role if role not in (Role.SYSTEM, Role.IMPORTER))
 """The roles of people; the others are those of processes."""
 
@@ -74,12 +87,20 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+project_app: Final = typer.Typer()
 log_app: Final = typer.Typer(help="事件日志 · The log.", no_args_is_help=True)
 case_app: Final = typer.Typer(help="事项 · Cases.", no_args_is_help=True)
+deadlines_app: Final = typer.Typer(
+    help="到期自动办理 · What happens to cases by itself.", no_args_is_help=True
+)
 user_app: Final = typer.Typer(help="人员 · People.", no_args_is_help=True)
 app.add_typer(log_app, name="log")
+app.add_typer(project_app, name="project")
 app.add_typer(case_app, name="case")
+app.add_typer(deadlines_app, name="deadlines")
 app.add_typer(user_app, name="user")
+app.add_typer(cli_reports.export_app, name="export")
+app.command("report")(cli_reports.report)
 
 out: Final = Console()
 err: Final = Console(stderr=True)
@@ -111,6 +132,8 @@ class Opened:
     models: dict[str, Projection]
     runner: Runner
     gateway: Gateway
+    fed: bool = False
+    """Whether the read models here are built from Kafka, not from this database's own log."""
 
     def catch_up(self, *needed: Projection, on_progress: OnProgress | None = None) -> None:
         """Bring these read models, and no others, to the end of the log.
@@ -118,6 +141,8 @@ class Opened:
         Raises:
             Poisoned: one of them cannot go on. The others of them are up to date.
         """
+        if self.fed:
+            return
         Runner(self.runner.source, self.runner.connect, needed).catch_up(on_progress)
 
 
@@ -130,11 +155,14 @@ def composed(
     with opened(settings, lasting=lasting, alone=alone) as installation:
         key = index_key(installation.secret)
         models = read_models(key)
+        fed = cli_kafka.is_fed(installation.pool)
+        own = () if fed else tuple(models.values())
         yield Opened(
             installation,
             models,
-            Runner(installation.source, installation.connect_projector, tuple(models.values())),
+            Runner(installation.source, installation.connect_projector, own),
             Gateway(installation.pool, key),
+            fed,
         )
 
 
@@ -230,15 +258,31 @@ def serve(
             _serve_by(workers, settings)
 
 
-@app.command()
-def project() -> None:
+@project_app.callback(invoke_without_command=True)
+def project(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        _one_of(
+            typer.Option,
+            ("log", "kafka"),
+            "事件来源:本库日志,或 Kafka 主题(WANGGE_KAFKA)· This database's own log, or topics.",
+        ),
+    ] = "log",
+) -> None:
     """只启动投影。Start the projector only."""
+    if context.invoked_subcommand is not None:
+        return
+    if source == "kafka":
+        cli_kafka.project(composed)
+        return
     with composed(lasting=True) as opened_:
         stop = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: stop.set())
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         err.print(f"投影运行中 · Projecting {len(READ_MODELS)} read models", markup=False)
-        opened_.runner.follow(stop)
+        with _following("deadlines", _deadlines(opened_).follow):
+            opened_.runner.follow(stop)
 
 
 @app.command()
@@ -256,7 +300,7 @@ def demo() -> None:
     with composed(demo_settings(settings), lasting=True, alone=True) as opened_:
         installation = opened_.installation
         if not sample.is_loaded(installation.store):
-            with _progress("示例数据 · Sample data") as show:
+            with progress("示例数据 · Sample data") as show:
                 sample.load(installation.store, datetime.now(UTC), show)
         accounts = sample.let_in(installation.pool)
         try:
@@ -304,6 +348,7 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
     from api.passwords import StoredPasswords
     from api.services import Services
     from infra.codec import NAMES
+    from infra.reports import render
 
     # What is loaded by now stays for good: looking through all of it again and again for garbage
     # takes some 100 ms each time, in which nobody is served.
@@ -314,34 +359,66 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
     settings = installation.settings
     passwords = StoredPasswords(installation.pool)
     forgetting = Forgetting(installation.source, installation.vault, passwords.drop)
-    beside.enter_context(_following(forgetting))
+    beside.enter_context(_following("forgetting", forgetting.follow))
+    beside.enter_context(_following("deadlines", _deadlines(opened_).follow))
+    beside.enter_context(_following("webhooks", _deliveries(opened_).follow))
     return create_app(
         Services(
             store=installation.store,
             commits=installation.commits,
+            feed=Feed(
+                installation.store,
+                installation.pool,
+                role_dsn(installation.dsn, installation.secret, "wangge_app"),
+            ),
             gateway=opened_.gateway,
             passwords=passwords,
+            receivers=Receivers(installation.store, installation.pool),
+            webhook_secret=partial(secret_of, installation.secret),
             attachments=installation.attachments,
             forget=forgetting.finish,
+            render=render,
             names={event: name for name, event in NAMES.items()},
             secret=installation.secret,
             clock=lambda: datetime.now(UTC),
             token_minutes=settings.token_minutes,
             body_limit=settings.body_limit,
             attachment_limit=settings.attachment_limit,
+            webhooks_private=settings.webhooks_private,
             demo=demo,
             spans=installation.spans,
+            lag_seconds=settings.lag_seconds,
+            metrics_token=settings.metrics_token.get_secret_value(),
         )
     )
 
 
+def _deadlines(opened_: Opened) -> Deadlines:
+    """What happens to cases by itself; any number of processes may have one."""
+    installation = opened_.installation
+    return Deadlines(
+        installation.store, installation.connect_projector, Backlog, lambda: datetime.now(UTC)
+    )
+
+
+def _deliveries(opened_: Opened) -> Deliveries:
+    """What receivers outside are told; any number of processes may have one."""
+    installation = opened_.installation
+    return Deliveries(
+        installation.store,
+        installation.connect_projector,
+        Outbound(private=installation.settings.webhooks_private).post,
+        installation.secret,
+        lambda: datetime.now(UTC),
+    )
+
+
 @contextmanager
-def _following(forgetting: Forgetting) -> Iterator[None]:
+def _following(name: str, follow: Callable[[threading.Event], None]) -> Iterator[None]:
+    """A thread that follows the log beside the server, until it is told to stop."""
     stop = threading.Event()
     # A daemon: a worker closes this when it exits, which comes after waiting for other threads.
-    thread = threading.Thread(
-        target=forgetting.follow, args=(stop,), name="forgetting", daemon=True
-    )
+    thread = threading.Thread(target=follow, args=(stop,), name=name, daemon=True)
     thread.start()
     try:
         yield
@@ -391,8 +468,13 @@ def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> Non
             await super().startup(sockets)
             err.print(f"网格已就绪 · Ready: {address}", markup=False, highlight=False)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            application.state.services.feed.close()  # else its streams would be waited for
+            await super().shutdown(sockets)
+
     beside = ExitStack()
-    server = Server(uvicorn.Config(_application(opened_, beside, demo), **UVICORN))
+    application = _application(opened_, beside, demo)
+    server = Server(uvicorn.Config(application, **UVICORN))
     stop = threading.Event()
     projector = threading.Thread(target=opened_.runner.follow, args=(stop,), name="projector")
     if project:
@@ -440,18 +522,28 @@ def rebuild(
     verify: Annotated[
         bool, typer.Option(help="与现有结果逐字节比对 · Compare with the live one, byte for byte.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="进程数 · How many processes; each core has one.")
+    ] = os.cpu_count() or 1,
 ) -> None:
-    """重建读模型,不影响查询。Rebuild read models beside the live ones, and swap."""
+    """重建读模型,不影响查询;中断后再次运行即继续。Rebuild read models beside the live ones, and
+    swap; interrupted, it goes on when run again."""
     if (name is None) is not every:
         raise Wrong("请给出一个名称或 --all。Give one name, or --all.")
     poisoned: Poisoned | None = None
     with composed() as opened_:
+        if opened_.fed:
+            raise Wrong(
+                "读模型来自 Kafka,不能由本库日志重建。"
+                "The read models here come from Kafka, not from this database's own log."
+            )
+        opened_.runner.crew = cli_projections.crew(opened_.installation, workers)
         chosen = tuple(opened_.models.values()) if name is None else (opened_.models[name],)
         for projection in chosen:
             if verify:
                 with suppress(Poisoned):  # compared as far as it got, and then built to the end
                     opened_.catch_up(projection)
-            with _progress(projection.name) as show:
+            with progress(projection.name) as show:
 
                 def advance(at: Advance, show: Show = show) -> None:
                     show(at.position, at.head, f"{at.rate:,.0f}/s")
@@ -476,27 +568,54 @@ def metrics(
         str | None, typer.Option("--from", help="起(含)· From: a day or a time.")
     ] = None,
     until: Annotated[str | None, typer.Option("--to", help="止(不含)· Until, without it.")] = None,
+    category: Annotated[str | None, typer.Option(help="类别 · Category.")] = None,
+    size: Annotated[str | None, _one_of(typer.Option, Size, "大小 · Size.")] = None,
+    source: Annotated[str | None, _one_of(typer.Option, Source, "来源 · Source.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="当时的数字:位置或时间 · As of a position or a time.")
+    ] = None,
+    over: Annotated[Any, _one_of(typer.Option, get_args(By), "分组 · Broken down by.")] = None,
 ) -> None:
     """计算指标。Answer a metric, with what it is made of."""
-    from api import schemas
+    from api import metrics as answers
+    from api.schemas import read_as_of as parsed
 
-    answers: dict[str, Any] = {
-        "containment": schemas.ContainmentAnswer,
-        "timeliness": schemas.TimelinessAnswer,
-        "caseload": schemas.CaseloadAnswer,
-    }
-    window = Window(territory=territory, since=_instant(since), until=_instant(until))
+    asked = Question(
+        now=datetime.now(UTC),
+        as_of=_past(as_of, parsed),
+        territory=territory,
+        since=instant(since),
+        until=instant(until),
+        category=category,
+        size=size,
+        source=source,
+    )
+    answer: BaseModel
     with composed() as opened_:
         if territory:
             opened_.installation.store.office().territory.node(territory)
-        with _progress_if_long(name) as advance:
-            opened_.catch_up(opened_.models[name], on_progress=advance)
-        query = getattr(opened_.gateway, name)
-        answer = answers[name].model_validate(query(OPERATOR, window), from_attributes=True)
+        with progress_if_long(name) as advance:
+            opened_.catch_up(opened_.models[METRICS[name].model], on_progress=advance)
+        figures = opened_.gateway.figures
+        match name:
+            case "backlog":
+                answer = answers.backlog_answer(figures.backlog(OPERATOR, asked, over))
+            case "caseload":
+                answer = answers.caseload_answer(figures.caseload(OPERATOR, asked, over))
+            case _:
+                found = figures.answer(OPERATOR, METRICS[name], asked, over)
+                answer = answers.metric_answer(found)
     if as_json:
         sys.stdout.write(answer.model_dump_json(indent=2) + "\n")
     else:
         _print_values(answer.model_dump(mode="json"))
+
+
+def _past(text: str | None, parsed: Callable[[str], AsOf]) -> AsOf | None:
+    """A position, a day or a time."""
+    if text is None or text.isdecimal() or "@" in text:
+        return None if text is None else parsed(text)
+    return instant(text)
 
 
 # --- import ---
@@ -519,7 +638,7 @@ def import_(
         raise BadFile("import.no_file", path=file, why="没有这个文件 no such file")
     old: OldSystem[Any] = SYSTEMS[which]()
     report = report or Path(f"import-{which}-report.csv")
-    with composed() as opened_, _progress(f"导入 · Import {which}") as show:
+    with composed() as opened_, progress(f"导入 · Import {which}") as show:
 
         def advance(done: Summary) -> None:
             show(done.read, done.size, f"{done.events / max(done.seconds, 1e-6):,.0f} events/s")
@@ -574,7 +693,7 @@ def case_show(
     import msgspec
 
     version = int(as_of) if as_of is not None and as_of.isdecimal() and len(as_of) < 8 else None
-    at = _instant(as_of) if version is None else None
+    at = instant(as_of) if version is None else None
     with composed() as opened_:
         history = opened_.installation.store.history(f"case:{case_id}")
     row, steps = None, []
@@ -597,6 +716,46 @@ def case_show(
     for number, when, name, actor in steps:
         table.add_row(str(number), f"{when.astimezone(OFFICE_TIME):%F %T}", name, actor)
     out.print(table)
+
+
+# --- what happens to cases by itself ---
+
+
+@deadlines_app.command("list")
+def deadlines_list(
+    due_only: Annotated[
+        bool, typer.Option("--due", help="只列已到期的 · Only what is due.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="最多几条 · At most.")] = 100,
+) -> None:
+    """列出将自动办理的事项,先到期的在前。List what will happen to cases by itself, and when."""
+    now = datetime.now(UTC)
+    with composed() as opened_:
+        with progress_if_long("deadlines") as advance:
+            opened_.catch_up(opened_.models["deadlines"], on_progress=advance)
+        ahead = opened_.installation.store.office().catalogue.ahead
+        found = opened_.gateway.pending(OPERATOR, ahead, PendingFilter(), limit=limit)
+    table = Table("时间 · At", "类型 · Kind", "事项 · Case", "属地 · Territory", "失败 · Failed")
+    for each in found.rows:
+        if due_only and each.at >= now:
+            break
+        failed = f"{each.attempts}: {each.error}" if each.attempts else ""
+        at = f"{each.at.astimezone(OFFICE_TIME):%F %T}"
+        table.add_row(at, AUTOMATIC[each.kind].zh, each.case, each.territory, failed)
+    out.print(table)
+
+
+@deadlines_app.command("run")
+def deadlines_run() -> None:
+    """办理一次已到期的。Do what is due now, once; a server does it by itself every few seconds."""
+    with composed() as opened_:
+        with progress_if_long("deadlines") as advance:
+            opened_.catch_up(opened_.models["deadlines"], on_progress=advance)
+        done = _deadlines(opened_).run()
+    if done is None:
+        out.print("另一进程正在办理。Another process is at it.", highlight=False)
+    else:
+        out.print(f"已办 · done {done.issued},失败 · failed {done.failed}", highlight=False)
 
 
 # --- people ---
@@ -774,7 +933,7 @@ def _ask(
         cases=cases,
     )
     if cases:
-        with _progress_if_long("worklist") as advance:
+        with progress_if_long("worklist") as advance:
             opened_.catch_up(
                 opened_.models["worklist"], opened_.models["search"], on_progress=advance
             )
@@ -793,7 +952,7 @@ def _approve(opened_: Opened, by: Actor, person: str) -> None:
     from api.privacy import approving
 
     installation = opened_.installation
-    with _progress_if_long("worklist") as advance:
+    with progress_if_long("worklist") as advance:
         opened_.catch_up(opened_.models["worklist"], on_progress=advance)
     staff = installation.store.office().staff
     commands = approving(opened_.gateway, staff, by, datetime.now(UTC), person)
@@ -809,7 +968,7 @@ def _finish_forgetting(opened_: Opened) -> None:
     installation = opened_.installation
     drop = StoredPasswords(installation.pool).drop
     keys = Forgetting(installation.source, installation.vault, drop).finish()
-    with _progress_if_long("read models") as advance:
+    with progress_if_long("read models") as advance:
         opened_.catch_up(*opened_.models.values(), on_progress=advance)
     settings = installation.settings
     left = wipe(
@@ -845,7 +1004,7 @@ def sweep(
     """
     with composed() as opened_:
         installation = opened_.installation
-        page = installation.source.read(0, installation.source.head(), (FileAttached,))
+        page = installation.source.read(LOG, 0, installation.source.head(), Wanted((FileAttached,)))
         named = {recorded.event.sha256 for recorded in page.events}
         yesterday = datetime.now(UTC) - timedelta(days=1)
         found = list(installation.attachments.orphans(named, yesterday))
@@ -883,7 +1042,7 @@ def rotate_keys(
         if add_only:
             return
         began = time.monotonic()
-        with _progress("包裹 · Wrapping") as show:
+        with progress("包裹 · Wrapping") as show:
             done = vault.rotate(
                 lambda n, of: show(n, of, f"{n / max(time.monotonic() - began, 1e-6):,.0f}/s")
             )
@@ -925,7 +1084,7 @@ Show = Callable[[int, int, str], None]
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Show]:
+def progress(title: str) -> Iterator[Show]:
     """A bar on standard error with rate and time left; ``show(done, of, rate)`` moves it."""
     columns = (
         TextColumn("{task.description}"),
@@ -944,7 +1103,7 @@ def _progress(title: str) -> Iterator[Show]:
 
 
 @contextmanager
-def _progress_if_long(title: str) -> Iterator[OnProgress]:
+def progress_if_long(title: str) -> Iterator[OnProgress]:
     """The bar, from when a read model has a page behind it and more to go."""
     with ExitStack() as stack:
         show: Show | None = None
@@ -952,7 +1111,7 @@ def _progress_if_long(title: str) -> Iterator[OnProgress]:
         def advance(at: Advance) -> None:
             nonlocal show
             if show is None and at.position < at.head:
-                show = stack.enter_context(_progress(title))
+                show = stack.enter_context(progress(title))
             if show is not None:
                 show(at.position, at.head, f"{at.rate:,.0f}/s")
 
@@ -980,7 +1139,7 @@ def _print_values(values: dict[str, Any], indent: str = "") -> None:
                 out.print(f"{indent}{name}: {shown}", highlight=False, markup=False)
 
 
-def _instant(text: str | None) -> datetime | None:
+def instant(text: str | None) -> datetime | None:
     """A day (its beginning, in office time) or a time; without a zone it is office time."""
     if text is None:
         return None
@@ -989,3 +1148,7 @@ def _instant(text: str | None) -> datetime | None:
     except ValueError:
         raise Wrong(f"不是日期或时间 · Neither a day nor a time: {text}") from None
     return at if at.tzinfo else at.replace(tzinfo=OFFICE_TIME)
+
+
+cli_kafka.register(app, composed)
+cli_projections.register(project_app, composed, _signed_in)

@@ -22,14 +22,24 @@ import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+from functools import cache, partial
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    NamedTuple,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from domain import calendar, catalogue, privacy, staff, territory
+from domain import calendar, catalogue, operations, privacy, staff, territory, webhooks
 from domain.case import events as case
 from domain.personal import FORGOTTEN, SEALED, PersonalMark
 from infra.vault import Key, Keys, Tampered, subject_of
@@ -61,6 +71,7 @@ NAMES: Final[dict[str, type]] = {
     "case.extension_asked": case.ExtensionAsked,
     "case.deadline_extended": case.DeadlineExtended,
     "case.request_declined": case.RequestDeclined,
+    "case.due_reminded": case.DueReminded,
     "case.deadline_breached": case.DeadlineBreached,
     "case.due_recomputed": case.DueRecomputed,
     "case.resolved": case.CaseResolved,
@@ -70,6 +81,7 @@ NAMES: Final[dict[str, type]] = {
     "case.callback_made": case.CallbackMade,
     "case.evaluated": case.CaseEvaluated,
     "case.reopened": case.CaseReopened,
+    "case.reopening_ended": case.ReopeningEnded,
     "case.note_added": case.NoteAdded,
     "case.file_attached": case.FileAttached,
     "case.rule_waived": case.RuleWaived,
@@ -93,9 +105,16 @@ NAMES: Final[dict[str, type]] = {
     "privacy.forget_asked": privacy.ForgetAsked,
     "privacy.forget_declined": privacy.ForgetDeclined,
     "privacy.person_forgotten": privacy.PersonForgotten,
+    "webhook.receiver_added": webhooks.ReceiverAdded,
+    "webhook.receiver_changed": webhooks.ReceiverChanged,
+    "webhook.receiver_secret_rotated": webhooks.ReceiverSecretRotated,
+    "webhook.receiver_removed": webhooks.ReceiverRemoved,
+    "webhook.dead_letters_resent": webhooks.DeadLettersResent,
+    "projection.event_skipped": operations.EventSkipped,
     "catalogue.category_defined": catalogue.CategoryDefined,
     "catalogue.category_retired": catalogue.CategoryRetired,
     "catalogue.policy_set": catalogue.PolicySet,
+    "catalogue.reminder_set": catalogue.ReminderSet,
     "calendar.year_published": calendar.YearPublished,
     "calendar.day_declared": calendar.DayDeclared,
     "calendar.working_hours_set": calendar.WorkingHoursSet,
@@ -260,6 +279,9 @@ class _Envelope(msgspec.Struct):
 _SEALED_MEMBER: Final = b'"sealed":'
 """Inside a JSON text its quotation marks would be escaped: these bytes are a member's name."""
 
+_SEALED_BESIDE: Final = b"," + _SEALED_MEMBER
+"""Where the ciphertexts begin: ``encode`` puts them behind all other members."""
+
 _NONCE: Final = 12
 
 
@@ -332,6 +354,20 @@ def _tampered(stream: str, version: int, path: str, why: str) -> Tampered:
     )
 
 
+def _unread(_: bytes | None) -> None:
+    """Of an event that nobody reads."""
+
+
+Decode: TypeAlias = Callable[[bytes], Any]
+
+
+class _Decoders(dict[str, Decode]):
+    """By stored name."""
+
+    def __missing__(self, name: str) -> Decode:
+        raise UnknownEvent(f"The log holds an event named {name!r}, unknown to this version.")
+
+
 class Codec:
     """Writes events under their names and reads them back, old shapes too."""
 
@@ -353,6 +389,8 @@ class Codec:
         }
         self._envelopes = msgspec.json.Decoder(_Envelope)
         self._upcasts = dict(upcasts)
+        self._names_of: dict[tuple[type, ...], list[str]] = {}
+        self._partial: dict[frozenset[tuple[type, type]], _Decoders] = {}
 
     def subjects_of(self, event: Any, stream: str) -> tuple[str, ...]:
         """Whose keys the event is to be sealed with; empty for most events.
@@ -408,6 +446,36 @@ class Codec:
         if decoder is None:
             raise UnknownEvent(f"The log holds an event named {name!r}, unknown to this version.")
         return decoder.decode(data)
+
+    def decoders(self, shapes: Mapping[type, type]) -> "Mapping[str, Decode]":
+        """What reads the bytes of each stored name, quickly: personal fields read ``SEALED``.
+
+        ``shapes`` gives some classes a smaller one, with a subset of the fields under the same
+        names: the rest is passed over, and all of it for ``NoneType``. Looking up an unknown name
+        raises ``UnknownEvent``.
+        """
+        wanted = frozenset(shapes.items())
+        made = self._partial.get(wanted)
+        if made is None:
+            made = _Decoders()
+            for name, event in self._shapes.items():
+                shape = shapes.get(event, event)
+                made[name] = _unread if shape is NoneType else msgspec.json.Decoder(shape).decode
+            for name in self._upcasts:
+                made[name] = partial(self._upcast_to, made, name)
+            self._partial[wanted] = made
+        return made
+
+    def _upcast_to(self, decoders: "_Decoders", name: str, data: bytes) -> Any:
+        name, raw = self._changed(name, msgspec.json.decode(data))
+        return decoders[name](self._encoder.encode(raw))
+
+    def plain(self, name: str, data: bytes) -> str:
+        """The JSON of an event in its present shape, personal fields ``SEALED``."""
+        if name in self._upcasts:
+            return self._encoder.encode(self.decode(name, data)).decode()
+        end = data.find(_SEALED_BESIDE)
+        return (data if end < 0 else data[:end] + b"}").decode()
 
     def keys_in(self, data: bytes) -> tuple[str, ...]:
         """The ids of the keys that stored bytes are sealed with; empty where nothing is.
@@ -474,15 +542,24 @@ class Codec:
 
     def _upcast(self, name: str, raw: dict[str, Any]) -> Any:
         """An event from the JSON of any of its shapes."""
+        name, raw = self._changed(name, raw)
+        return self.decode(name, self._encoder.encode(raw))
+
+    def _changed(self, name: str, raw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The name and JSON that an old shape has today."""
         while upcast := self._upcasts.get(name):
             name, raw = upcast.name, upcast.change(raw)
-        return self.decode(name, self._encoder.encode(raw))
+        return name, raw
 
     def names_of(self, events: tuple[type, ...]) -> list[str]:
         """All names, old ones too, under which events of these classes may be stored."""
+        known = self._names_of.get(events)
+        if known is not None:
+            return known
         current = {self._names[event] for event in events}
         old = {name for name in self._upcasts if self._newest(name) in current}
-        return sorted(current | old)
+        self._names_of[events] = sorted(current | old)
+        return self._names_of[events]
 
     def _newest(self, name: str) -> str:
         while upcast := self._upcasts.get(name):

@@ -39,7 +39,7 @@ from domain.aggregates import (
 )
 from domain.answers import Receipt
 from domain.errors import Conflict, Refused, VersionMismatch
-from domain.history import Page, Recorded
+from domain.history import Recorded
 from domain.roles import Actor
 from infra.arrays import Blobs, Column, Instants, Integers, Texts
 from infra.codec import Codec
@@ -226,7 +226,7 @@ class LogRecorder(ApplicationRecorder):
 
 
 _SELECT: Final = sql.SQL(
-    "SELECT position, stream, version, name, data, at, recorded_at, actor, roles, territory,"
+    "SELECT position, stream, version, data, name, at, actor, roles, recorded_at, territory,"
     " correlation, causation FROM log.event"
 )
 
@@ -497,57 +497,17 @@ def recorded(
     """Rows of ``_SELECT`` as events; with a vault, personal fields in clear."""
     keys = Keys()
     if vault is not None:
-        keys = vault.find({key for row in rows for key in codec.keys_in(row[4])})
-    events = []
-    for position, stream, version, name, data, at, recorded_at, actor, roles, *rest in rows:
-        territory, correlation, causation = rest
-        events.append(
-            Recorded(
-                position=position,
-                stream=stream,
-                version=version,
-                name=name,
-                event=codec.decode(name, data)
-                if vault is None
-                else codec.open(name, data, stream, version, keys),
-                at=at,
-                recorded_at=recorded_at,
-                actor=actor,
-                roles=tuple(roles.split(",")) if roles else (),
-                territory=territory,
-                correlation=correlation,
-                causation=causation,
-            )
+        keys = vault.find({key for row in rows for key in codec.keys_in(row[3])})
+    return [
+        Recorded(
+            position,
+            stream,
+            version,
+            codec.decode(name, data)
+            if vault is None
+            else codec.open(name, data, stream, version, keys),
+            name,
+            *beside,
         )
-    return events
-
-
-class LogSource:
-    """The log as the projection runner reads it."""
-
-    def __init__(self, pool: ConnectionPool, codec: Codec, vault: Vault) -> None:
-        """``pool`` hands out autocommit connections of the role ``wangge_projector``."""
-        self._pool = pool
-        self._codec = codec
-        self._vault = vault
-
-    def head(self) -> int:
-        """The last position there is; 0 while the log is empty."""
-        with self._pool.connection() as connection:
-            row = connection.execute("SELECT position FROM log.head").fetchone()
-        return row[0] if row else 0
-
-    def read(self, after: int, upto: int, events: tuple[type, ...], opened: bool = False) -> Page:
-        """The events of these classes with a position in ``(after, upto]``, in order.
-
-        ``opened``: with personal fields in clear, for the one read model that makes masks of them.
-        """
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                sql.SQL(
-                    "{} WHERE position > %s AND position <= %s AND name = ANY(%s) ORDER BY position"
-                ).format(_SELECT),
-                (after, upto, self._codec.names_of(events)),
-                binary=True,
-            ).fetchall()
-        return Page(recorded(self._codec, rows, self._vault if opened else None), upto)
+        for position, stream, version, data, name, *beside in rows
+    ]

@@ -19,8 +19,9 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from domain.history import LOG, Wanted
 from domain.privacy import PersonForgotten
-from infra.event_store import LogSource
+from infra.log_source import LogSource
 from infra.vault import CACHE_SECONDS, Vault
 
 EVERY_SECONDS: Final = CACHE_SECONDS
@@ -59,10 +60,10 @@ class Forgetting:
         """
         destroyed = 0
         with self._lock:
-            head = self._source.head()
+            head, wanted = self._source.head(), Wanted((PersonForgotten,))
             while self._done < head:
                 upto = min(self._done + PAGE, head)
-                for recorded in self._source.read(self._done, upto, (PersonForgotten,)).events:
+                for recorded in self._source.read(LOG, self._done, upto, wanted).events:
                     destroyed += self._forget(recorded.event, recorded.recorded_at)
                 self._done = upto
         return destroyed

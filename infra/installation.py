@@ -22,8 +22,9 @@ from domain.roles import system
 from domain.traces import Spans
 from infra.attachments import Attachments
 from infra.codec import Codec
-from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.event_store import EventStore, LogRecorder
 from infra.group_commit import GroupCommit
+from infra.log_source import LogSource
 from infra.migrations import Part, migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.settings import Settings
@@ -94,7 +95,7 @@ def opened(
         else:
             _migrate(dsn, secret, "log", "vault")
         pool = stack.enter_context(_pool(dsn, secret, "wangge_app", settings.connections))
-        reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 2))
+        reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 6))
         keys = stack.enter_context(_pool(vault_dsn, secret, "wangge_vault", 2))
         vault = Vault(keys, KeyFile(settings.kek_file), apart=vault_dsn != dsn)
         codec = Codec()

@@ -17,7 +17,11 @@ Part = Literal["log", "vault"]
 """What a database can hold. Usually it holds both; the vault may have one of its own."""
 
 PARTS: Final[dict[Part, dict[str, str]]] = {
-    "log": {"wangge_app": "CONNECT", "wangge_projector": "CONNECT, CREATE, TEMPORARY"},
+    "log": {
+        "wangge_app": "CONNECT",
+        "wangge_projector": "CONNECT, CREATE, TEMPORARY",
+        "wangge_relay": "CONNECT",
+    },
     "vault": {"wangge_vault": "CONNECT"},
 }
 """The roles that sign in to each, with what they may do with the database as a whole."""

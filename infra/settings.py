@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -68,10 +68,53 @@ class Settings(BaseSettings):
     attachment_limit: int = Field(
         default=20_000_000, ge=1_000, le=1_000_000_000, description="Largest file, in bytes."
     )
+    kafka: str = Field(
+        default="",
+        description="Kafka's brokers, `host:port,host:port`, for `wangge relay` and "
+        "`wangge project --source kafka`; with TLS and a password "
+        "`…?security_protocol=SASL_SSL&sasl_mechanism=SCRAM-SHA-512&sasl_plain_username=…"
+        "&ssl_cafile=…`.",
+    )
+    kafka_password: SecretStr | None = Field(
+        default=None, description="The password of that user of Kafka."
+    )
+    kafka_topic: str = Field(
+        default="wangge.log",
+        min_length=1,
+        description="The topic that carries this log; where read models are built from several "
+        "logs, all of theirs, with commas.",
+    )
+    kafka_partitions: int = Field(
+        default=8,
+        ge=1,
+        le=1_000,
+        description="Partitions of the topic when the relay makes it; later they stay as they are.",
+    )
+    kafka_replicas: int = Field(
+        default=1,
+        ge=1,
+        le=9,
+        description="On how many brokers each partition is kept when the relay makes the topic; "
+        "3 where there are three.",
+    )
+    webhooks_private: bool = Field(
+        default=False,
+        description="Let webhooks go to plain http and to addresses of one's own network.",
+    )
     log_level: str = Field(
         default="info",
         pattern="^(debug|info|warning|error)$",
         description="What is logged: debug, info, warning or error.",
+    )
+    lag_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="How many seconds a read model may be behind the log before health says so.",
+    )
+    metrics_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Who sends it as a bearer token may read `/metrics` (Prometheus); unset: only "
+        "this machine may, and not through a proxy.",
     )
     traces: str = Field(
         default="",

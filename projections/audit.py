@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
+from types import NoneType
 from typing import Any, Final
 
 import psycopg
 
 from domain.aggregates import AGGREGATES
 from domain.history import Recorded
-from projections.runner import Projection
-from projections.tables import Table
+from projections.projection import Projection
+from projections.tables import Table, copy_rows
 
 SCHEMA: Final = """
 CREATE TABLE entries (
@@ -26,6 +28,9 @@ CREATE TABLE entries (
     correlation text        COLLATE "C" NOT NULL,
     causation   text        COLLATE "C" NOT NULL
 );
+"""
+
+INDEXES: Final = """
 CREATE INDEX entries_actor ON entries (actor, position);
 CREATE INDEX entries_object ON entries (object, position);
 CREATE INDEX entries_action ON entries (action, position);
@@ -55,33 +60,36 @@ class AuditRow:
 ENTRIES: Final = Table("entries", AuditRow, key=("position",))
 
 
-def fold(recorded: Recorded[Any]) -> AuditRow:
-    """The entry that an event leaves."""
-    return AuditRow(
-        position=recorded.position,
-        at=recorded.at,
-        recorded_at=recorded.recorded_at,
-        actor=recorded.actor,
-        roles=",".join(recorded.roles),
-        action=recorded.name,
-        object=recorded.stream,
-        version=recorded.version,
-        territory=recorded.territory,
-        correlation=recorded.correlation,
-        causation=recorded.causation,
-    )
+_VALUES: Final = attrgetter(
+    "position",
+    "at",
+    "recorded_at",
+    "actor",
+    "roles",
+    "name",
+    "stream",
+    "version",
+    "territory",
+    "correlation",
+    "causation",
+)
+"""An event as the columns of ``entries``."""
+
+EVENTS: Final = tuple(event for decider in AGGREGATES for event in decider.events)
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
+def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Add the entries of a page."""
-    ENTRIES.append(connection, map(fold, page))
+    copy_rows(connection, ENTRIES.name, ENTRIES.columns, map(_VALUES, page))
 
 
 AUDIT: Final = Projection(
     name="audit",
-    version=2,
+    version=3,
     schema=SCHEMA,
+    indexes=INDEXES,
     tables=(ENTRIES,),
-    events=tuple(event for decider in AGGREGATES for event in decider.events),
+    events=EVENTS,
+    reads=dict.fromkeys(EVENTS, NoneType),
     apply=apply,
 )

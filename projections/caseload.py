@@ -4,7 +4,7 @@ Grids are kept as they are in force, with their people; cases stay with the grid
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -24,57 +24,98 @@ from domain.territory import (
     WorkerAssigned,
     WorkerReleased,
 )
-from projections.runner import Projection
-from projections.tables import Table, case_id
+from projections import spans
+from projections.containment import merged, voided
+from projections.projection import Projection
+from projections.shapes import shapes
+from projections.spans import Span, Spans
+from projections.tables import Table
 
-SCHEMA: Final = """
+SCHEMA: Final = f"""
 CREATE TABLE grids (
-    path       text COLLATE "C" PRIMARY KEY,
+    path       text COLLATE "C" NOT NULL,
+    nth        integer NOT NULL,
+    begun      bigint  NOT NULL,
+    ended      bigint,
     name       text    NOT NULL,
     valid_from date    NOT NULL,
     valid_to   date,
     workers    text[]  COLLATE "C" NOT NULL,
     households integer NOT NULL,
-    residents  integer NOT NULL
+    residents  integer NOT NULL,
+    PRIMARY KEY (path, nth)
 );
+CREATE TABLE cases ({spans.COLUMNS}
+    filed_at timestamptz NOT NULL,
+    dropped  text COLLATE "C",
+    PRIMARY KEY ("case", nth)
+);
+"""
 
-CREATE TABLE cases (
-    "case"    text COLLATE "C" PRIMARY KEY,
-    territory text        COLLATE "C" NOT NULL,
-    size      text        COLLATE "C" NOT NULL,
-    filed_at  timestamptz NOT NULL,
-    dropped   text        COLLATE "C"
-);
-CREATE INDEX cases_territory ON cases (territory, filed_at);
+INDEXES: Final = """
+CREATE INDEX cases_filed ON cases (filed_at)
+    INCLUDE (territory, category, size, source, dropped, begun, ended);
+CREATE INDEX cases_filed_in ON cases (territory, filed_at)
+    INCLUDE (category, size, source, dropped, begun, ended);
 """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class GridRow:
-    """A grid from ``valid_from`` until, without it, ``valid_to``, with the workers it has now."""
+    """A grid from ``valid_from`` until, without it, ``valid_to``; ``nth`` counts what was said of
+    it, ``begun`` and ``ended`` are positions of the log as in ``spans.Span``."""
 
     path: str
+    nth: int
+    begun: int
+    ended: int | None = None
     name: str
     valid_from: date
-    valid_to: date | None
-    workers: list[str]
-    households: int
-    residents: int
+    valid_to: date | None = None
+    workers: list[str] = field(default_factory=list)
+    households: int = 0
+    residents: int = 0
 
 
-@dataclass(slots=True)
-class CaseRow:
+@dataclass(slots=True, kw_only=True)
+class CaseRow(Span):
     """A filed case. ``dropped``: void or merged, not counted."""
 
-    case: str
-    territory: str
-    size: str
     filed_at: datetime
-    dropped: str | None
+    dropped: str | None = None
 
 
-GRIDS: Final = Table("grids", GridRow, key=("path",))
-CASES: Final = Table("cases", CaseRow, key=("case",))
+def _filed(case: str, event: Any) -> CaseRow:
+    return CaseRow(
+        case=case,
+        territory=event.territory,
+        category=event.terms.category,
+        size=event.terms.size,
+        source=event.source,
+        filed_at=event.at,
+    )
+
+
+def _reclassified(row: CaseRow, event: Any) -> None:
+    row.category = event.terms.category
+
+
+CASES: Final = Spans(
+    name="cases",
+    row=CaseRow,
+    opens={e.CaseFiled: _filed},
+    turns={e.CaseReclassified: _reclassified},
+    drops={e.CaseVoided: voided, e.CaseMerged: merged},
+    reads=shapes(
+        {
+            e.CaseFiled: "at territory source terms.category terms.size",
+            e.CaseReclassified: "terms.category",
+            e.CaseVoided: "",
+            e.CaseMerged: "",
+        }
+    ),
+)
+GRIDS: Final = Table("grids", GridRow, key=("path", "nth"))
 
 TREE_EVENTS: Final = (
     TerritoryCreated,
@@ -86,85 +127,87 @@ TREE_EVENTS: Final = (
     WorkerReleased,
     HouseholdsRecorded,
 )
-CASE_EVENTS: Final = (e.CaseFiled, e.CaseVoided, e.CaseMerged)
 
 
-def fold_grid(grids: dict[str, GridRow], event: Any) -> None:
+class _Grids:
+    """The grids that a page speaks of, and all that is said of them."""
+
+    def __init__(self, known: dict[str, GridRow]) -> None:
+        self.now = known
+        self.over: list[GridRow] = []
+
+    def begin(self, position: int, grid: NewGrid, effective: date) -> None:
+        """A grid that was not there before."""
+        count = (grid.count.households, grid.count.residents) if grid.count else (0, 0)
+        self.now[grid.territory] = GridRow(
+            path=grid.territory,
+            nth=1,
+            begun=position,
+            name=grid.name,
+            valid_from=effective,
+            households=count[0],
+            residents=count[1],
+        )
+
+    def change(self, position: int, path: str, **changes: Any) -> None:
+        """From here on something else is said of a grid."""
+        was = self.now[path]
+        self.over.append(replace(was, ended=position))
+        self.now[path] = replace(was, nth=was.nth + 1, begun=position, **changes)
+
+
+def fold_grids(grids: _Grids, position: int, event: Any) -> None:
     """Change the grids after an event of the territory tree."""
     match event:
         case TerritoryCreated(tier=Tier.GRID):
-            grids[event.territory] = GridRow(
-                event.territory, event.name, event.effective, None, [], 0, 0
-            )
+            new = NewGrid(territory=event.territory, name=event.name, boundary=None, count=None)
+            grids.begin(position, new, event.effective)
         case TerritoryRenamed(tier=Tier.GRID):
-            grids[event.territory].name = event.name
+            grids.change(position, event.territory, name=event.name)
         case GridSplit():
-            grids[event.territory].valid_to = event.effective
+            grids.change(position, event.territory, valid_to=event.effective)
             for part in event.into:
-                _begin(grids, part, event.effective)
+                grids.begin(position, part, event.effective)
         case GridsMerged():
             for path in event.merged:
-                grids[path].valid_to = event.effective
-            _begin(grids, event.into, event.effective)
-        case WorkerAssigned():
-            grid = grids[event.territory]
-            grid.workers = sorted({*grid.workers, event.worker})
-        case WorkerReleased():
-            grid = grids[event.territory]
-            grid.workers = [worker for worker in grid.workers if worker != event.worker]
-        case HouseholdsRecorded() if event.territory in grids:
-            grid = grids[event.territory]
-            grid.households, grid.residents = event.count.households, event.count.residents
+                grids.change(position, path, valid_to=event.effective)
+            grids.begin(position, event.into, event.effective)
+        case WorkerAssigned(territory=path, worker=worker):
+            workers = {*grids.now[path].workers, worker}
+            grids.change(position, path, workers=sorted(workers))
+        case WorkerReleased(territory=path, worker=worker):
+            workers = {*grids.now[path].workers} - {worker}
+            grids.change(position, path, workers=sorted(workers))
+        case HouseholdsRecorded(territory=path, count=count) if path in grids.now:
+            grids.change(position, path, households=count.households, residents=count.residents)
 
 
-def fold_case(cases: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
-    """Change the row of an event's case."""
-    case, event = case_id(recorded), recorded.event
-    match event:
-        case e.CaseFiled():
-            cases[case] = CaseRow(case, event.territory, event.terms.size, event.at, None)
-        case e.CaseVoided():
-            cases[case].dropped = "void"
-        case e.CaseMerged() if case in cases:
-            cases[case].dropped = "merged"
-
-
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
+def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Fold a page into the tables."""
-    tree = [recorded.event for recorded in page if isinstance(recorded.event, TREE_EVENTS)]
-    if tree:
-        grids = GRIDS.load(connection, _touched(tree))
-        for event in tree:
-            fold_grid(grids, event)
-        GRIDS.save(connection, list(grids.values()))
-    filed = [recorded for recorded in page if isinstance(recorded.event, CASE_EVENTS)]
-    if filed:
-        cases = CASES.load(connection, {case_id(recorded) for recorded in filed})
-        for recorded in filed:
-            fold_case(cases, recorded)
-        CASES.save(connection, list(cases.values()))
+    CASES.apply(connection, page, fresh)
+    tree = [recorded for recorded in page if isinstance(recorded.event, TREE_EVENTS)]
+    if not tree:
+        return
+    grids = _Grids({} if fresh else _known(connection))
+    for recorded in tree:
+        fold_grids(grids, recorded.position, recorded.event)
+    GRIDS.save(connection, [*grids.over, *grids.now.values()])
 
 
 CASELOAD: Final = Projection(
     name="caseload",
-    version=1,
+    version=3,
     schema=SCHEMA,
-    tables=(GRIDS, CASES),
-    events=TREE_EVENTS + CASE_EVENTS,
+    indexes=INDEXES,
+    tables=(GRIDS, CASES.table),
+    events=TREE_EVENTS + CASES.events,
     apply=apply,
+    reads=CASES.reads,
+    beside=(),
 )
 
 
-def _touched(tree: list[Any]) -> set[str]:
-    paths = {event.territory for event in tree}
-    for event in tree:
-        if isinstance(event, GridsMerged):
-            paths |= set(event.merged)
-    return paths
-
-
-def _begin(grids: dict[str, GridRow], grid: NewGrid, effective: date) -> None:
-    households, residents = (grid.count.households, grid.count.residents) if grid.count else (0, 0)
-    grids[grid.territory] = GridRow(
-        grid.territory, grid.name, effective, None, [], households, residents
-    )
+def _known(connection: psycopg.Connection) -> dict[str, GridRow]:
+    """All grids as they stand: they are few, and change rarely."""
+    rows = connection.execute("SELECT * FROM grids WHERE ended IS NULL")
+    return {values[0]: GridRow(**dict(zip(GRIDS.columns, values, strict=True))) for values in rows}

@@ -6,7 +6,12 @@ from projections import search
 from projections.audit import AUDIT
 from projections.caseload import CASELOAD
 from projections.containment import CONTAINMENT
+from projections.daily import summed
+from projections.deadlines import DEADLINES
+from projections.evaluation import EVALUATION
 from projections.looks import LOOKS
+from projections.metrics import METRICS
+from projections.quality import QUALITY
 from projections.runner import Projection
 from projections.timeline import TIMELINE
 from projections.timeliness import TIMELINESS
@@ -21,7 +26,14 @@ NAMES: Final = (
     "containment",
     "timeliness",
     "caseload",
+    "evaluation",
+    "quality",
+    "deadlines",
 )
+
+
+FIGURES: Final = (CONTAINMENT, TIMELINESS, CASELOAD, EVALUATION, QUALITY)
+"""What metrics are counted from."""
 
 
 def read_models(key: bytes) -> dict[str, Projection]:
@@ -32,8 +44,7 @@ def read_models(key: bytes) -> dict[str, Projection]:
         TIMELINE,
         AUDIT,
         LOOKS,
-        CONTAINMENT,
-        TIMELINESS,
-        CASELOAD,
+        *(summed(each, METRICS.values()) for each in FIGURES),
+        DEADLINES,
     )
     return {each.name: each for each in made}

@@ -1,7 +1,7 @@
-"""Containment (小事不出网格、大事不出社区): did a matter stay where it belongs.
+"""Containment (小事不出网格、大事不出社区): how far up each matter went, and how it ended.
 
-A case's tier is the highest it ever reached. Reopening takes the old count back: the row says what
-holds now, so a figure is restated, never overwritten.
+A case's tier is the highest it ever reached. Reopening takes the old count back: the span in which
+the case was closed has ended, and the figures of before remain what they were.
 """
 
 from dataclasses import dataclass
@@ -9,126 +9,153 @@ from datetime import datetime
 from typing import Any, Final
 
 from domain.case import events as e
-from domain.history import Recorded
-from projections.runner import Projection
-from projections.tables import Table, case_id, folding
+from domain.case.commands import EscalationReason
+from projections import spans
+from projections.shapes import shapes
+from projections.spans import Span, Spans
 
-SCHEMA: Final = """
-CREATE TABLE cases (
-    "case"     text COLLATE "C" PRIMARY KEY,
-    territory  text        COLLATE "C" NOT NULL,
-    category   text        COLLATE "C" NOT NULL,
-    source     text        COLLATE "C" NOT NULL,
-    size       text        COLLATE "C" NOT NULL,
-    intake     smallint    NOT NULL,
-    filed_at   timestamptz NOT NULL,
-    tier       smallint    NOT NULL,
-    highest    smallint    NOT NULL,
-    ups        integer     NOT NULL,
-    downs      integer     NOT NULL,
-    reopened   integer     NOT NULL,
-    mandated   boolean     NOT NULL,
-    closed_at  timestamptz,
-    outcome    text        COLLATE "C",
-    dropped    text        COLLATE "C"
+SCHEMA: Final = f"""
+CREATE TABLE cases ({spans.COLUMNS}
+    filed_at  timestamptz NOT NULL,
+    intake    smallint NOT NULL,
+    mandated  boolean  NOT NULL,
+    highest   smallint NOT NULL,
+    entered   smallint NOT NULL,
+    went_up   bigint   NOT NULL,
+    ups       integer  NOT NULL,
+    downs     integer  NOT NULL,
+    reopened  integer  NOT NULL,
+    closed_at timestamptz,
+    outcome   text COLLATE "C",
+    dropped   text COLLATE "C",
+    PRIMARY KEY ("case", nth)
 );
-CREATE INDEX cases_closed ON cases (closed_at);
-CREATE INDEX cases_territory ON cases (territory);
 """
 
+INDEXES: Final = """
+CREATE INDEX cases_closed ON cases (closed_at)
+    INCLUDE (territory, category, size, source, intake, mandated, highest, outcome, begun, ended)
+    WHERE closed_at IS NOT NULL AND dropped IS NULL;
+CREATE INDEX cases_closed_in ON cases (territory, closed_at)
+    INCLUDE (category, size, source, intake, mandated, highest, outcome, begun, ended)
+    WHERE closed_at IS NOT NULL AND dropped IS NULL;
+CREATE INDEX cases_filed ON cases (filed_at)
+    INCLUDE (territory, category, size, source, highest, entered, went_up, ups, downs, reopened,
+             begun, ended)
+    WHERE dropped IS NULL;
+CREATE INDEX cases_filed_in ON cases (territory, filed_at)
+    INCLUDE (category, size, source, highest, entered, went_up, ups, downs, reopened, begun, ended)
+    WHERE dropped IS NULL;
+CREATE INDEX cases_dropped ON cases (filed_at) WHERE dropped IS NOT NULL;
+"""
 
-@dataclass(slots=True)
-class Row:
-    """One filed case. ``size`` is that of first filing; ``dropped``: void or merged, so
-    uncounted."""
+REASON_BITS: Final = 16
+"""So many reasons to go up can be told apart at each tier."""
 
-    case: str
-    territory: str
-    category: str
-    source: str
-    size: str
-    intake: int
+_REASONS: Final = {reason.value: bit for bit, reason in enumerate(EscalationReason)}
+
+
+@dataclass(slots=True, kw_only=True)
+class Row(Span):
+    """One filed case. ``entered`` has a bit for each tier it was at, the grid's the lowest;
+    ``went_up`` one for each tier and reason it went up from and for (``bits``). ``dropped``: void
+    or merged, so uncounted."""
+
     filed_at: datetime
-    tier: int
-    highest: int
-    ups: int
-    downs: int
-    reopened: int
+    intake: int
     mandated: bool
-    closed_at: datetime | None
-    outcome: str | None
-    dropped: str | None
+    highest: int
+    entered: int
+    went_up: int = 0
+    ups: int = 0
+    downs: int = 0
+    reopened: int = 0
+    closed_at: datetime | None = None
+    outcome: str | None = None
+    dropped: str | None = None
 
 
-CASES: Final = Table("cases", Row, key=("case",))
-
-EVENTS: Final = (
-    e.CaseFiled,
-    e.CaseReclassified,
-    e.CaseEscalated,
-    e.CaseReturned,
-    e.CaseClosed,
-    e.CaseReopened,
-    e.CaseVoided,
-    e.CaseMerged,
-)
+def bits(tier: int, reason: str | None = None) -> int:
+    """The bits of ``went_up`` that say: from this tier, for this reason or any."""
+    reasons = 1 << _REASONS[reason] if reason else (1 << REASON_BITS) - 1
+    return reasons << ((tier - 1) * REASON_BITS)
 
 
-def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
-    """Change the row of an event's case."""
-    case, event = case_id(recorded), recorded.event
-    if isinstance(event, e.CaseFiled):
-        rows[case] = _filed(case, event)
-        return
-    row = rows.get(case)
-    if row is None:
-        return  # merged before it was filed: never counted
-    match event:
-        case e.CaseReclassified():
-            row.category, row.mandated = event.terms.category, event.terms.mandated_up
-        case e.CaseEscalated():
-            row.ups += 1
-            row.tier, row.highest = event.tier, max(row.highest, event.tier)
-        case e.CaseReturned():
-            row.downs += 1
-            row.tier = event.tier
-        case e.CaseClosed():
-            row.closed_at, row.outcome = event.at, event.outcome
-        case e.CaseReopened():
-            row.reopened += 1
-            row.closed_at, row.outcome = None, None
-        case e.CaseVoided():
-            row.dropped = "void"
-        case e.CaseMerged():
-            row.dropped = "merged"
-
-
-CONTAINMENT: Final = Projection(
-    name="containment",
-    version=1,
-    schema=SCHEMA,
-    tables=(CASES,),
-    events=EVENTS,
-    apply=folding(CASES, fold),
-)
-
-
-def _filed(case: str, event: e.CaseFiled) -> Row:
+def _filed(case: str, event: Any) -> Row:
     return Row(
         case=case,
         territory=event.territory,
         category=event.terms.category,
-        source=event.source,
         size=event.terms.size,
-        intake=event.intake,
+        source=event.source,
         filed_at=event.at,
-        tier=event.tier,
-        highest=event.tier,
-        ups=0,
-        downs=0,
-        reopened=0,
+        intake=event.intake,
         mandated=event.terms.mandated_up,
-        closed_at=None,
-        outcome=None,
-        dropped=None,
+        highest=event.tier,
+        entered=1 << (event.tier - 1),
     )
+
+
+def _reclassified(row: Row, event: Any) -> None:
+    row.category, row.mandated = event.terms.category, event.terms.mandated_up
+
+
+def _escalated(row: Row, event: Any) -> None:
+    row.ups += 1
+    row.went_up |= bits(event.from_tier, event.reason)
+    row.highest = max(row.highest, event.tier)
+    row.entered |= 1 << (event.tier - 1)
+
+
+def _returned(row: Row, event: Any) -> None:
+    row.downs += 1
+    row.entered |= 1 << (event.tier - 1)
+
+
+def _closed(row: Row, event: Any) -> None:
+    row.closed_at, row.outcome = event.at, event.outcome
+
+
+def _reopened(row: Row, _event: Any) -> None:
+    row.reopened += 1
+    row.closed_at, row.outcome = None, None
+
+
+def voided(row: Any, _event: Any) -> None:
+    """What is void counts in no figure."""
+    row.dropped = "void"
+
+
+def merged(row: Any, _event: Any) -> None:
+    """The survivor counts instead."""
+    row.dropped = "merged"
+
+
+CASES: Final = Spans(
+    name="cases",
+    row=Row,
+    opens={e.CaseFiled: _filed},
+    turns={
+        e.CaseReclassified: _reclassified,
+        e.CaseEscalated: _escalated,
+        e.CaseReturned: _returned,
+        e.CaseClosed: _closed,
+        e.CaseReopened: _reopened,
+    },
+    drops={e.CaseVoided: voided, e.CaseMerged: merged},
+    reads=shapes(
+        {
+            e.CaseFiled: "at territory tier source intake"
+            " terms.category terms.size terms.mandated_up",
+            e.CaseReclassified: "terms.category terms.mandated_up",
+            e.CaseEscalated: "tier from_tier reason",
+            e.CaseReturned: "tier",
+            e.CaseClosed: "at outcome",
+            e.CaseReopened: "",
+            e.CaseVoided: "",
+            e.CaseMerged: "",
+        }
+    ),
+)
+
+CONTAINMENT: Final = spans.projection("containment", 3, SCHEMA, INDEXES, CASES)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import psycopg
@@ -15,25 +15,26 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
+from domain.deadlines import Automatic
 from domain.errors import Refused
-from domain.metrics import Ratio, gini, variation
 from domain.personal import SEALED
-from domain.places import EVERYWHERE, Tier, within
+from domain.places import EVERYWHERE, Tier
 from domain.privacy import Purpose
 from domain.roles import Actor, Reading, Scope, scope
 from projections import search, worklist
 from projections.audit import AuditRow
 from projections.catalog import NAMES
+from projections.deadlines import Action, Place, actions
+from projections.figures import Figures
 from projections.looks import LookRow
+from projections.past import AsOf, Moment, moment
 from projections.runner import reached
+from projections.standing import Standing, standings
 from projections.timeline import Step
 from projections.worklist import CaseRow
 
 Row = TypeVar("Row")
 Sql: TypeAlias = sql.SQL | sql.Composed
-
-BIG_WEIGHT: Final = 3
-"""What a big matter weighs in the caseload, where a small one weighs 1."""
 
 
 class Behind(Exception):
@@ -50,15 +51,6 @@ class Listing(Generic[Row]):
 
     rows: list[Row]
     next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a read model is; ``error`` says why it stands still, None while it goes on."""
-
-    name: str
-    position: int
-    error: str | None
 
 
 @dataclass(slots=True)
@@ -126,6 +118,23 @@ class AuditFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingFilter:
+    """Which of what will happen to cases by itself."""
+
+    territory: str | None = None
+    kind: Automatic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How long the oldest thing that is due has waited, in seconds, and how many could not be
+    done."""
+
+    seconds: float
+    failing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessFilter:
     """Which looks at personal data; ``person`` reported the case that was looked at."""
 
@@ -136,81 +145,6 @@ class AccessFilter:
     territory: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """What a metric covers: a territory with all below it, and instants, the end not included."""
-
-    territory: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Containment:
-    """Metrics 1 and 2, with the flow they come from. Closed cases count in the window they closed
-    in; ``cases``, moves and highest tiers are of the cases filed in the window."""
-
-    position: int
-    window: Window
-    cases: int
-    closed: int
-    highest: dict[str, int]
-    escalated_cases: int
-    escalations: int
-    returned_cases: int
-    returns: int
-    ping_pong: int
-    reopened: int
-    grid_small: Ratio
-    grid_all: Ratio
-    community_small: Ratio
-    community_big: Ratio
-    community_all: Ratio
-    excluded: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeliness:
-    """Metric 3. ``open`` counts the open cases whose due lies in or before the window's end."""
-
-    position: int
-    window: Window
-    on_time: int
-    late: int
-    open: int
-    on_time_rate: Ratio
-    closure_rate: Ratio
-    excluded: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class GridLoad:
-    """One grid in force. ``load`` is weighted cases a worker, None where nobody works."""
-
-    path: str
-    name: str
-    cases: int
-    weighted: int
-    workers: int
-    households: int
-    residents: int
-    load: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caseload:
-    """Metric 11 over the grids in force at the window's end; Gini and CV of load per worker."""
-
-    position: int
-    window: Window
-    grids: list[GridLoad]
-    without_cases: int
-    without_workers: int
-    gini: float | None
-    variation: float | None
-    excluded: dict[str, int]
 
 
 class Gateway:
@@ -224,6 +158,7 @@ class Gateway:
         self._pool = pool
         self._index = search.Index(search_key)
         self._wait_seconds = wait_seconds
+        self.figures = Figures(self._ready)
 
     def head(self) -> int:
         """The last position of the log: nothing can be known beyond it."""
@@ -231,10 +166,19 @@ class Gateway:
             row = connection.execute("SELECT position FROM log.head").fetchone()
         return row[0] if row else 0
 
+    def moment(self, as_of: AsOf | None, now: datetime) -> Moment:
+        """The moment that a question is about.
+
+        Raises:
+            Refused: ``request.position_ahead``.
+        """
+        with self._ready(0) as connection:
+            return moment(connection, as_of, now)
+
     def standings(self) -> list[Standing]:
         """How far every read model is; for watching the system, so nobody needs to ask."""
         with self._pool.connection() as connection:
-            return [_standing(connection, name) for name in NAMES]
+            return standings(connection, NAMES)
 
     def worklist(
         self,
@@ -339,6 +283,53 @@ class Gateway:
             rows = _fetch(connection, AuditRow, query)
         return _page(rows, limit, lambda row: _cursor("audit", str(row.position), ""))
 
+    def pending(
+        self,
+        by: Actor,
+        ahead: timedelta,
+        wanted: PendingFilter,
+        after: str | None = None,
+        limit: int = 100,
+        position: int = 0,
+    ) -> Listing[Action]:
+        """What will happen by itself to the cases in scope, by its time, a page.
+
+        ``ahead`` is how long ahead the office reminds.
+
+        Raises:
+            BadCursor: ``after`` is not a cursor of this list.
+            Behind: not known up to ``position`` in time.
+        """
+        conditions = [_any_within("territory", scope(by, Reading.CASES).territories)]
+        if wanted.territory is not None:
+            conditions.append(_any_within("territory", (wanted.territory,)))
+        query = _pending_query(
+            ahead,
+            limit=limit + 1,
+            after=None if after is None else _read_place(after),
+            where=sql.SQL(" AND ").join(conditions),
+            kinds=tuple(Automatic) if wanted.kind is None else (wanted.kind,),
+        )
+        with self._ready(position, "deadlines") as connection:
+            rows = _fetch(connection, Action, query)
+        return _page(
+            rows,
+            limit,
+            lambda row: _cursor("deadlines", row.at.isoformat(), f"{row.kind} {row.case}"),
+        )
+
+    def lateness(self, ahead: timedelta, now: datetime) -> Lateness:
+        """How late the deadline process is; for watching the system, so nobody needs to ask."""
+        failing = "SELECT count(*) FROM automatic.failure"
+        with self._pool.connection() as connection:
+            try:
+                first = _fetch(connection, Action, actions(ahead, 1, before=now))
+            except _BEING_REPLACED:
+                first = []
+            row = connection.execute(failing).fetchone()
+        late = (now - first[0].at).total_seconds() if first else 0.0
+        return Lateness(seconds=max(late, 0.0), failing=row[0] if row else 0)
+
     def access(
         self,
         by: Actor,
@@ -419,201 +410,22 @@ class Gateway:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def containment(self, by: Actor, window: Window, position: int = 0) -> Containment:
-        """Metrics 1 and 2.
-
-        Raises:
-            Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
-        """
-        where = _metric_scope(by, window)
-        closed = sql.SQL(" AND ").join(
-            [
-                sql.SQL("closed_at IS NOT NULL AND dropped IS NULL"),
-                *_within_window("closed_at", window.since, window.until),
-            ]
-        )
-        query = sql.SQL(
-            """
-            SELECT count(*) FILTER (WHERE filed) AS cases,
-                   count(*) FILTER (WHERE closed) AS closed,
-                   count(*) FILTER (WHERE filed AND highest = 1) AS grid,
-                   count(*) FILTER (WHERE filed AND highest = 2) AS community,
-                   count(*) FILTER (WHERE filed AND highest = 3) AS subdistrict,
-                   count(*) FILTER (WHERE filed AND highest = 4) AS district,
-                   count(*) FILTER (WHERE filed AND ups > 0) AS escalated_cases,
-                   coalesce(sum(ups) FILTER (WHERE filed), 0)::bigint AS escalations,
-                   count(*) FILTER (WHERE filed AND downs > 0) AS returned_cases,
-                   coalesce(sum(downs) FILTER (WHERE filed), 0)::bigint AS returns,
-                   count(*) FILTER (WHERE filed AND ups + downs >= 4) AS ping_pong,
-                   count(*) FILTER (WHERE filed AND reopened > 0) AS reopened,
-                   count(*) FILTER (WHERE counts AND intake = 1 AND size = 'small'
-                                      AND kept AND highest = 1) AS grid_small,
-                   count(*) FILTER (WHERE counts AND intake = 1 AND size = 'small')
-                       AS of_grid_small,
-                   count(*) FILTER (WHERE counts AND intake = 1 AND kept AND highest = 1)
-                       AS grid_all,
-                   count(*) FILTER (WHERE counts AND intake = 1) AS of_grid_all,
-                   count(*) FILTER (WHERE counts AND size = 'small' AND kept AND highest <= 2)
-                       AS community_small,
-                   count(*) FILTER (WHERE counts AND size = 'small') AS of_community_small,
-                   count(*) FILTER (WHERE counts AND size = 'big' AND kept AND highest <= 2)
-                       AS community_big,
-                   count(*) FILTER (WHERE counts AND size = 'big') AS of_community_big,
-                   count(*) FILTER (WHERE counts AND kept AND highest <= 2) AS community_all,
-                   count(*) FILTER (WHERE counts) AS of_community_all,
-                   count(*) FILTER (WHERE in_window AND dropped = 'void') AS void,
-                   count(*) FILTER (WHERE in_window AND dropped = 'merged') AS merged,
-                   count(*) FILTER (WHERE closed AND mandated) AS mandated_up,
-                   (SELECT position FROM containment.checkpoint) AS position
-            FROM (SELECT *, closed AND NOT mandated AS counts, outcome = 'resolved' AS kept
-                  FROM (SELECT *, {filed} AS in_window, dropped IS NULL AND {filed} AS filed,
-                               {closed} AS closed
-                        FROM containment.cases WHERE {where}) s) c
-            """
-        ).format(filed=_filed_within(window), closed=closed, where=where)
-        with self._ready(position, "containment") as connection:
-            n = _one(connection, query)
-        return Containment(
-            position=n["position"],
-            window=window,
-            cases=n["cases"],
-            closed=n["closed"],
-            highest={tier.word: n[tier.word] for tier in Tier},
-            escalated_cases=n["escalated_cases"],
-            escalations=n["escalations"],
-            returned_cases=n["returned_cases"],
-            returns=n["returns"],
-            ping_pong=n["ping_pong"],
-            reopened=n["reopened"],
-            grid_small=_ratio(n, "grid_small"),
-            grid_all=_ratio(n, "grid_all"),
-            community_small=_ratio(n, "community_small"),
-            community_big=_ratio(n, "community_big"),
-            community_all=_ratio(n, "community_all"),
-            excluded={reason: n[reason] for reason in ("void", "merged", "mandated_up")},
-        )
-
-    def timeliness(self, by: Actor, window: Window, position: int = 0) -> Timeliness:
-        """Metric 3; without an end the window ends now.
-
-        A pause that began before the due keeps a case from being overdue until its dated end, and
-        then for as long as it lasted; one that began after the due changes nothing.
-
-        Raises:
-            Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
-        """
-        closed = sql.SQL(" AND ").join(
-            [
-                sql.SQL("closed_at IS NOT NULL"),
-                *_within_window("closed_at", window.since, window.until),
-            ]
-        )
-        query = sql.SQL(
-            """
-            SELECT count(*) FILTER (WHERE closed AND on_time) AS on_time,
-                   count(*) FILTER (WHERE closed AND NOT on_time) AS late,
-                   count(*) FILTER (WHERE overdue) AS open,
-                   count(*) FILTER (WHERE closed AND on_time IS NULL) AS no_deadline,
-                   count(*) FILTER (WHERE in_window AND dropped = 'void') AS void,
-                   count(*) FILTER (WHERE in_window AND dropped = 'merged') AS merged,
-                   (SELECT position FROM timeliness.checkpoint) AS position
-            FROM (SELECT on_time, dropped, {filed} AS in_window,
-                         dropped IS NULL AND {closed} AS closed,
-                         dropped IS NULL AND (closed_at IS NULL OR closed_at >= {until})
-                             AND CASE WHEN parked_at < due AND parked_at < {until}
-                                      THEN parked_until <= {until}
-                                           AND due + (parked_until - parked_at) <= {until}
-                                      ELSE due <= {until} END AS overdue
-                  FROM timeliness.cases WHERE {where}) c
-            """
-        ).format(
-            closed=closed,
-            filed=_filed_within(window),
-            until=sql.SQL("now()") if window.until is None else sql.Literal(window.until),
-            where=_metric_scope(by, window),
-        )
-        with self._ready(position, "timeliness") as connection:
-            n = _one(connection, query)
-        due = n["on_time"] + n["late"] + n["open"]
-        return Timeliness(
-            position=n["position"],
-            window=window,
-            on_time=n["on_time"],
-            late=n["late"],
-            open=n["open"],
-            on_time_rate=Ratio(numerator=n["on_time"], denominator=due),
-            closure_rate=Ratio(numerator=n["on_time"] + n["late"], denominator=due),
-            excluded={reason: n[reason] for reason in ("no_deadline", "void", "merged")},
-        )
-
-    def caseload(self, by: Actor, window: Window, position: int = 0) -> Caseload:
-        """Metric 11; cases count by when they were filed, grids as in force at the window's end.
-
-        Raises:
-            Refused: ``query.not_permitted``. Behind: not known up to ``position`` in time.
-        """
-        # The day in the office's time zone on which the window still holds.
-        last_day = sql.SQL(
-            "((coalesce({}, now()) - interval '1 microsecond') AT TIME ZONE 'Asia/Shanghai')::date"
-        ).format(sql.Literal(window.until))
-        filed = _within_window("c.filed_at", window.since, window.until)
-        query = sql.SQL(
-            """
-            SELECT path, name, cases, weighted, workers, households, residents,
-                   weighted::float8 / nullif(workers, 0) AS load
-            FROM (SELECT g.path, g.name, count(c."case") AS cases,
-                         coalesce(sum(CASE c.size WHEN 'big' THEN {big} ELSE 1 END)
-                                  FILTER (WHERE c."case" IS NOT NULL), 0)::bigint AS weighted,
-                         cardinality(g.workers) AS workers, g.households, g.residents
-                  FROM caseload.grids g
-                  LEFT JOIN caseload.cases c
-                    ON c.territory = g.path AND c.dropped IS NULL AND {filed}
-                  WHERE g.valid_from <= {day} AND (g.valid_to IS NULL OR g.valid_to > {day})
-                    AND {grids}
-                  GROUP BY g.path, g.name, g.workers, g.households, g.residents) s
-            ORDER BY path
-            """
-        ).format(
-            big=sql.Literal(BIG_WEIGHT),
-            filed=sql.SQL(" AND ").join(filed or [sql.SQL("true")]),
-            day=last_day,
-            grids=_metric_scope(by, window, "g.path"),
-        )
-        others = sql.SQL(
-            "SELECT count(*) AS all, count(*) FILTER (WHERE c.dropped = 'void') AS void,"
-            " count(*) FILTER (WHERE c.dropped = 'merged') AS merged,"
-            " (SELECT position FROM caseload.checkpoint) AS position"
-            " FROM caseload.cases c WHERE {}"
-        ).format(sql.SQL(" AND ").join([_metric_scope(by, window, "c.territory"), *filed]))
-        with self._ready(position, "caseload") as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            grids = _fetch(connection, GridLoad, query)
-            n = _one(connection, others)
-        loads = [grid.load for grid in grids if grid.load is not None]
-        in_grids = sum(grid.cases for grid in grids)
-        return Caseload(
-            position=n["position"],
-            window=window,
-            grids=grids,
-            without_cases=sum(grid.cases == 0 for grid in grids),
-            without_workers=sum(grid.workers == 0 for grid in grids),
-            gini=gini(loads),
-            variation=variation(loads),
-            excluded={
-                "void": n["void"],
-                "merged": n["merged"],
-                "outside_grids_in_force": n["all"] - n["void"] - n["merged"] - in_grids,
-            },
-        )
-
     @contextmanager
-    def _ready(self, position: int, *read_models: str) -> Iterator[psycopg.Connection]:
-        """A connection on which these read models know the log up to a position."""
+    def _ready(
+        self, position: int, *read_models: str, snapshot: bool = False
+    ) -> Iterator[psycopg.Connection]:
+        """A connection on which these read models know the log up to a position; ``snapshot``: all
+        that is asked on it is answered from one moment."""
         for name in read_models:
             self._wait(name, position)
         with self._pool.connection() as connection:
             try:
-                yield connection
+                if snapshot:
+                    with connection.transaction():
+                        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                        yield connection
+                else:
+                    yield connection
             except _BEING_REPLACED as error:
                 raise Behind(", ".join(read_models)) from error
 
@@ -635,15 +447,6 @@ _BEING_REPLACED: Final = (
     psycopg.errors.InvalidSchemaName,
 )
 """A read model that is not built yet, or that a newer version of the program is building anew."""
-
-
-def _standing(connection: psycopg.Connection, name: str) -> Standing:
-    query = sql.SQL("SELECT position, error FROM {}").format(sql.Identifier(name, "checkpoint"))
-    try:
-        row = connection.execute(query).fetchone()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        row = None  # not built yet, or just being put in place
-    return Standing(name, *(row or (0, None)))
 
 
 # --- conditions ---
@@ -690,11 +493,6 @@ def _within_window(column: str, since: datetime | None, until: datetime | None) 
     if until is not None:
         bounds.append(sql.SQL("{} < {}").format(name, sql.Literal(until)))
     return bounds
-
-
-def _filed_within(window: Window) -> Sql:
-    bounds = _within_window("filed_at", window.since, window.until)
-    return sql.SQL(" AND ").join(bounds or [sql.SQL("true")])
 
 
 def _case_conditions(wanted: CaseFilter) -> list[Sql]:
@@ -761,16 +559,6 @@ def _demand_reader(by: Actor, reading: Reading) -> Scope:
     return seen
 
 
-def _metric_scope(by: Actor, window: Window, column: str = "territory") -> Sql:
-    """The territory a metric asks for must lie in the scope; none asked for means all of it."""
-    seen = _demand_reader(by, Reading.METRICS)
-    if not window.territory:
-        return _any_within(column, seen.territories)
-    if not any(within(window.territory, path) for path in seen.territories):
-        raise Refused("query.not_permitted", reading=Reading.METRICS.value)
-    return _any_within(column, (window.territory,))
-
-
 # --- rows and cursors ---
 
 _ORDERS: Final[dict[str, tuple[Sql, bool]]] = {
@@ -817,6 +605,25 @@ def _read_cursor(cursor: str, order: str) -> tuple[str, str]:
     return value, case
 
 
+def _read_place(cursor: str) -> Place:
+    """A place in the order of what waits."""
+    value, rest = _read_cursor(cursor, "deadlines")
+    kind, _, case = rest.partition(" ")
+    try:
+        at = datetime.fromisoformat(value)
+        return Place(at if at.tzinfo else at.replace(tzinfo=UTC), case, Automatic(kind).value)
+    except ValueError as error:
+        raise BadCursor from error
+
+
+def _pending_query(ahead: timedelta, **wanted: Any) -> sql.Composed:
+    """The query for what waits; a forged cursor may name a time that no calendar reaches."""
+    try:
+        return actions(ahead, **wanted)
+    except OverflowError as error:
+        raise BadCursor from error
+
+
 def _page(rows: list[Row], limit: int, cursor: Any) -> Listing[Row]:
     more = len(rows) > limit
     kept = rows[:limit]
@@ -850,14 +657,3 @@ _FOUND_CARDS: Final = _cards("JOIN")
 def _fetch(connection: psycopg.Connection, row: type[Row], query: Sql) -> list[Row]:
     with connection.cursor(row_factory=class_row(row)) as cursor:
         return cursor.execute(query).fetchall()
-
-
-def _one(connection: psycopg.Connection, query: Sql) -> dict[str, Any]:
-    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        row = cursor.execute(query).fetchone()
-    assert row is not None
-    return row
-
-
-def _ratio(counts: dict[str, Any], name: str) -> Ratio:
-    return Ratio(numerator=counts[name], denominator=counts[f"of_{name}"])

@@ -12,7 +12,7 @@ import psycopg
 
 from domain.history import Recorded
 from domain.privacy import PersonalShown
-from projections.runner import Projection
+from projections.projection import Projection
 from projections.tables import Table
 
 SCHEMA: Final = """
@@ -26,6 +26,9 @@ CREATE TABLE entries (
     purpose   text        COLLATE "C" NOT NULL,
     fields    text[]      COLLATE "C" NOT NULL
 );
+"""
+
+INDEXES: Final = """
 CREATE INDEX entries_actor ON entries (actor, position);
 CREATE INDEX entries_case ON entries ("case", position);
 CREATE INDEX entries_territory ON entries (territory, position);
@@ -57,7 +60,7 @@ def fold(recorded: Recorded[Any]) -> LookRow:
         position=recorded.position,
         at=recorded.at,
         actor=recorded.actor,
-        roles=",".join(recorded.roles),
+        roles=recorded.roles,
         case=event.case,
         territory=event.territory,
         purpose=event.purpose.value,
@@ -65,15 +68,16 @@ def fold(recorded: Recorded[Any]) -> LookRow:
     )
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
+def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Add the looks of a page."""
     ENTRIES.append(connection, map(fold, page))
 
 
 LOOKS: Final = Projection(
     name="looks",
-    version=1,
+    version=2,
     schema=SCHEMA,
+    indexes=INDEXES,
     tables=(ENTRIES,),
     events=(PersonalShown,),
     apply=apply,

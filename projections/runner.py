@@ -1,101 +1,64 @@
-"""Follows the log page by page: fold in memory, write rows and checkpoint in one transaction.
+"""Follows a source part by part: fold in memory, write rows and checkpoint in one transaction.
 
-Each projection lives in a schema of its own name, with its checkpoint inside, so a rebuild beside
+Each projection lives in a schema of its own name, with its checkpoints inside, so a rebuild beside
 it can take its place by renaming two schemas in one transaction: readers see the old or the new,
 never half of one. The same fold serves catching up and rebuilding.
 """
 
-import hashlib
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Final
 
 import psycopg
 import structlog
-from psycopg import sql
 
-from domain.history import Page, Recorded
-from projections.tables import AnyTable
+from domain.history import LOG, Unreadable
+from projections import bulk, schemas
+from projections.crew import Crew
+from projections.projection import (
+    ByStream,
+    NotTheSame,
+    OnProgress,
+    Poison,
+    Poisoned,
+    Progress,
+    Projection,
+    Source,
+    Superseded,
+)
+
+__all__ = [
+    "NotTheSame",
+    "OnProgress",
+    "Poison",
+    "Poisoned",
+    "Progress",
+    "Projection",
+    "Runner",
+    "Source",
+    "Superseded",
+    "reached",
+]
 
 PAGE: Final = 5_000
 """Positions read at a time: enough to make the transaction cheap, little enough to hold in
 memory."""
 
+STRETCH: Final = 20_000
+"""About how many positions a worker builds at a time: some 50 MB while it does."""
+
+WORTH_HELP: Final = 4
+"""From how many stretches on a projection that is missing is built by stream, and with helpers."""
+
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway: one may be lost with its
 connection."""
 
-DROP_ATTEMPTS: Final = 60
-"""How often dropping what was replaced is tried, half a second each, while it is still read."""
-
 log = structlog.get_logger()
-
-
-class Source(Protocol):
-    """Where events come from."""
-
-    def head(self) -> int:
-        """The last position there is."""
-        ...
-
-    def read(self, after: int, upto: int, events: tuple[type, ...], opened: bool) -> Page:
-        """The events of these classes with a position in ``(after, upto]``, in order.
-
-        ``opened``: personal fields read in clear, or forgotten; otherwise all of them are sealed.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Projection:
-    """One read model. ``apply`` folds a page into the tables of the current search path.
-
-    ``version`` is part of its identity: a changed schema or fold gets a higher one, and is rebuilt.
-    ``opens`` lets it read personal fields: then it answers for what its tables keep of them.
-    """
-
-    name: str
-    version: int
-    schema: str
-    tables: tuple[AnyTable, ...]
-    events: tuple[type, ...]
-    apply: Callable[[psycopg.Connection, Sequence[Recorded[Any]]], None]
-    opens: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a long run is. ``rate`` is positions a second, ``left`` seconds."""
-
-    projection: str
-    position: int
-    head: int
-    rate: float
-    left: float
-
-
-class Poisoned(Exception):
-    """A projection met an event that it cannot fold. It stays where it is; the others go on."""
-
-    def __init__(self, projection: str, after: int, upto: int) -> None:
-        self.projection = projection
-        super().__init__(
-            f"projection {projection} cannot fold an event in positions {after + 1}-{upto}"
-        )
-
-
-class Superseded(Exception):
-    """A newer version of the program keeps this projection now: this one stands aside."""
-
-
-class NotTheSame(Exception):
-    """A rebuilt projection differs from the live one."""
-
-
-OnProgress = Callable[[Progress], None]
 
 
 class Runner:
@@ -112,11 +75,16 @@ class Runner:
         projections: Sequence[Projection],
         *,
         page: int = PAGE,
+        stretch: int = STRETCH,
+        crew: Crew | None = None,
     ) -> None:
+        """``page`` and ``stretch`` are in positions; ``crew`` are more processes for a rebuild."""
         self.source = source
         self.connect = connect
         self.projections = tuple(projections)
         self.page = page
+        self.stretch = stretch
+        self.crew = crew
 
     def catch_up(self, on_progress: OnProgress | None = None) -> None:
         """Bring every projection to the head of the log; a changed one is rebuilt.
@@ -138,26 +106,85 @@ class Runner:
     def follow(self, stop: threading.Event) -> None:
         """Keep up with the log until told to stop, through lost connections.
 
-        A projection that is poisoned, or that a newer version keeps, is reported and left alone
-        until the next start; the others go on.
+        Each projection has a thread, so none waits for another. One that is poisoned is reported
+        and stands still until somebody has the event skipped; one that a newer version keeps, until
+        the next start; one that is paused, until it is resumed.
         """
-        halted: set[str] = set()
+        bell = _Bell(stop)
+        threads = [
+            threading.Thread(target=self._follow, args=(each, bell), name=f"projector {each.name}")
+            for each in self.projections
+        ]
+        for thread in threads:
+            thread.start()
         while not stop.is_set():
             try:
                 with self.connect() as connection:
-                    # Before the first read: a notification between reading and listening is lost.
+                    # Before the first look: a notification between the two would be lost.
                     connection.execute("LISTEN log")
                     while not stop.is_set():
-                        self._round(connection, halted)
-                        _wait(connection, stop)
+                        bell.ring(self.source.head(LOG))
+                        deadline = time.monotonic() + POLL_SECONDS
+                        while not stop.is_set() and time.monotonic() < deadline:
+                            # Of several that have come meanwhile the last says it all.
+                            for told in connection.notifies(timeout=0.2, stop_after=1):
+                                bell.ring(int(told.payload))
             except psycopg.Error as error:
-                log.warning("projector.interrupted", error=str(error).strip())
+                log.warning("projector.deaf", error=str(error).strip())
                 stop.wait(0.5)
+        bell.ring(bell.head)
+        for thread in threads:
+            thread.join()
+
+    def _follow(self, projection: Projection, bell: "_Bell") -> None:
+        name = projection.name
+        poison: Poison | None = None
+        while not bell.stop.is_set():
+            try:
+                with self.connect() as connection:
+                    # What a crash of the database takes back is folded again: with its checkpoint.
+                    connection.execute("SET synchronous_commit = off")
+                    skipped = self.source.skipped(name)
+                    if poison is not None and poison.position not in skipped:
+                        bell.stop.wait(POLL_SECONDS)
+                        continue
+                    poison = None
+                    self._keep_up(connection, projection, bell, skipped)
+            except Poisoned as error:
+                poison = error.poison
+                log.error("projector.halted", projection=name, **asdict(poison))
+            except Superseded:
+                log.error("projector.superseded", projection=name)
+                return
+            except psycopg.Error as error:
+                log.warning("projector.interrupted", projection=name, error=str(error).strip())
+                bell.stop.wait(0.5)
+
+    def _keep_up(
+        self,
+        connection: psycopg.Connection,
+        projection: Projection,
+        bell: "_Bell",
+        skipped: frozenset[int],
+    ) -> None:
+        """As ``_follow`` on one connection, with as few round trips a page as there can be."""
+        prepared, known, looked = False, 0, -math.inf
+        while not bell.stop.is_set():
+            if time.monotonic() - looked > bulk.PAUSE_SECONDS:
+                if schemas.is_paused(connection, projection.name):
+                    bell.stop.wait(bulk.PAUSE_SECONDS)
+                    continue
+                looked = time.monotonic()
+            if not prepared:
+                self._prepare(connection, projection, None)
+                prepared = True
+            known = bell.wait(known, bulk.PAUSE_SECONDS)
+            self._advance_part(connection, projection, projection.name, LOG, known, None, skipped)
 
     def positions(self) -> dict[str, int]:
         """How far each projection is; 0 for one that was never built."""
         with self.connect() as connection:
-            return {p.name: _position(connection, p.name) or 0 for p in self.projections}
+            return {p.name: schemas.position_of(connection, p.name) or 0 for p in self.projections}
 
     def rebuild(
         self,
@@ -176,44 +203,73 @@ class Runner:
             Poisoned: an event cannot be folded.
             Superseded: the live one belongs to a newer version.
         """
+        return self._rebuild(projection, on_progress, verify=verify)
+
+    def _rebuild(
+        self,
+        projection: Projection,
+        on_progress: OnProgress | None,
+        *,
+        verify: bool = False,
+        again: bool = True,
+    ) -> str:
+        """As ``rebuild``; without ``again`` only if nobody else has done it meanwhile."""
         beside = f"{projection.name}_rebuild"
         with self.connect() as connection:
             # One rebuild at a time; closing the connection, or its loss, gives the lock back.
             connection.execute(
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"rebuild {projection.name}",)
             )
-            if (_version(connection, projection.name) or 0) > projection.version:
+            version = schemas.version_of(connection, projection.name) or 0
+            if version > projection.version:
                 raise Superseded(projection.name)
-            if verify:
-                # Compared from the first event on: what an earlier run left behind proves nothing.
-                _drop(connection, beside)
-            self._create(connection, projection, beside)
+            if version == projection.version and not again:
+                return ""
             digest = ""
             if verify:
+                # Compared from the first event on: what an earlier run left behind proves nothing.
+                schemas.drop(connection, beside)
                 # One snapshot for checkpoint and rows, while the live projection moves on.
-                with _snapshot(connection, projection.name):
-                    live_at = _position(connection, projection.name) or 0
-                    live = _digest(connection, projection)
-                self._advance(connection, projection, beside, on_progress, upto=live_at)
-                with _snapshot(connection, beside):
-                    digest = _digest(connection, projection)
+                with schemas.snapshot(connection, projection.name):
+                    live_at = schemas.position_of(connection, projection.name) or 0
+                    live = schemas.digest(connection, projection)
+                self._build(connection, projection, beside, on_progress, upto=live_at)
+                with schemas.snapshot(connection, beside):
+                    digest = schemas.digest(connection, projection)
                 if digest != live:
-                    _drop(connection, beside)
+                    schemas.drop(connection, beside)
                     raise NotTheSame(f"{projection.name} at position {live_at}: {digest} ≠ {live}")
+            else:
+                self._build(connection, projection, beside, on_progress)
             self._advance(connection, projection, beside, on_progress)
             self._swap(connection, projection, beside)
         return digest
 
-    def _round(self, connection: psycopg.Connection, halted: set[str]) -> None:
-        for projection in self.projections:
-            if projection.name in halted:
-                continue
-            try:
-                self._prepare(connection, projection, None)
-                self._advance(connection, projection, projection.name, None)
-            except (Poisoned, Superseded) as error:
-                halted.add(projection.name)
-                log.error("projector.halted", projection=projection.name, error=repr(error))
+    def _build(
+        self,
+        connection: psycopg.Connection,
+        projection: Projection,
+        beside: str,
+        on_progress: OnProgress | None,
+        upto: int | None = None,
+    ) -> None:
+        """The rows up to a position, or to where the source is now, in a schema of their own."""
+        source = self.source
+        if not isinstance(source, ByStream):
+            schemas.create(connection, projection, beside, source.parts(), indexed=True)
+            self._advance(connection, projection, beside, on_progress, upto)
+            return
+        head = source.head(LOG) if upto is None else upto
+        stretches = bulk.plan(connection, projection, beside, source, head, self.stretch)
+        tell = _Telling(projection.name, beside, on_progress)
+        skipped = source.skipped(projection.name)
+        with ExitStack() as stack:
+            if self.crew is not None and stretches >= WORTH_HELP:
+                stack.enter_context(self.crew.helping(projection, beside))
+            bulk.work(connection, projection, beside, source, skipped, tell)
+        # What a helper took and did not finish.
+        bulk.work(connection, projection, beside, source, skipped, tell)
+        bulk.finish(connection, projection, beside)
 
     def _prepare(
         self,
@@ -222,40 +278,22 @@ class Runner:
         on_progress: OnProgress | None,
     ) -> None:
         """Make a projection that is missing; rebuild one that an older version made."""
-        version = _version(connection, projection.name)
-        if version is None:
-            self._create(connection, projection, projection.name)
-        elif version < projection.version:
-            log.info("projector.changed", projection=projection.name, version=projection.version)
+        name, source = projection.name, self.source
+        version = schemas.version_of(connection, name)
+        if version is None and not (
+            isinstance(source, ByStream) and source.head(LOG) > WORTH_HELP * self.stretch
+        ):
+            schemas.create(connection, projection, name, source.parts(), indexed=True)
+        elif version is None or version < projection.version:
+            log.info("projector.rebuilds", projection=name, version=projection.version)
             try:
-                self.rebuild(projection, on_progress=on_progress)
+                self._rebuild(projection, on_progress, again=False)
             except Poisoned as error:
                 # The live one stands still from here on, and health checks look there.
-                self._note(connection, projection.name, repr(error.__cause__))
+                if version is None:
+                    schemas.create(connection, projection, name, source.parts(), indexed=True)
+                schemas.note(connection, name, LOG, error.poison)
                 raise
-
-    def _create(self, connection: psycopg.Connection, projection: Projection, schema: str) -> None:
-        with connection.transaction():
-            _lock(connection, schema)
-            if _version(connection, schema) == projection.version:
-                return
-            connection.execute(
-                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
-            )
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-            _within(connection, schema)
-            connection.execute(
-                "CREATE TABLE checkpoint (version integer NOT NULL, position bigint NOT NULL,"
-                " error text)"
-            )
-            connection.execute("INSERT INTO checkpoint VALUES (%s, 0)", (projection.version,))
-            connection.execute(projection.schema.encode())
-            connection.execute(
-                sql.SQL(
-                    "GRANT USAGE ON SCHEMA {0} TO wangge_app;"
-                    "GRANT SELECT ON ALL TABLES IN SCHEMA {0} TO wangge_app"
-                ).format(sql.Identifier(schema))
-            )
 
     def _advance(
         self,
@@ -265,170 +303,125 @@ class Runner:
         on_progress: OnProgress | None,
         upto: int | None = None,
     ) -> None:
-        """Fold page after page into a schema until the head (or ``upto``) is reached."""
-        head = self.source.head() if upto is None else upto
+        """Fold page after page into a schema until the head (or ``upto``) of each part."""
+        for part in self.source.parts():
+            head = self.source.head(part) if upto is None else upto
+            skipped = self.source.skipped(projection.name)
+            self._advance_part(connection, projection, schema, part, head, on_progress, skipped)
+
+    def _advance_part(
+        self,
+        connection: psycopg.Connection,
+        projection: Projection,
+        schema: str,
+        part: str,
+        head: int,
+        on_progress: OnProgress | None,
+        skipped: frozenset[int],
+    ) -> None:
         started, begun_at = time.monotonic(), None
+        wanted = projection.wanted(skipped)
+        page = self.page
         while True:
+            after = last = 0
+            event = None
             try:
                 with connection.transaction():
-                    after = _claim(connection, schema, projection.version)
+                    after = last = schemas.claim(connection, schema, projection.version, part)
                     begun_at = after if begun_at is None else begun_at
                     if after >= head:
                         return
-                    last = min(after + self.page, head)
-                    self._fold(connection, projection, after, last)
-                    connection.execute("UPDATE checkpoint SET position = %s, error = NULL", (last,))
-            except Poisoned as error:
-                self._note(connection, schema, repr(error.__cause__))
+                    last = min(after + page, head)
+                    read = self.source.read(part, after, last, wanted)
+                    if read.events:
+                        event = read.events[0]
+                        projection.apply(connection, read.events, False)
+                    last = read.last
+                    schemas.move(connection, part, last)
+                page = min(2 * page, self.page)
+            except (psycopg.OperationalError, Superseded):
                 raise
+            except Exception as error:
+                # Whatever the fold stumbles over, the event is at fault or the fold is: neither may
+                # be skipped. Smaller pages go up to the event itself.
+                if last - after > 1:
+                    page = (last - after) // 2
+                    continue
+                if isinstance(error, Unreadable):
+                    poison = Poison(error.position, error.name, error.stream, repr(error.__cause__))
+                elif event is not None:
+                    poison = Poison(event.position, event.name, event.stream, repr(error))
+                else:
+                    raise
+                schemas.note(connection, schema, part, poison)
+                raise Poisoned(projection.name, poison) from error
             if on_progress is not None:
                 rate = (last - begun_at) / max(time.monotonic() - started, 1e-6)
                 on_progress(Progress(projection.name, last, head, rate, (head - last) / rate))
-
-    def _fold(
-        self, connection: psycopg.Connection, projection: Projection, after: int, upto: int
-    ) -> None:
-        try:
-            page = self.source.read(after, upto, projection.events, projection.opens)
-            if page.events:
-                projection.apply(connection, page.events)
-        except psycopg.OperationalError:
-            raise
-        except Exception as error:
-            # Whatever the fold stumbles over, the event is at fault or the fold is: neither may be
-            # skipped.
-            raise Poisoned(projection.name, after, upto) from error
-
-    def _note(self, connection: psycopg.Connection, schema: str, error: str) -> None:
-        """Keep why a projection stands still, where health checks look."""
-        with connection.transaction():
-            _within(connection, schema)
-            connection.execute("UPDATE checkpoint SET error = %s", (error[:1000],))
+            if last >= head:
+                return
 
     def _swap(self, connection: psycopg.Connection, projection: Projection, beside: str) -> None:
         """Put the rebuilt schema in the live one's place, not behind where readers already are."""
         retired = f"{projection.name}_retired"
-        _drop(connection, retired)
+        schemas.drop(connection, retired)
+        wanted = projection.wanted(self.source.skipped(projection.name))
         with connection.transaction():
-            _lock(connection, projection.name)
-            live_at = _position(connection, projection.name)
-            after = _claim(connection, beside, projection.version)
-            while after < (live_at or 0):
-                last = min(after + self.page, live_at or 0)
-                self._fold(connection, projection, after, last)
-                connection.execute("UPDATE checkpoint SET position = %s", (last,))
-                after = last
-            if live_at is not None:
-                _rename(connection, projection.name, retired)
-            _rename(connection, beside, projection.name)
+            schemas.lock(connection, projection.name)
+            live = schemas.positions_of(connection, projection.name)
+            for part, upto in live.items():
+                while (after := schemas.claim(connection, beside, projection.version, part)) < upto:
+                    page = self.source.read(part, after, min(after + self.page, upto), wanted)
+                    if page.events:
+                        projection.apply(connection, page.events, False)
+                    schemas.move(connection, part, page.last)
+            if live:
+                schemas.rename(connection, projection.name, retired)
+            schemas.rename(connection, beside, projection.name)
         # Later, by itself: dropping needs locks that running queries hold, and with those of the
         # swap in hand the two could wait for each other.
-        _drop(connection, retired)
+        schemas.drop(connection, retired)
 
 
 def reached(connection: psycopg.Connection, projection: str, position: int) -> bool:
     """Whether a projection knows the log up to a position."""
-    return (_position(connection, projection) or 0) >= position
+    return (schemas.position_of(connection, projection) or 0) >= position
 
 
-def _wait(connection: psycopg.Connection, stop: threading.Event) -> None:
-    """Until something is appended, at most ``POLL_SECONDS``; stopping is seen within 0.2 s."""
-    deadline = time.monotonic() + POLL_SECONDS
-    while not stop.is_set() and time.monotonic() < deadline:
-        for _ in connection.notifies(timeout=0.2, stop_after=1):
-            return
+class _Bell:
+    """Rung when something was appended; heard by all that wait. ``head`` is how far the log is."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+        self.head = 0
+        self._rung = threading.Condition()
+
+    def ring(self, head: int) -> None:
+        """Wake all that wait."""
+        with self._rung:
+            self.head = max(self.head, head)
+            self._rung.notify_all()
+
+    def wait(self, known: int, seconds: float) -> int:
+        """Wait for the log to be further than somebody knows, so long at most; returns the head."""
+        with self._rung:
+            self._rung.wait_for(lambda: self.head > known or self.stop.is_set(), seconds)
+            return self.head
 
 
-def _within(connection: psycopg.Connection, schema: str) -> None:
-    connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+class _Telling:
+    """Tells how far a build is, before each stretch."""
 
+    def __init__(self, projection: str, schema: str, on_progress: OnProgress | None) -> None:
+        self._projection, self._schema, self._on_progress = projection, schema, on_progress
+        self._begun: tuple[float, int] | None = None
 
-def _lock(connection: psycopg.Connection, schema: str) -> None:
-    """Have a schema to ourselves until the transaction ends.
-
-    An advisory lock, for whoever waits for it holds no lock on a table: a schema can be put in
-    another's place meanwhile, and is looked up anew afterwards.
-    """
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
-    # Names may have changed hands while we waited. PostgreSQL hears of it when it locks a relation,
-    # not an advisory lock: without this it may still believe that a schema does not exist.
-    connection.execute("SELECT FROM pg_namespace LIMIT 0")
-
-
-def _claim(connection: psycopg.Connection, schema: str, version: int) -> int:
-    """The position of a schema, which is ours until the transaction ends: one leader each."""
-    _lock(connection, schema)
-    _within(connection, schema)
-    row = connection.execute("SELECT version, position FROM checkpoint").fetchone()
-    assert row is not None
-    if row[0] != version:
-        raise Superseded(schema)
-    position: int = row[1]
-    return position
-
-
-def _rename(connection: psycopg.Connection, schema: str, to: str) -> None:
-    connection.execute(
-        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), sql.Identifier(to))
-    )
-
-
-def _version(connection: psycopg.Connection, schema: str) -> int | None:
-    return _checkpoint(connection, schema, "version")
-
-
-def _position(connection: psycopg.Connection, schema: str) -> int | None:
-    return _checkpoint(connection, schema, "position")
-
-
-def _checkpoint(connection: psycopg.Connection, schema: str, column: str) -> int | None:
-    table = f"{schema}.checkpoint"
-    row = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
-    if row is None or row[0] is None:
-        return None
-    row = connection.execute(
-        sql.SQL("SELECT {} FROM {}").format(
-            sql.Identifier(column), sql.Identifier(schema, "checkpoint")
-        )
-    ).fetchone()
-    return row[0] if row else None
-
-
-def _drop(connection: psycopg.Connection, schema: str) -> None:
-    """Drop a schema that nobody asks for any more, without making a running query wait for us.
-
-    Half a second is less than it takes PostgreSQL to look for a deadlock and to end somebody.
-    """
-    for attempt in range(DROP_ATTEMPTS):
-        try:
-            with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '500ms'")
-                connection.execute(
-                    sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
-                )
-            return
-        except psycopg.errors.LockNotAvailable:
-            if attempt == DROP_ATTEMPTS - 1:
-                raise
-
-
-@contextmanager
-def _snapshot(connection: psycopg.Connection, schema: str) -> Iterator[None]:
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        _within(connection, schema)
-        yield
-
-
-def _digest(connection: psycopg.Connection, projection: Projection) -> str:
-    """SHA-256 over the text of all rows, ordered by key."""
-    digest = hashlib.sha256()
-    for table in projection.tables:
-        statement = sql.SQL("COPY (SELECT * FROM {} ORDER BY {}) TO STDOUT").format(
-            sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, table.key))
-        )
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for block in copy:
-                digest.update(block)
-        digest.update(table.name.encode())
-    return digest.hexdigest()
+    def __call__(self, connection: psycopg.Connection) -> bool:
+        if self._on_progress is None or (at := bulk.standing(connection, self._schema)) is None:
+            return True
+        now, (done, of) = time.monotonic(), at
+        self._begun = self._begun or (now, done)
+        rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-6)
+        left = (of - done) / rate if rate else math.inf
+        self._on_progress(Progress(self._projection, done, of, rate, left))
+        return True

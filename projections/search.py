@@ -5,19 +5,20 @@ of two neighbouring characters or of a whole phone number: who has the key finds
 table without it sees which cases share characters, and could guess the commonest by counting.
 Names of staff stand in clear, for colleagues are named.
 
-Who is forgotten is wiped here by the event. A rebuild after the keys are gone reads ``FORGOTTEN``
-where they protected something and comes to the same bytes: what the event wipes is just what those
-keys protected up to there, and what was empty stays empty.
+Who is forgotten is wiped here by the event: what stands at an earlier position, wherever the two
+are met first. A rebuild after the keys are gone reads ``FORGOTTEN`` where they protected something
+and comes to the same bytes: what the event wipes is just what those keys protected up to there, and
+what was empty stays empty.
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 
 from domain.case import events as e
 from domain.history import Recorded
@@ -25,14 +26,15 @@ from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
 from domain.staff import UserAdded
 from projections import masking
-from projections.runner import Projection
-from projections.tables import Table, case_id
+from projections.projection import Projection
+from projections.tables import Apply, Table, case_id
 
 NAME: Final = "search"
 
 SCHEMA: Final = """
 CREATE TABLE cases (
     "case"           text COLLATE "C" PRIMARY KEY,
+    position         bigint   NOT NULL,
     reporter         text     COLLATE "C",
     place_name       text     NOT NULL,
     description      text     NOT NULL,
@@ -44,14 +46,23 @@ CREATE TABLE cases (
     personal         bigint[] NOT NULL,
     phone            bigint
 );
+
+CREATE TABLE staff_names (
+    "user"   text COLLATE "C" PRIMARY KEY,
+    position bigint NOT NULL,
+    name     text   NOT NULL
+);
+
+CREATE TABLE forgotten (
+    subject  text COLLATE "C" PRIMARY KEY,
+    position bigint NOT NULL
+);
+"""
+
+INDEXES: Final = """
 CREATE INDEX cases_tokens ON cases USING gin ((tokens || personal));
 CREATE INDEX cases_phone ON cases (phone) WHERE phone IS NOT NULL;
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
-
-CREATE TABLE staff_names (
-    "user" text COLLATE "C" PRIMARY KEY,
-    name   text NOT NULL
-);
 """
 
 
@@ -59,11 +70,13 @@ CREATE TABLE staff_names (
 class SearchRow:
     """What lists show of a case, masked, and what it is found by.
 
-    ``tokens`` are of what is not personal and outlive the person; ``personal`` are of the
-    description and the address; ``phone`` is of the reporter's whole number.
+    ``position`` is where it was reported. ``tokens`` are of what is not personal and outlive the
+    person; ``personal`` are of the description and the address; ``phone`` is of the reporter's
+    whole number.
     """
 
     case: str
+    position: int
     reporter: str | None
     place_name: str
     description: str
@@ -78,14 +91,28 @@ class SearchRow:
 
 @dataclass(slots=True)
 class NameRow:
-    """What somebody of the staff is called."""
+    """What somebody of the staff is called, and where that was said."""
 
     user: str
+    position: int
     name: str
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """``person:`` with an id or ``case:`` with one, forgotten up to a position."""
+
+    subject: str
+    position: int
 
 
 CASES: Final = Table("cases", SearchRow, key=("case",))
 STAFF_NAMES: Final = Table("staff_names", NameRow, key=("user",))
+FORGOTTEN_SUBJECTS: Final = Table("forgotten", Forgotten, key=("subject",))
+
+
+KNOWN_PAIRS: Final = 65_536
+"""How many tokens are kept at hand: a district's words are made of some thousand characters."""
 
 
 class Index:
@@ -96,12 +123,18 @@ class Index:
         if not 16 <= len(key) <= 64:
             raise ValueError("the key of the search index is of 16 to 64 bytes")
         self._key = key
-        # A district's words are made of some thousand characters: most pairs are known already.
-        self._pair = lru_cache(maxsize=65_536)(partial(self._token, b"pair:"))
+        self._pairs: dict[str, int] = {}
 
     def words(self, *texts: str | None) -> list[int]:
         """The tokens of some texts, sorted, each once."""
-        return sorted({self._pair(pair) for text in texts if text for pair in pairs(text.lower())})
+        found = {pair for text in texts if text for pair in pairs(text.lower())}
+        known = self._pairs
+        if unknown := found.difference(known):
+            if len(known) > KNOWN_PAIRS:
+                known.clear()
+                unknown = found
+            known.update((pair, self._token(b"pair:", pair)) for pair in unknown)
+        return sorted({known[pair] for pair in found})
 
     def phone(self, text: str) -> int | None:
         """The token of a whole phone number, however it is written; None where there is none."""
@@ -123,68 +156,117 @@ def index_key(secret: bytes) -> bytes:
 
 def pairs(text: str) -> set[str]:
     """The different pairs of neighbouring characters, without those across a space."""
-    return {
-        text[i : i + 2] for i in range(len(text) - 1) if not any(map(str.isspace, text[i : i + 2]))
-    }
+    return {pair for word in text.split() for pair in map(str.__add__, word, word[1:])}
 
 
 def projection(key: bytes) -> Projection:
     """The read model under a key (``index_key``)."""
     return Projection(
         name=NAME,
-        version=1,
+        version=2,
         schema=SCHEMA,
-        tables=(CASES, STAFF_NAMES),
+        indexes=INDEXES,
+        tables=(CASES, STAFF_NAMES, FORGOTTEN_SUBJECTS),
         events=(e.CaseReported, e.CaseFiled, e.CaseReclassified, UserAdded, PersonForgotten),
         apply=_applying(Index(key)),
+        settle=settle,
+        beside=(),
         opens=True,
     )
 
 
-def _applying(
-    index: Index,
-) -> Callable[[psycopg.Connection, Sequence[Recorded[Any]]], None]:
-    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
-        forgotten = [r.event for r in page if isinstance(r.event, PersonForgotten)]
-        rows = _cases_of(connection, page, forgotten)
-        names = STAFF_NAMES.load(connection, {event.person for event in forgotten})
+def _applying(index: Index) -> Apply:
+    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+        forgetting = any(isinstance(recorded.event, PersonForgotten) for recorded in page)
+        if not fresh:
+            # A forgetting waits for the rows that others are adding, and they for it, so that one
+            # of the two sees the other.
+            mode = sql.SQL("EXCLUSIVE" if forgetting else "ROW SHARE")
+            connection.execute(sql.SQL("LOCK TABLE forgotten IN {} MODE").format(mode))
+        cases = {case_id(each) for each in page if each.stream.startswith("case:")}
+        rows = {} if fresh else CASES.load(connection, cases)
+        names: dict[str, NameRow] = {}
+        forgotten: dict[str, int] = {}
         for recorded in page:
             match recorded.event:
                 case e.CaseReported() as event:
-                    rows[event.case] = _reported(index, event)
+                    rows[event.case] = _reported(index, recorded.position, event)
                 case e.CaseFiled(terms=terms) | e.CaseReclassified(terms=terms):
                     row = rows[case_id(recorded)]
                     row.tokens = index.words(row.case, row.place_name, terms.name_zh, terms.name_en)
                 case UserAdded(user=user, name=name):
-                    names[user] = NameRow(user, name)
+                    names[user] = NameRow(user, recorded.position, name)
                 case PersonForgotten() as event:
-                    _forget(rows.values(), names, event)
-        CASES.save(connection, list(rows.values()))
-        STAFF_NAMES.save(connection, list(names.values()))
+                    for subject in (f"person:{event.person}", *map("case:{}".format, event.cases)):
+                        forgotten[subject] = max(recorded.position, forgotten.get(subject, 0))
+        put = Table.append if fresh else Table.save
+        put(CASES, connection, rows.values())
+        put(STAFF_NAMES, connection, names.values())
+        if forgotten:
+            connection.execute(_FORGET, (list(forgotten), list(forgotten.values())))
+        if not fresh:
+            touched = set(forgotten) | {f"case:{case}" for case in cases}
+            touched |= {f"person:{row.reporter}" for row in rows.values()}
+            _wipe(connection, touched | {f"person:{user}" for user in names})
 
     return apply
 
 
-def _cases_of(
-    connection: psycopg.Connection,
-    page: Sequence[Recorded[Any]],
-    forgotten: Sequence[PersonForgotten],
-) -> dict[str, SearchRow]:
-    """The rows that a page touches: of its cases, and of all cases of those it forgets."""
-    wanted = {case_id(r) for r in page if r.stream.startswith("case:")}
-    wanted |= {case for event in forgotten for case in event.cases}
-    if forgotten:
-        reported = connection.execute(
-            'SELECT "case" FROM cases WHERE reporter = ANY(%s)', ([f.person for f in forgotten],)
+def settle(connection: psycopg.Connection) -> None:
+    """Wipe what is older than a forgetting, wherever it and the forgetting were found."""
+    _wipe(connection, None)
+
+
+_FORGET: Final = """
+    INSERT INTO forgotten AS f
+    SELECT * FROM unnest(%s::text[], %s::bigint[]) AS new(subject, position) ORDER BY subject
+    ON CONFLICT (subject) DO UPDATE SET position = greatest(f.position, excluded.position)
+"""
+"""In one order, so that no two wait for each other."""
+
+_WIPE: Final = (
+    """
+    UPDATE cases t SET description = {description}, address = {address}, personal = '{{}}'
+    FROM forgotten f
+    WHERE f.subject = 'case:' || t."case" AND t.position < f.position AND {which}
+    """,
+    """
+    UPDATE cases t SET reporter_name = {reporter_name}, reporter_phone = {reporter_phone},
+      reporter_address = {reporter_address}, phone = NULL
+    FROM forgotten f
+    WHERE f.subject = 'person:' || t.reporter AND t.position < f.position AND {which}
+    """,
+    """
+    UPDATE staff_names t SET name = {name}
+    FROM forgotten f
+    WHERE f.subject = 'person:' || t."user" AND t.position < f.position AND {which}
+    """,
+)
+
+
+def _wipe(connection: psycopg.Connection, subjects: Collection[str] | None) -> None:
+    """Wipe what belongs to some subjects, or to all, as far as they are forgotten."""
+    which = sql.SQL("true") if subjects is None else sql.SQL("f.subject = ANY(%s)")
+    # What was empty had no key, so a rebuild finds it empty too.
+    gone = sql.SQL("CASE t.{0} WHEN '' THEN '' ELSE {1} END")
+    masks = {
+        name: gone.format(sql.Identifier(name), sql.Literal(FORGOTTEN))
+        for name in (
+            "description", "address", "reporter_name", "reporter_phone", "reporter_address", "name",
         )
-        wanted |= {row[0] for row in reported}
-    return CASES.load(connection, wanted)
+    }  # fmt: skip
+    for statement in _WIPE:
+        connection.execute(
+            sql.SQL(statement).format(which=which, **masks),
+            None if subjects is None else (list(subjects),),
+        )
 
 
-def _reported(index: Index, event: e.CaseReported) -> SearchRow:
+def _reported(index: Index, position: int, event: e.CaseReported) -> SearchRow:
     who, where = event.reporter, event.spot.address
     return SearchRow(
         case=event.case,
+        position=position,
         reporter=who.person if who else None,
         place_name=event.place.name,
         description=masking.snippet(event.description),
@@ -200,23 +282,3 @@ def _reported(index: Index, event: e.CaseReported) -> SearchRow:
 
 def _readable(text: str) -> bool:
     return text not in (SEALED, FORGOTTEN)
-
-
-def _forget(rows: Iterable[SearchRow], names: dict[str, NameRow], event: PersonForgotten) -> None:
-    cases = set(event.cases)
-    for row in rows:
-        if row.case in cases:
-            row.description, row.address = _gone(row.description), _gone(row.address)
-            row.personal = []
-        if row.reporter == event.person:
-            row.reporter_name = _gone(row.reporter_name)
-            row.reporter_phone = _gone(row.reporter_phone)
-            row.reporter_address = _gone(row.reporter_address)
-            row.phone = None
-    if event.person in names:
-        names[event.person].name = _gone(names[event.person].name)
-
-
-def _gone(mask: str) -> str:
-    """What is left of a mask. What was empty had no key, so a rebuild finds it empty too."""
-    return mask and FORGOTTEN

@@ -3,20 +3,21 @@
 Personal fields are sealed in it; those of a case whose person was forgotten say so, up to there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import psycopg
+from psycopg import sql
 
 from domain.aggregates import CASE
 from domain.history import Recorded
 from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
-from projections.runner import Projection
-from projections.tables import Table, case_id
+from projections.projection import Projection
+from projections.tables import Table, case_id, copy_rows
 
 SCHEMA: Final = """
 CREATE TABLE steps (
@@ -32,6 +33,11 @@ CREATE TABLE steps (
     episode     integer     NOT NULL,
     details     text        NOT NULL,
     PRIMARY KEY ("case", version)
+);
+
+CREATE TABLE forgotten (
+    "case"   text COLLATE "C" PRIMARY KEY,
+    position bigint NOT NULL
 );
 """
 
@@ -53,64 +59,107 @@ class Step:
     details: str
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A case whose person was forgotten, or that named somebody who was, up to a position."""
+
+    case: str
+    position: int
+
+
 STEPS: Final = Table("steps", Step, key=("case", "version"))
+FORGOTTEN_CASES: Final = Table("forgotten", Forgotten, key=("case",))
 
-_encoder: Final = msgspec.json.Encoder()
+
+def as_json(value: Any) -> str:
+    """An event, or a text in one, as it is stored."""
+    return msgspec.json.encode(value).decode()
 
 
-def fold(recorded: Recorded[Any]) -> Step:
-    """The step that an event is."""
-    event = recorded.event
-    return Step(
-        case=case_id(recorded),
-        version=recorded.version,
-        position=recorded.position,
-        at=recorded.at,
-        recorded_at=recorded.recorded_at,
-        name=recorded.name,
-        actor=recorded.actor,
-        roles=",".join(recorded.roles),
-        tier=event.tier,
-        episode=event.episode,
-        details=_encoder.encode(event).decode(),
+class Where(msgspec.Struct, gc=False):
+    """What is read of an event of a case."""
+
+    tier: int
+    episode: int
+
+
+def fold(recorded: Recorded[Where]) -> tuple[Any, ...]:
+    """The columns of the step that an event is."""
+    return (
+        case_id(recorded),
+        recorded.version,
+        recorded.position,
+        recorded.at,
+        recorded.recorded_at,
+        recorded.name,
+        recorded.actor,
+        recorded.roles,
+        recorded.event.tier,
+        recorded.event.episode,
+        recorded.json,
     )
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]]) -> None:
+def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Add the steps of a page, and say of those before a forgetting that they were forgotten."""
-    STEPS.append(
-        connection, (fold(each) for each in page if not isinstance(each.event, PersonForgotten))
+    wipings = [recorded for recorded in page if isinstance(recorded.event, PersonForgotten)]
+    if not fresh:
+        # A forgetting waits for the steps that others are adding, and they for it, so that one of
+        # the two sees the other.
+        mode = sql.SQL("EXCLUSIVE" if wipings else "ROW SHARE")
+        connection.execute(sql.SQL("LOCK TABLE forgotten IN {} MODE").format(mode))
+    steps = [fold(each) for each in page if not isinstance(each.event, PersonForgotten)]
+    copy_rows(connection, STEPS.name, STEPS.columns, steps)
+    if wipings:
+        _remember(connection, wipings)
+    if not fresh:
+        cases = {step[0] for step in steps} | {c for each in wipings for c in each.event.cases}
+        _wipe(connection, sql.SQL('s."case" = ANY(%(cases)s)'), cases)
+
+
+def settle(connection: psycopg.Connection) -> None:
+    """Wipe the steps that are older than a forgetting, wherever they and it were found."""
+    _wipe(connection, sql.SQL("true"), ())
+
+
+def _remember(connection: psycopg.Connection, wipings: Sequence[Recorded[PersonForgotten]]) -> None:
+    """Up to where each case is forgotten. In one order, so that no two wait for each other."""
+    last: dict[str, int] = {}
+    for each in wipings:
+        last |= {case: max(each.position, last.get(case, 0)) for case in each.event.cases}
+    connection.execute(
+        """
+        INSERT INTO forgotten AS f
+        SELECT * FROM unnest(%s::text[], %s::bigint[]) AS new("case", position) ORDER BY "case"
+        ON CONFLICT ("case") DO UPDATE SET position = greatest(f.position, excluded.position)
+        """,
+        (list(last), list(last.values())),
     )
-    forgotten = [
-        (case, recorded.position)
-        for recorded in page
-        if isinstance(recorded.event, PersonForgotten)
-        for case in recorded.event.cases
-    ]
-    if forgotten:
-        # Only whole JSON strings match, and only in steps that were there: pages of any size agree.
-        connection.execute(
+
+
+def _wipe(connection: psycopg.Connection, which: sql.SQL, cases: Collection[str]) -> None:
+    # Only whole JSON strings match.
+    connection.execute(
+        sql.SQL(
             """
-            UPDATE steps s SET details = replace(s.details, %s, %s)
-            FROM (SELECT "case", max(position) AS position
-                  FROM unnest(%s::text[], %s::bigint[]) AS f("case", position)
-                  GROUP BY "case") f
-            WHERE s."case" = f."case" AND s.position < f.position
-            """,
-            (
-                _encoder.encode(SEALED).decode(),
-                _encoder.encode(FORGOTTEN).decode(),
-                [case for case, _ in forgotten],
-                [position for _, position in forgotten],
-            ),
-        )
+            UPDATE steps s SET details = replace(s.details, %(sealed)s, %(gone)s)
+            FROM forgotten f
+            WHERE s."case" = f."case" AND s.position < f.position AND {}
+              AND strpos(s.details, %(sealed)s) > 0
+            """
+        ).format(which),
+        {"sealed": as_json(SEALED), "gone": as_json(FORGOTTEN), "cases": list(cases)},
+    )
 
 
 TIMELINE: Final = Projection(
     name="timeline",
-    version=2,
+    version=3,
     schema=SCHEMA,
-    tables=(STEPS,),
+    tables=(STEPS, FORGOTTEN_CASES),
     events=(*CASE.events, PersonForgotten),
+    reads=dict.fromkeys(CASE.events, Where),
+    json=True,
     apply=apply,
+    settle=settle,
 )

@@ -1,115 +1,241 @@
-"""Timeliness (按期结案): was a case closed by its adjusted due."""
+"""Timeliness (按期结案): what was owed by when, whether it came in time, how long it has waited.
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
-
-from domain.case import events as e
-from domain.history import Recorded
-from projections.runner import Projection
-from projections.tables import Table, case_id, folding
-
-SCHEMA: Final = """
-CREATE TABLE cases (
-    "case"    text COLLATE "C" PRIMARY KEY,
-    territory text        COLLATE "C" NOT NULL,
-    category  text        COLLATE "C" NOT NULL,
-    source    text        COLLATE "C" NOT NULL,
-    size      text        COLLATE "C" NOT NULL,
-    filed_at  timestamptz NOT NULL,
-    due       timestamptz,
-    parked_at    timestamptz,
-    parked_until timestamptz,
-    closed_at timestamptz,
-    on_time   boolean,
-    dropped   text        COLLATE "C"
-);
-CREATE INDEX cases_closed ON cases (closed_at);
-CREATE INDEX cases_open ON cases (due) WHERE closed_at IS NULL;
+The clock of a case is kept as its parts (start, pauses, the present pause), so that its age can be
+reckoned at any moment; see ``domain.sla.elapsed``.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Final
 
-@dataclass(slots=True)
-class Row:
+import msgspec
+import psycopg
+
+from domain import calendar
+from domain.case import events as e
+from domain.history import Recorded
+from domain.sla import Unit
+from projections import spans
+from projections.containment import merged, voided
+from projections.projection import Projection
+from projections.shapes import shapes
+from projections.spans import Span, Spans
+from projections.tables import Table
+
+SCHEMA: Final = f"""
+CREATE TABLE cases ({spans.COLUMNS}
+    filed_at     timestamptz NOT NULL,
+    started      timestamptz NOT NULL,
+    works        boolean NOT NULL,
+    due          timestamptz,
+    parked_at    timestamptz,
+    parked_until timestamptz,
+    pauses       timestamptz[] NOT NULL,
+    failed       integer NOT NULL,
+    closed_at    timestamptz,
+    verdict      text COLLATE "C",
+    dropped      text COLLATE "C",
+    PRIMARY KEY ("case", nth)
+);
+CREATE TABLE calendars (
+    begun    bigint PRIMARY KEY,
+    calendar text NOT NULL
+);
+"""
+
+INDEXES: Final = """
+CREATE INDEX cases_closed ON cases (closed_at)
+    INCLUDE (territory, category, size, source, verdict, failed, begun, ended)
+    WHERE closed_at IS NOT NULL AND dropped IS NULL;
+CREATE INDEX cases_closed_in ON cases (territory, closed_at)
+    INCLUDE (category, size, source, verdict, failed, begun, ended)
+    WHERE closed_at IS NOT NULL AND dropped IS NULL;
+CREATE INDEX cases_late ON cases (closed_at)
+    INCLUDE (due, territory, category, size, source, verdict, failed, begun, ended)
+    WHERE closed_at >= due AND dropped IS NULL;
+CREATE INDEX cases_open ON cases (due)
+    WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
+CREATE INDEX cases_open_in ON cases (territory)
+    WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
+CREATE INDEX cases_was_open ON cases (begun, ended)
+    INCLUDE (territory, category, size, source, due, parked_at, parked_until, filed_at, verdict,
+             failed)
+    WHERE closed_at IS NULL AND dropped IS NULL;
+CREATE INDEX cases_dropped ON cases (filed_at) WHERE dropped IS NOT NULL;
+"""
+
+ON_TIME: Final = "on_time"
+LATE: Final = "late"
+NO_DEADLINE: Final = "no_deadline"
+
+
+@dataclass(slots=True, kw_only=True)
+class Row(Span):
     """One filed case. ``due`` is the adjusted one; ``parked_at`` and ``parked_until`` bound the
-    present pause, which has not moved it yet."""
+    present pause, which has not moved it yet.
 
-    case: str
-    territory: str
-    category: str
-    source: str
-    size: str
+    The clock of the present episode began at ``started``; it ``works`` if it counts working time
+    only. ``pauses`` are its earlier ones: start, end, start, end. ``verdict`` on a closed case is
+    ``on_time``, ``late`` or ``no_deadline``.
+    """
+
     filed_at: datetime
+    started: datetime
+    works: bool
     due: datetime | None
-    parked_at: datetime | None
-    parked_until: datetime | None
-    closed_at: datetime | None
-    on_time: bool | None
-    dropped: str | None
+    parked_at: datetime | None = None
+    parked_until: datetime | None = None
+    pauses: list[datetime] = field(default_factory=list)
+    failed: int = 0
+    closed_at: datetime | None = None
+    verdict: str | None = None
+    dropped: str | None = None
 
 
-CASES: Final = Table("cases", Row, key=("case",))
+@dataclass(slots=True, kw_only=True)
+class CalendarRow:
+    """The working calendar from a position on, as JSON."""
 
-EVENTS: Final = (
-    e.CaseFiled,
-    e.CaseReclassified,
-    e.CaseParked,
-    e.CaseResumed,
-    e.DeadlineExtended,
-    e.DueRecomputed,
-    e.CaseClosed,
-    e.CaseReopened,
-    e.CaseVoided,
-    e.CaseMerged,
+    begun: int
+    calendar: str
+
+
+def _filed(case: str, event: Any) -> Row:
+    return Row(
+        case=case,
+        territory=event.territory,
+        category=event.terms.category,
+        size=event.terms.size,
+        source=event.source,
+        filed_at=event.at,
+        started=event.at,
+        works=not event.dated and _works(event.terms),
+        due=event.due,
+    )
+
+
+def _works(terms: Any) -> bool:
+    limit = terms.sla.limit
+    return limit is not None and limit.unit not in (Unit.HOUR, Unit.DAY)
+
+
+def _reclassified(row: Row, event: Any) -> None:
+    row.category, row.due, row.works = event.terms.category, event.due, _works(event.terms)
+
+
+def _parked(row: Row, event: Any) -> None:
+    row.parked_at, row.parked_until = event.at, event.until
+
+
+def _resumed(row: Row, event: Any) -> None:
+    row.parked_at, row.parked_until, row.due = None, None, event.due
+    row.pauses = [*row.pauses, event.parked, event.counted_to]
+
+
+def _due(row: Row, event: Any) -> None:
+    row.due = event.due
+
+
+def _check_failed(row: Row, _event: Any) -> None:
+    row.failed += 1
+
+
+def _closed(row: Row, event: Any) -> None:
+    row.closed_at = event.at
+    row.verdict = {True: ON_TIME, False: LATE, None: NO_DEADLINE}[event.on_time]
+
+
+def _reopened(row: Row, event: Any) -> None:
+    row.started, row.due, row.pauses = event.at, event.due, []
+    row.closed_at, row.verdict = None, None
+
+
+_TERMS: Final = "terms.category terms.size terms.sla.limit.unit"
+
+CASES: Final = Spans(
+    name="cases",
+    row=Row,
+    opens={e.CaseFiled: _filed},
+    turns={
+        e.CaseReclassified: _reclassified,
+        e.CaseParked: _parked,
+        e.CaseResumed: _resumed,
+        e.DeadlineExtended: _due,
+        e.DueRecomputed: _due,
+        e.CheckFailed: _check_failed,
+        e.CaseClosed: _closed,
+        e.CaseReopened: _reopened,
+    },
+    drops={e.CaseVoided: voided, e.CaseMerged: merged},
+    reads=shapes(
+        {
+            e.CaseFiled: f"at territory source due dated {_TERMS}",
+            e.CaseReclassified: f"due {_TERMS}",
+            e.CaseParked: "at until",
+            e.CaseResumed: "parked counted_to due",
+            e.DeadlineExtended: "due",
+            e.DueRecomputed: "due",
+            e.CheckFailed: "",
+            e.CaseClosed: "at on_time",
+            e.CaseReopened: "at due",
+            e.CaseVoided: "",
+            e.CaseMerged: "",
+        }
+    ),
 )
+CALENDARS: Final = Table("calendars", CalendarRow, key=("begun",))
+CALENDAR_EVENTS: Final = (calendar.YearPublished, calendar.DayDeclared, calendar.WorkingHoursSet)
 
 
-def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
-    """Change the row of an event's case."""
-    case, event = case_id(recorded), recorded.event
-    if isinstance(event, e.CaseFiled):
-        rows[case] = Row(
-            case=case,
-            territory=event.territory,
-            category=event.terms.category,
-            source=event.source,
-            size=event.terms.size,
-            filed_at=event.at,
-            due=event.due,
-            parked_at=None,
-            parked_until=None,
-            closed_at=None,
-            on_time=None,
-            dropped=None,
-        )
+class _Stored(msgspec.Struct):
+    """The parts of a calendar that it is made of."""
+
+    hours: tuple[calendar.Period, ...]
+    years: dict[int, calendar.Schedule]
+    declared: dict[str, bool]
+
+
+def stored(known: calendar.Calendar) -> str:
+    """A calendar as text."""
+    declared = {day.isoformat(): works for day, works in sorted(known.declared.items())}
+    years = dict(sorted(known.years.items()))
+    return msgspec.json.encode(_Stored(known.hours, years, declared)).decode()
+
+
+def restored(text: str) -> calendar.Calendar:
+    """A calendar from its text."""
+    parts = msgspec.json.decode(text, type=_Stored)
+    declared = {date.fromisoformat(day): works for day, works in parts.declared.items()}
+    return calendar.Calendar(hours=parts.hours, years=parts.years, declared=declared)
+
+
+def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+    """Fold a page into the tables."""
+    CASES.apply(connection, page, fresh)
+    changes = [recorded for recorded in page if isinstance(recorded.event, CALENDAR_EVENTS)]
+    if not changes:
         return
-    row = rows.get(case)
-    if row is None:
-        return  # merged before it was filed: never counted
-    match event:
-        case e.CaseReclassified():
-            row.category, row.due = event.terms.category, event.due
-        case e.CaseParked():
-            row.parked_at, row.parked_until = event.at, event.until
-        case e.CaseResumed():
-            row.parked_at, row.parked_until, row.due = None, None, event.due
-        case e.DeadlineExtended() | e.DueRecomputed():
-            row.due = event.due
-        case e.CaseClosed():
-            row.closed_at, row.on_time = event.at, event.on_time
-        case e.CaseReopened():
-            row.due, row.closed_at, row.on_time = event.due, None, None
-        case e.CaseVoided():
-            row.dropped = "void"
-        case e.CaseMerged():
-            row.dropped = "merged"
+    known = calendar.initial
+    if not fresh:
+        query = "SELECT calendar FROM calendars ORDER BY begun DESC LIMIT 1"
+        row = connection.execute(query).fetchone()
+        known = restored(row[0]) if row else known
+    rows = []
+    for recorded in changes:
+        known = calendar.evolve(known, recorded.event)
+        rows.append(CalendarRow(begun=recorded.position, calendar=stored(known)))
+    CALENDARS.save(connection, rows)
 
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=1,
+    version=3,
     schema=SCHEMA,
-    tables=(CASES,),
-    events=EVENTS,
-    apply=folding(CASES, fold),
+    indexes=INDEXES,
+    tables=(CASES.table, CALENDARS),
+    events=CASES.events + CALENDAR_EVENTS,
+    apply=apply,
+    reads=CASES.reads,
+    beside=(),
 )

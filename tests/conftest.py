@@ -13,7 +13,8 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from infra.codec import Codec
-from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.event_store import EventStore, LogRecorder
+from infra.log_source import LogSource
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.vault import KeyFile, Vault

@@ -1,14 +1,47 @@
-"""Small files of every kind that may be attached, and of some that may not."""
+"""Small files of every kind that may be attached, and of some that may not; and the real ones."""
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
+from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import pytest
 from PIL import Image
 
+DATA: Final = Path(
+    os.environ.get("WANGGE_TEST_DATA") or Path(__file__).parents[1].parent / "shared" / "data"
+)
+
 _BASE: Final = "application/vnd.openxmlformats-officedocument"
+
+
+def real(name: str) -> Path:
+    """A file of real input, which is not ours to keep in the project."""
+    path = DATA / name
+    if not path.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{path} is missing: CI may not be green without the real files")
+        pytest.skip(f"{name} is not on this machine (WANGGE_TEST_DATA names its folder)")
+    return path
+
+
+@cache
+def demand_printer() -> None:
+    """Pango and a Chinese font: a PDF needs them, and not every visitor has them."""
+    command = [sys.executable, "-P", "-m", "infra.reports.paper"]
+    done = subprocess.run(command, input="<p>网格".encode(), capture_output=True, check=False)
+    if done.returncode:
+        what = "no PDF can be made here: apt install libpango-1.0-0 libpangoft2-1.0-0"
+        what += f" libharfbuzz-subset0 fonts-noto-cjk {done.stderr.decode()[-300:]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(what)
+        pytest.skip(what)
 
 
 def picture(form: str = "JPEG", size: tuple[int, int] = (900, 600), **options: Any) -> bytes:

@@ -148,6 +148,8 @@ def after(days: float = 0, hours: float = 0, minutes: float = 0) -> datetime:
 FILED_AT: Final = after(minutes=2)
 DUE: Final = local("2026-03-02 15:02")
 """When the sample case is due: 4 working hours from its filing, over the noon break."""
+NEAR_DUE: Final = local("2026-03-02 12:02")
+"""When it is reminded of: half of its time is gone."""
 
 # --- commands ---------------------------------------------------------------------------------
 
@@ -157,6 +159,7 @@ OLD_SYSTEM: Final = c.Imported(system="old", reference="row 7")
 NOW: Final = after(minutes=30)
 NEXT_DAY: Final = after(days=1)
 _MINUTE: Final = [after(minutes=n) for n in range(60)]
+REOPENING_OVER: Final = after(days=40)
 
 
 def report(
@@ -360,6 +363,13 @@ def decline(
     return c.DeclineRequest(case=case, by=by, at=at, **({"reason": "理由不足"} | changes))
 
 
+def remind(
+    by: Actor = SYSTEM, at: datetime = NEAR_DUE, case: str = CASE, **changes: Any
+) -> c.RemindDue:
+    """催办, a day ahead."""
+    return c.RemindDue(case=case, by=by, at=at, **({"ahead": timedelta(days=1)} | changes))
+
+
 def mark_breach(
     by: Actor = SYSTEM, at: datetime = NEXT_DAY, case: str = CASE, **changes: Any
 ) -> c.MarkBreach:
@@ -417,6 +427,13 @@ def reopen(
     """重办."""
     given: dict[str, Any] = {"reason": "垃圾又堆上了", "calendar": CALENDAR}
     return c.ReopenCase(case=case, by=by, at=at, **(given | changes))
+
+
+def end_reopening(
+    by: Actor = SYSTEM, at: datetime = REOPENING_OVER, case: str = CASE, **changes: Any
+) -> c.EndReopening:
+    """重办期满."""
+    return c.EndReopening(case=case, by=by, at=at, **changes)
 
 
 def note(

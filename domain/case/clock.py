@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from domain.calendar import Calendar, Reckoned
-from domain.case.states import Clock
+from domain.case.states import Clock, Facts, terms_of
 from domain.catalogue import Terms
 from domain.sla import Limit, Pause, reckon
 
@@ -48,6 +48,22 @@ def due_fields(due: Reckoned | None) -> dict[str, Any]:
     if due is None:
         return {"due": None, "provisional": False}
     return {"due": due.at, "provisional": due.provisional}
+
+
+def halfway(started: datetime, due: datetime) -> datetime:
+    """When half of an episode's time is gone, on the calendar clock."""
+    return started + (due - started) / 2
+
+
+def reminder_at(started: datetime, due: datetime, ahead: timedelta) -> datetime:
+    """When a due is to be reminded of: so long ahead, but not before half of the time is gone."""
+    return max(due - ahead, halfway(started, due))
+
+
+def reopening_until(facts: Facts) -> datetime:
+    """The last instant at which a closed case may be reopened."""
+    assert facts.closed_at is not None, "only a closed case has a window for reopening"
+    return facts.closed_at + timedelta(days=terms_of(facts).policy.reopen_window_days)
 
 
 def length(pauses: Iterable[Pause]) -> timedelta:

@@ -1,7 +1,7 @@
 """What may be asked of a case. Every command names its case, who acts, and when."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
@@ -313,6 +313,13 @@ class DeclineRequest(_CaseCommand):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemindDue(_CaseCommand):
+    """催办: the due is near. Once an episode, ``ahead`` of the due, as the office has set it."""
+
+    ahead: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarkBreach(_CaseCommand):
     """The due has passed: recorded once an episode, and the case goes up by itself."""
 
@@ -374,6 +381,11 @@ class ReopenCase(_CaseCommand):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndReopening(_CaseCommand):
+    """重办期满: what was closed stays closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddNote(_CaseCommand):
     """备注."""
 
@@ -418,6 +430,7 @@ Command: TypeAlias = (
     | AskExtension
     | ApproveExtension
     | DeclineRequest
+    | RemindDue
     | MarkBreach
     | RecomputeDue
     | ResolveCase
@@ -426,6 +439,7 @@ Command: TypeAlias = (
     | RecordCallback
     | EvaluateCase
     | ReopenCase
+    | EndReopening
     | AddNote
     | AttachFile
 )

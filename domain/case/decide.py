@@ -7,7 +7,14 @@ from typing import Any
 
 from domain.case import commands as c
 from domain.case import events as e
-from domain.case.clock import deadlines, due_fields, due_of, length
+from domain.case.clock import (
+    deadlines,
+    due_fields,
+    due_of,
+    length,
+    reminder_at,
+    reopening_until,
+)
 from domain.case.guards import (
     DAY,
     demand_assignee,
@@ -150,6 +157,8 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
             return _extend(facts, command)
         case Filed() | InProgress() | Parked(), c.DeclineRequest():
             return _decline(facts, command)
+        case Filed() | Assigned() | InProgress() | Resolved() | Checked(), c.RemindDue():
+            return _remind(facts, command)
         case Filed() | Assigned() | InProgress() | Resolved() | Checked(), c.MarkBreach():
             return _breach(case, command)
         case (
@@ -171,6 +180,8 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
             return _evaluate(facts, command)
         case Closed() | Evaluated(), c.ReopenCase():
             return _reopen(facts, command)
+        case Closed() | Evaluated(), c.EndReopening():
+            return _end_reopening(facts, command)
 
         # at any time
         case _, c.AddNote():
@@ -522,6 +533,8 @@ def _resume(facts: Facts, command: c.ResumeCase) -> list[e.Event]:
     clock = clock_of(facts)
     assert clock.paused_since is not None
     assert clock.paused_until is not None
+    if only_as(facts, command, Role.SYSTEM) and command.at < clock.paused_until:
+        raise Refused("case.too_early", at=clock.paused_until.isoformat())
     # A forgotten resume buys no time: the pause ends at its dated end at the latest.
     counted_to = max(clock.paused_since, min(command.at, clock.paused_until))
     pause = Pause(clock.paused_since, counted_to)
@@ -576,6 +589,29 @@ def _decline(facts: Facts, command: c.DeclineRequest) -> list[e.Event]:
         raise Refused("case.nothing_asked")
     asked_by = facts.request.by
     return [e.RequestDeclined(**stamp(facts, command), asked_by=asked_by, reason=command.reason)]
+
+
+def _remind(facts: Facts, command: c.RemindDue) -> list[e.Event]:
+    clock = clock_of(facts)
+    if clock.due is None:
+        raise Refused("case.no_deadline")
+    if clock.reminded:
+        raise Refused("case.reminded")
+    if clock.breached or command.at > clock.due:
+        raise Refused("case.due_passed")
+    at = reminder_at(clock.started, clock.due, command.ahead)
+    if command.at < at:
+        raise Refused("case.too_early", at=at.isoformat())
+    return [
+        e.DueReminded(
+            **stamp(facts, command),
+            due=clock.due,
+            holder=facts.holder,
+            unit=facts.unit,
+            worker=facts.worker,
+            handler=facts.handler,
+        )
+    ]
 
 
 def _breach(
@@ -695,7 +731,8 @@ def _reopen(facts: Facts, command: c.ReopenCase) -> list[e.Event]:
     demand_own_report(facts, command)
     assert facts.closed_at is not None
     days = terms_of(facts).policy.reopen_window_days
-    in_time = (command.at - facts.closed_at) / DAY <= days
+    # What was said to be over is over, also if a clock was set back since.
+    in_time = not facts.reopening_ended and command.at <= reopening_until(facts)
     due, contact_due = deadlines(terms_of(facts), command.calendar, command.at)
     return [
         *soft(in_time, facts, command, "case.reopen_window", days=days),
@@ -708,6 +745,16 @@ def _reopen(facts: Facts, command: c.ReopenCase) -> list[e.Event]:
             contact_due=contact_due,
         ),
     ]
+
+
+def _end_reopening(facts: Facts, command: c.EndReopening) -> list[e.Event]:
+    assert facts.closed_at is not None
+    if facts.reopening_ended:
+        raise Refused("case.reopening_ended")
+    until = reopening_until(facts)
+    if command.at <= until:
+        raise Refused("case.too_early", at=until.isoformat())
+    return [e.ReopeningEnded(**stamp(facts, command), closed_at=facts.closed_at)]
 
 
 # --- at any time ------------------------------------------------------------------------------

@@ -226,6 +226,17 @@ class RequestDeclined(_CaseEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DueReminded(_CaseEvent):
+    """The due is near. Who is meant: ``handler``, else ``worker`` or ``unit``, else ``holder``."""
+
+    due: datetime
+    holder: str
+    unit: str | None
+    worker: str | None
+    handler: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineBreached(_CaseEvent):
     due: datetime
 
@@ -296,6 +307,13 @@ class CaseReopened(_CaseEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReopeningEnded(_CaseEvent):
+    """Nobody can have the case reopened any more."""
+
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoteAdded(_CaseEvent):
     text: FreeText
 
@@ -345,6 +363,7 @@ Event: TypeAlias = (
     | ExtensionAsked
     | DeadlineExtended
     | RequestDeclined
+    | DueReminded
     | DeadlineBreached
     | DueRecomputed
     | CaseResolved
@@ -354,6 +373,7 @@ Event: TypeAlias = (
     | CallbackMade
     | CaseEvaluated
     | CaseReopened
+    | ReopeningEnded
     | NoteAdded
     | FileAttached
     | RuleWaived

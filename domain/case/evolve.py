@@ -128,6 +128,8 @@ def evolve(case: Case, event: e.Event) -> Case:
             return type(case)(replace(facts, request=None, clock=clock))
         case e.RequestDeclined():
             return type(case)(replace(facts, request=None))
+        case e.DueReminded():
+            return type(case)(replace(facts, clock=_with(facts, reminded=True)))
         case e.DeadlineBreached():
             return type(case)(replace(facts, clock=_with(facts, breached=True)))
         case e.DueRecomputed():
@@ -148,6 +150,8 @@ def evolve(case: Case, event: e.Event) -> Case:
             return Evaluated(facts)
         case e.CaseReopened():
             return Assigned(_reopened(facts, event))
+        case e.ReopeningEnded():
+            return type(case)(replace(facts, reopening_ended=True))
 
         case e.CaseVerified() | e.NoteAdded() | e.FileAttached() | e.RuleWaived():
             return type(case)(facts)
@@ -241,6 +245,7 @@ def _reopened(facts: Facts, event: e.CaseReopened) -> Facts:
         clock=clock,
         outcome=None,
         closed_at=None,
+        reopening_ended=False,
     )
 
 

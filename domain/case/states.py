@@ -44,6 +44,7 @@ class Clock:
     paused_since: datetime | None = None
     paused_until: datetime | None = None
     extensions: tuple[Limit, ...] = ()
+    reminded: bool = False
     breached: bool = False
 
 
@@ -122,6 +123,7 @@ class Facts:
     survivor: str | None = None
     outcome: Outcome | None = None
     closed_at: datetime | None = None
+    reopening_ended: bool = False
     callbacks: int = 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +27,16 @@ from domain.places import id_of, parent_of, tier_of
 from domain.roles import Actor, Grant, Role
 from infra.attachments import Attachments
 from infra.codec import NAMES, Codec
-from infra.event_store import EventStore, LogRecorder, LogSource
+from infra.event_store import EventStore, LogRecorder
+from infra.feed import Feed
 from infra.forgetting import Forgetting
 from infra.group_commit import GroupCommit
+from infra.log_source import LogSource
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
+from infra.reports import render
 from infra.vault import KeyFile, Vault
+from infra.webhooks import Receivers, secret_of
 from projections.catalog import read_models
 from projections.gateway import Gateway
 from projections.runner import Runner
@@ -248,10 +253,14 @@ def serving(
         services = Services(
             store=store,
             commits=GroupCommit(store, app_dsn),
+            feed=Feed(store, pool, app_dsn),
             gateway=Gateway(pool, index_key(secret), wait_seconds=0.5),
             passwords=passwords,
+            receivers=Receivers(store, pool),
+            webhook_secret=partial(secret_of, secret),
             attachments=Attachments(str(files / "store"), vault, files / "scratch"),
             forget=Forgetting(source, vault, passwords.drop).finish,
+            render=render,
             names={event: name for name, event in NAMES.items()},
             secret=secret,
             clock=clock,
@@ -294,10 +303,14 @@ def description() -> FastAPI:
         Services(
             store=nothing,
             commits=nothing,
+            feed=nothing,
             gateway=nothing,
             passwords=nothing,
+            receivers=nothing,
+            webhook_secret=nothing,
             attachments=nothing,
             forget=nothing,
+            render=nothing,
             names={},
             secret=b"a secret for nothing, of 32 bytes",
             clock=Clock(),

@@ -5,6 +5,8 @@ and so does one that answers otherwise than its class says.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, Final
 
 import pytest
@@ -14,14 +16,18 @@ from fastapi.routing import iter_route_contexts
 from api.cases import STEPS
 from api.docs import FILES
 from api.services import API
+from domain.errors import Refused
 from domain.places import EVERYWHERE, within
 from domain.roles import Actor, Role, permitted
+from domain.webhooks import AddReceiver, RemoveReceiver
 from tests import samples
 from tests.api.conftest import MATRIX, Served, description
+from tests.api.test_feed import events, head, told
 from tests.files import picture
 
 PLACE: Final = samples.COMMUNITY
 FAR: Final = "2990-01-01"
+HOOK: Final = {"url": "https://example.com/hook"}
 
 STEP_BODIES: Final[dict[str, Any]] = {
     "verify": {},
@@ -191,6 +197,80 @@ def worklist(served: Served, by: Actor, cases: Cases) -> None:
         )
 
 
+def deadlines(served: Served, by: Actor, cases: Cases) -> None:
+    """Everybody has a list; in it are the cases of the own territories."""
+    state, _ = served.store.case(cases.case)
+    sees = _sees(by, state.facts.place.path, state.facts.holder)
+    rows = served.as_(by).get("/deadlines", territory=PLACE, limit=500)["rows"]
+    assert (cases.case in {row["case"] for row in rows}) is sees
+    for row in served.as_(by).get("/deadlines", limit=500)["rows"]:
+        assert _sees(by, row["territory"], row["territory"])
+
+
+def feed(served: Served, by: Actor, cases: Cases) -> None:
+    """Those who have cases to read, of the own territories."""
+    role, _ = grant_of(by)
+    if role is Role.RESIDENT:
+        assert told(served, by.id, 403)[0].data["code"] == "query.not_permitted"
+        return
+    state, _ = served.store.case(cases.case)
+    head(served)
+    news = events(told(served, by.id))
+    sees = _sees(by, state.facts.place.path, state.facts.holder)
+    assert (cases.case in {each["case"] for each in news}) is sees
+    for each in news:
+        assert _sees(by, each["territory"], each["territory"])
+
+
+_receivers = count(1)
+
+
+@contextmanager
+def a_receiver(served: Served) -> Iterator[str]:
+    """Somebody outside who is told of the place of the matrix, for a while."""
+    common: dict[str, Any] = {
+        "by": samples.SYSTEM,
+        "at": served.clock(),
+        "receiver": f"r{next(_receivers)}",
+    }
+    served.store.execute(AddReceiver(**common, territory=PLACE, url=HOOK["url"]))
+    yield str(common["receiver"])
+    with suppress(Refused):
+        served.store.execute(RemoveReceiver(**common))
+
+
+def receiver(name: str, path: str, body: Any = None) -> Check:
+    """Administrators, of the receiver's territory."""
+
+    def check(served: Served, by: Actor, _cases: Cases) -> None:
+        with a_receiver(served) as known:
+            sent = body
+            if not path:
+                sent = {"id": known, "territory": PLACE, "url": HOOK["url"]}
+            code = _code(
+                served, by, "POST", f"/webhooks/{known}{path}" if path else "/webhooks", sent
+            )
+        allowed = permitted(by, name, PLACE)
+        assert (code == "role.not_permitted") is not allowed, code
+        assert code in ("", "webhook.exists", "role.not_permitted")
+
+    return check
+
+
+def webhooks(served: Served, by: Actor, _cases: Cases) -> None:
+    """To administrators, those of the own territories."""
+    with a_receiver(served) as known:
+        rows = served.as_(by).get("/webhooks")["rows"]
+    assert (known in {row["id"] for row in rows}) is permitted(by, "AddReceiver", PLACE)
+
+
+def dead_letters(served: Served, by: Actor, _cases: Cases) -> None:
+    """As with the receivers themselves."""
+    with a_receiver(served) as known:
+        code = _code(served, by, "GET", f"/webhooks/{known}/dead")
+    assert code == ("" if permitted(by, "AddReceiver", PLACE) else "webhook.unknown")
+
+
 def audit(served: Served, by: Actor, cases: Cases) -> None:
     """Supervisors and administrators, within their territory."""
     role, territory = grant_of(by)
@@ -202,17 +282,33 @@ def audit(served: Served, by: Actor, cases: Cases) -> None:
     assert bool(rows) is within(PLACE, territory)
 
 
-def metric(name: str) -> Check:
+def metric(path: str) -> Check:
     """Those who answer for a territory, for all within it."""
     readers = {Role.COORDINATOR, Role.SUPERVISOR, Role.SHIFT_LEAD, Role.ADMINISTRATOR}
 
     def check(served: Served, by: Actor, _cases: Cases) -> None:
         role, territory = grant_of(by)
-        code = _code(served, by, "GET", f"/metrics/{name}", None, {"territory": PLACE})
+        code = _code(served, by, "GET", f"/metrics/{path}", None, {"territory": PLACE})
         allowed = role in readers and within(PLACE, territory)
         assert code == ("" if allowed else "query.not_permitted")
+        if allowed:
+            # Without a territory it is the own one; nothing is counted or listed beyond it.
+            listed = {"part": "denominator"} if path.endswith("/cases") else {}
+            for row in served.as_(by).get(f"/metrics/{path}", **listed).get("rows", []):
+                assert within(row["territory"], territory)
 
     return check
+
+
+def reporting(served: Served, by: Actor, _cases: Cases) -> None:
+    """As with the metrics that it is made of."""
+    readers = {Role.COORDINATOR, Role.SUPERVISOR, Role.SHIFT_LEAD, Role.ADMINISTRATOR}
+    role, territory = grant_of(by)
+    headers = {"Authorization": f"Bearer {served.token(by.id)}"}
+    response = served.client.get(f"{API}/reports/daily/{PLACE}?format=csv", headers=headers)
+    allowed = role in readers and within(PLACE, territory)
+    assert (response.status_code == 200) is allowed, response.text
+    assert allowed or response.json()["code"] == "query.not_permitted"
 
 
 def people(served: Served, by: Actor, _cases: Cases) -> None:
@@ -274,7 +370,7 @@ POLICY: Final = {
 }
 
 ROUTES: Final[dict[tuple[str, str], Check]] = {
-    **{("GET", path): public("GET", path) for path in (*FILES, "/openapi.json")},
+    **{("GET", path): public("GET", path) for path in (*FILES, "/openapi.json", "/metrics")},
     ("GET", f"{API}/health"): public("GET", f"{API}/health"),
     ("GET", f"{API}/health/live"): public("GET", f"{API}/health/live"),
     ("POST", f"{API}/tokens"): public(
@@ -292,6 +388,7 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("POST", f"{API}/cases/{{case}}/attachments"): upload,
     ("GET", f"{API}/cases/{{case}}/attachments/{{attachment}}"): file(""),
     ("GET", f"{API}/cases/{{case}}/attachments/{{attachment}}/thumbnail"): file("/thumbnail"),
+    ("GET", f"{API}/deadlines"): deadlines,
     # personal data
     ("POST", f"{API}/cases/{{case}}/personal"): personal,
     ("GET", f"{API}/access"): access,
@@ -388,6 +485,9 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("POST", f"{API}/catalogue/policy"): command(
         "SetPolicy", EVERYWHERE, "/catalogue/policy", POLICY
     ),
+    ("POST", f"{API}/catalogue/reminder"): command(
+        "SetReminder", EVERYWHERE, "/catalogue/reminder", {"hours": 48}
+    ),
     ("GET", f"{API}/calendar"): anybody("GET", "/calendar"),
     ("GET", f"{API}/calendar/reckon"): anybody(
         "GET", "/calendar/reckon", start="2026-03-02T09:00:00Z", amount=1, unit="wd"
@@ -444,12 +544,23 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("POST", f"{API}/staff/units/{{unit}}/close"): command(
         "CloseUnit", PLACE, "/staff/units/committee/close"
     ),
+    # the live feed and webhooks
+    ("GET", f"{API}/feed"): feed,
+    ("GET", f"{API}/webhooks"): webhooks,
+    ("POST", f"{API}/webhooks"): receiver("AddReceiver", ""),
+    ("POST", f"{API}/webhooks/{{receiver}}/change"): receiver("ChangeReceiver", "/change", HOOK),
+    ("POST", f"{API}/webhooks/{{receiver}}/rotate"): receiver("RotateReceiverSecret", "/rotate"),
+    ("POST", f"{API}/webhooks/{{receiver}}/remove"): receiver("RemoveReceiver", "/remove"),
+    ("GET", f"{API}/webhooks/{{receiver}}/dead"): dead_letters,
+    ("POST", f"{API}/webhooks/{{receiver}}/resend"): receiver("ResendDeadLetters", "/resend", {}),
     # reports
     ("GET", f"{API}/audit"): audit,
+    ("GET", f"{API}/reports/{{period}}/{{territory:path}}"): reporting,
     ("GET", f"{API}/metrics"): anybody("GET", "/metrics"),
-    ("GET", f"{API}/metrics/containment"): metric("containment"),
-    ("GET", f"{API}/metrics/timeliness"): metric("timeliness"),
+    ("GET", f"{API}/metrics/{{metric}}"): metric("containment"),
+    ("GET", f"{API}/metrics/backlog"): metric("backlog"),
     ("GET", f"{API}/metrics/caseload"): metric("caseload"),
+    ("GET", f"{API}/metrics/{{metric}}/{{figure}}/cases"): metric("backlog/paused_share/cases"),
 }
 
 

@@ -87,6 +87,26 @@ def test_a_case_as_it_was(served: Served) -> None:
     assert problem["code"] == "case.unknown"
 
 
+def test_a_case_as_of_a_position_or_a_time_of_the_log(served: Served) -> None:
+    case = served.report(category="exposed_garbage")
+    dispatched = served.as_("dispatcher").post(f"/cases/{case}/dispatch", {"worker": "li"})
+    served.as_("li").post(f"/cases/{case}/accept")
+    served.runner.catch_up()
+    li, then = served.as_("li"), dispatched["position"]
+    assert li.get(f"/cases/{case}", as_of=then)["state"] == "assigned"
+    assert li.get(f"/cases/{case}", as_of=then - 1)["state"] == "filed"
+    steps = li.get(f"/cases/{case}/timeline", as_of=then)["steps"]
+    assert [step["position"] for step in steps] == [then - 2, then - 1, then]
+    recorded = f"{then}@{steps[-1]['recorded_at']}"
+    assert li.get(f"/cases/{case}", as_of=recorded)["version"] == 3
+    for as_of, status, code in (
+        (then - 3, 404, "request.no_such_version"),
+        (then + 2, 422, "request.position_ahead"),
+        ("soon", 422, "request.invalid"),
+    ):
+        assert li.get(f"/cases/{case}", status, as_of=as_of)["code"] == code
+
+
 def test_chinese_is_found_by_two_characters_and_more(served: Served) -> None:
     found = served.report(description="三单元楼道堆物,阻碍消防通道")
     served.report(description="垃圾桶满溢")
@@ -185,31 +205,6 @@ def test_the_audit_trail_is_filtered_and_paged(served: Served) -> None:
     day = {"since": "2026-03-02T00:00:00+08:00", "until": "2026-03-03T00:00:00+08:00"}
     assert {row["actor"] for row in supervisor.get("/audit", **day)["rows"]} == {"li", "dispatcher"}
     assert supervisor.get("/audit", actor="li", territory=samples.OTHER_COMMUNITY)["rows"] == []
-
-
-def test_figures_come_with_what_they_are_made_of(served: Served) -> None:
-    case = served.in_hand()
-    served.as_("li").post(f"/cases/{case}/resolve", {"evidence": ["照片"]})
-    served.as_("supervisor").post(f"/cases/{case}/check", {"passed": True})
-    done = served.as_("shift_lead").post(f"/cases/{case}/close", {"outcome": "resolved"})
-    served.runner.catch_up()
-    lead, known = served.as_("shift_lead"), {"position": done["position"]}
-    containment = lead.get("/metrics/containment", **known)
-    assert containment["grid_small"] == {"numerator": 1, "denominator": 1, "value": 1.0}
-    assert containment["position"] >= done["position"]
-    empty = lead.get("/metrics/containment", until="2026-01-01T00:00:00+08:00")
-    assert empty["grid_small"] == {"numerator": 0, "denominator": 0, "value": None}
-    assert lead.get("/metrics/timeliness", **known)["on_time"] == 1
-    caseload = lead.get("/metrics/caseload", territory=samples.COMMUNITY)
-    assert [grid["cases"] for grid in caseload["grids"]] == [1, 0]
-    figures = {row["figure"] for row in lead.get("/metrics")["rows"]}
-    ratios = {
-        name for name, value in containment.items() if isinstance(value, dict) and "value" in value
-    }
-    assert ratios <= figures
-    assert lead.get("/metrics/containment", 403, territory=samples.OTHER_DISTRICT)["code"] == (
-        "query.not_permitted"
-    )
 
 
 def test_health_tells_how_far_every_read_model_is(served: Served) -> None:

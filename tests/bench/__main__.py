@@ -7,12 +7,16 @@ from typing import Final
 
 from infra import logging
 from infra.settings import Settings
-from tests.bench import append, http, size
+from tests.bench import append, http, kafka, lag, query, rebuild, size
 from tests.bench.measure import console
 
 BENCHMARKS: Final[dict[str, tuple[Callable[[], Path], Callable[[], Path]]]] = {
     "append": (lambda: append.run(append.Size()), lambda: append.run(append.QUICK)),
     "http": (lambda: http.run(http.Size()), lambda: http.run(http.QUICK)),
+    "kafka": (lambda: kafka.run(kafka.Size()), lambda: kafka.run(kafka.QUICK)),
+    "lag": (lambda: lag.run(lag.Size()), lambda: lag.run(lag.QUICK)),
+    "rebuild": (lambda: rebuild.run(rebuild.Size()), lambda: rebuild.run(rebuild.QUICK)),
+    "query": (lambda: query.run(query.Size()), lambda: query.run(query.QUICK)),
     "size": (lambda: size.run(size.Size()), lambda: size.run(size.QUICK)),
 }
 """By name: in full, and quick."""

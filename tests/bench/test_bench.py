@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import append, http, measure, size
+from tests.bench import append, http, kafka, lag, measure, query, rebuild, size
+
+KAFKA = [
+    pytest.mark.kafka,
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of kafka-python
+]
 
 
 @pytest.mark.parametrize(
@@ -15,7 +20,11 @@ from tests.bench import append, http, measure, size
     [
         ("append", lambda: append.run(append.TINY)),
         ("http", lambda: http.run(http.TINY)),
+        ("lag", lambda: lag.run(lag.TINY)),
+        ("rebuild", lambda: rebuild.run(rebuild.TINY)),
+        ("query", lambda: query.run(query.TINY)),
         ("size", lambda: size.run(size.TINY)),
+        pytest.param("kafka", lambda: kafka.run(kafka.TINY), marks=KAFKA),
     ],
 )
 def test_each_leaves_well_formed_results(

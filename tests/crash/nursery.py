@@ -92,6 +92,8 @@ def _import_everything() -> None:
     import api.app
     import api.passwords
     import infra.cli
+    import infra.kafka_relay
+    import infra.kafka_source
     from tests.crash import plants
 
     known = (chinese_calendar, uvicorn, api, infra, plants)

@@ -133,7 +133,7 @@ def _checkpoint_first() -> None:
     from projections.runner import Runner
 
     def too_early(projection: Any) -> Any:
-        def apply(connection: psycopg.Connection, events: Any) -> None:
+        def apply(connection: psycopg.Connection, events: Any, fresh: bool) -> None:
             row = connection.execute("SELECT current_schema()").fetchone()
             info = connection.info
             assert row is not None
@@ -142,7 +142,7 @@ def _checkpoint_first() -> None:
                 statement = sql.SQL("UPDATE {} SET position = %s").format(table)
                 other.execute(statement, (events[-1].position,))
             time.sleep(0.05)
-            projection.apply(connection, events)
+            projection.apply(connection, events, fresh)
 
         return replace(projection, apply=apply)
 

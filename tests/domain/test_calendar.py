@@ -410,3 +410,17 @@ def test_whatever_is_decided_time_goes_on(script: list[calendar.Command], start:
     known = given(*history).state
     end = known.add_working(start, known.working_day_seconds).at
     assert known.working_seconds(start, end) == known.working_day_seconds > 0
+
+
+def test_what_differs_from_monday_to_friday() -> None:
+    off, on = knowing(2026).exceptions
+    for ordinal in off:
+        day = date.fromordinal(ordinal)
+        assert day.weekday() < 5
+        assert not knowing(2026).is_working_day(day)
+    for ordinal in on:
+        day = date.fromordinal(ordinal)
+        assert day.weekday() >= 5
+        assert knowing(2026).is_working_day(day)
+    assert off
+    assert on

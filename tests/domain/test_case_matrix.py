@@ -46,6 +46,7 @@ ResumeCase        ?     .     .     .     .     .     +     .     .     .     . 
 AskExtension      ?     .     .     .     .     +     +     .     .     .     .     .     .
 ApproveExtension  ?     .     .     .     .     +     +     .     .     .     .     .     .
 DeclineRequest    ?     .     .     +     .     +     +     .     .     .     .     .     .
+RemindDue         ?     .     .     +     +     +     .     +     +     .     .     .     .
 MarkBreach        ?     .     .     +     +     +     .     +     +     .     .     .     .
 RecomputeDue      ?     .     .     +     +     +     +     +     +     .     .     .     .
 ResolveCase       ?     .     .     .     .     +     .     .     .     .     .     .     .
@@ -54,6 +55,7 @@ CloseCase         ?     .     .     .     .     .     .     .     +     .     . 
 RecordCallback    ?     .     .     .     .     .     .     .     .     +     .     .     .
 EvaluateCase      ?     .     .     .     .     .     .     .     .     +     .     .     .
 ReopenCase        ?     .     .     .     .     .     .     .     .     +     +     .     .
+EndReopening      ?     .     .     .     .     .     .     .     .     +     +     .     .
 AddNote           ?     +     .     +     +     +     +     +     +     .     .     .     .
 AttachFile        ?     +     .     +     +     +     +     +     +     .     .     .     .
 """
@@ -95,6 +97,7 @@ COMMANDS: Final[dict[str, c.Command]] = {
         samples.ask_extension(at=samples.NEXT_DAY),
         samples.approve_extension(at=samples.NEXT_DAY),
         samples.decline(at=samples.NEXT_DAY),
+        samples.remind(),
         samples.mark_breach(at=samples.NEXT_DAY),
         samples.recompute(at=samples.NEXT_DAY),
         samples.resolve(at=samples.NEXT_DAY),
@@ -103,6 +106,7 @@ COMMANDS: Final[dict[str, c.Command]] = {
         samples.call_back(at=samples.NEXT_DAY),
         samples.evaluate(at=samples.NEXT_DAY),
         samples.reopen(at=samples.NEXT_DAY),
+        samples.end_reopening(),
         samples.note(at=samples.NEXT_DAY),
         samples.attach(at=samples.NEXT_DAY),
     )

@@ -145,6 +145,7 @@ FIELDS: Final[dict[type[Any], Builder]] = {
     c.AskExtension: lambda n, at, _: {"more": LIMITS[n % len(LIMITS)], "reason": "难"},
     c.ApproveExtension: lambda n, at, calendar: {"calendar": calendar},
     c.DeclineRequest: lambda n, at, _: {"reason": "否"},
+    c.RemindDue: lambda n, at, _: {"ahead": timedelta(hours=(1, 24)[n % 2])},
     c.MarkBreach: lambda n, at, _: {},
     c.RecomputeDue: lambda n, at, calendar: {"calendar": calendar},
     c.ResolveCase: lambda n, at, _: {"evidence": (("照片",), ("照片",), ())[n % 3]},
@@ -156,6 +157,7 @@ FIELDS: Final[dict[type[Any], Builder]] = {
     c.RecordCallback: lambda n, at, _: {"reached": n % 2 == 0, "solved": (True, None)[n % 3 % 2]},
     c.EvaluateCase: lambda n, at, _: {"solved": True, "satisfied": n % 2 == 0},
     c.ReopenCase: lambda n, at, calendar: {"reason": "又来", "calendar": calendar},
+    c.EndReopening: lambda n, at, _: {},
     c.AddNote: lambda n, at, _: {"text": ("记", " ")[n % 2]},
     c.AttachFile: lambda n, at, _: {
         "attachment": "a",
@@ -375,7 +377,15 @@ def _survivors_end(now: Known, world: World) -> None:
 
 def _once_an_episode(history: list[e.Event]) -> None:
     counts = Counter((type(event), event.episode) for event in history)
-    for once in (e.DeadlineBreached, e.CaseClosed, e.CaseEvaluated, e.CaseFiled, e.CaseReopened):
+    for once in (
+        e.DueReminded,
+        e.DeadlineBreached,
+        e.CaseClosed,
+        e.CaseEvaluated,
+        e.CaseFiled,
+        e.CaseReopened,
+        e.ReopeningEnded,
+    ):
         assert all(n == 1 for (kind, _), n in counts.items() if kind is once)
     automatic = Counter(
         event.episode

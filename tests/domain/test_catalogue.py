@@ -1,6 +1,7 @@
 """Categories and policy, and the terms a case takes from them."""
 
 from dataclasses import fields, replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given as for_all
@@ -16,8 +17,10 @@ from domain.catalogue import (
     DefineCategory,
     Policy,
     PolicySet,
+    ReminderSet,
     RetireCategory,
     SetPolicy,
+    SetReminder,
     Size,
     Terms,
     set_up,
@@ -70,6 +73,10 @@ def retired(code: str = "noise") -> CategoryRetired:
 
 def retire(code: str = "noise") -> RetireCategory:
     return RetireCategory(by=BY, at=AT, code=code)
+
+
+def set_reminder(hours: int) -> SetReminder:
+    return SetReminder(by=BY, at=AT, hours=hours)
 
 
 def set_policy(policy: Policy) -> SetPolicy:
@@ -167,7 +174,19 @@ def test_a_resident_is_called_at_least_once() -> None:
     given().when(set_policy(Policy(callback_attempts=0))).refused("catalogue.bad_policy")
 
 
-@pytest.mark.parametrize("command", [COMMAND, retire(), set_policy(Policy(extensions=0))])
+def test_the_office_says_how_long_ahead_it_reminds() -> None:
+    story = given(ReminderSet(at=AT, hours=48))
+    assert (given().state.ahead, story.state.ahead) == (timedelta(days=1), timedelta(days=2))
+    given().when(set_reminder(48)).then(ReminderSet(at=AT, hours=48))
+    story.when(set_reminder(48)).then()
+    story.when(set_reminder(0)).then(ReminderSet(at=AT, hours=0))
+    for hours in (-1, 721):
+        story.when(set_reminder(hours)).refused("catalogue.bad_reminder")
+
+
+@pytest.mark.parametrize(
+    "command", [COMMAND, retire(), set_policy(Policy(extensions=0)), set_reminder(1)]
+)
 def test_the_catalogue_is_for_the_administrator_of_the_whole_office(
     command: catalogue.Command,
 ) -> None:
@@ -267,6 +286,7 @@ commands = st.one_of(
         st.sampled_from(Unit),
     ),
     st.builds(retire, codes),
+    st.builds(set_reminder, st.integers(-1, 2)),
     st.builds(lambda extensions: set_policy(Policy(extensions=extensions)), st.integers(-1, 2)),
 )
 

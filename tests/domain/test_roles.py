@@ -56,6 +56,7 @@ ResumeCase          E  .    o    .    .    ob   o    .    .    .    .    .    ob
 AskExtension        H  .    o    .    .    .    o    .    .    .    .    .    ob   .
 ApproveExtension    P  .    .    .    .    ob   .    .    .    .    .    .    ob   .
 DeclineRequest      P  .    .    .    .    ob   .    .    .    ob   .    .    ob   .
+RemindDue           P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
 MarkBreach          P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
 RecomputeDue        P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 ResolveCase         H  .    o    .    .    .    o    .    .    .    .    .    ob   .
@@ -64,6 +65,7 @@ CloseCase           P  .    .    .    .    .    .    .    .    ob   .    .    ob
 RecordCallback      P  .    .    .    .    .    .    .    .    .    ob   .    ob   .
 EvaluateCase        P  ob   .    .    .    .    .    .    .    .    ob   .    ob   .
 ReopenCase          P  ob   .    .    .    .    .    .    ob   .    .    .    ob   .
+EndReopening        P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
 AddNote             E  ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob
 AttachFile          E  ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob
 CreateTerritory     P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
@@ -86,9 +88,16 @@ ShowPersonal        E  obae ob   ob   ob   ob   obae ob   ob   ob   ob   ob   ob
 AskForget           P  .    .    .    .    .    .    .    ob   .    .    ob   ob   .
 ApproveForget       P  .    .    .    .    .    .    .    o    .    .    o    ob   .
 DeclineForget       P  .    .    .    .    .    .    .    ob   .    .    ob   ob   .
+SkipEvent           P  .    .    .    .    .    .    .    o    .    .    o    ob   .
+AddReceiver         P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
+ChangeReceiver      P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
+RotateReceiverSecret P .    .    .    .    .    .    .    .    .    .    ob   ob   ob
+RemoveReceiver      P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
+ResendDeadLetters   P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 DefineCategory      P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 RetireCategory      P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 SetPolicy           P  .    .    .    .    .    .    .    .    .    .    o    ob   o
+SetReminder         P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 PublishYear         P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 DeclareDay          P  .    .    .    .    .    .    .    .    .    .    o    ob   o
 SetWorkingHours     P  .    .    .    .    .    .    .    .    .    .    o    ob   o
@@ -185,7 +194,7 @@ def test_demand_refuses_all_others_and_names_the_command() -> None:
 def test_a_refusal_has_a_fitting_status_and_both_languages() -> None:
     for code, reason in REASONS.items():
         rules = {403, 404, 409, 412, 422}
-        outside = code.startswith(("request.", "attachment."))
+        outside = code.startswith(("request.", "attachment.", "report."))
         assert reason.status in (range(400, 600) if outside else rules), code
         assert reason.zh != reason.en, code
         assert reason.zh, code

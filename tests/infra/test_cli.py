@@ -90,13 +90,21 @@ def test_import_metrics_and_a_look_into_the_past(wangge: Wangge, folder: Path) -
     assert (done["added"], done["bad"], done["report"]) == (1, 1, "bad.csv")
     assert "case.time_order" in (folder / "bad.csv").read_text(encoding="utf-8-sig")
 
-    flow = answer(wangge("metrics", "containment", "--json"))
-    assert (flow["cases"], flow["closed"], flow["escalations"]) == (2, 1, 1)
-    assert flow["community_all"] == {"numerator": 1, "denominator": 1, "value": 1.0}
-    one = answer(wangge("metrics", "containment", "--json", "--territory", "bpic2013/"))
-    assert (one["cases"], one["window"]["territory"]) == (1, "bpic2013/")
+    flow = answer(wangge("metrics", "flow", "--json"))["figures"]
+    assert (flow["escalated"]["denominator"], flow["return_rate"]["denominator"]) == (2, 1)
+    found = answer(wangge("metrics", "containment", "--json"))
+    assert found["figures"]["community_all"]["value"] == 1.0
+    one = answer(wangge("metrics", "flow", "--json", "--territory", "bpic2013/"))
+    assert one["figures"]["escalated"]["denominator"] == 1
+    assert one["window"]["territory"] == "bpic2013/"
     none = answer(wangge("metrics", "timeliness", "--json", "--to", "2018-06-26"))
-    assert none["on_time_rate"]["value"] is None
+    assert none["figures"]["on_time_rate"]["value"] is None
+    again = answer(wangge("metrics", "containment", "--json", "--as-of", found["as_of"]))
+    assert again == found
+    before = answer(wangge("metrics", "containment", "--json", "--as-of", "2020-01-01"))
+    assert before["figures"]["community_all"]["denominator"] == 0
+    by_source = answer(wangge("metrics", "flow", "--json", "--over", "source"))["groups"]
+    assert len(by_source) == 2
     assert len(answer(wangge("metrics", "caseload", "--json"))["grids"]) == 2
     assert "1 ÷ 1 = 100.00%" in wangge("metrics", "timeliness").stdout
 
@@ -129,14 +137,16 @@ def test_a_poisoned_read_model_stops_no_other_and_can_be_rebuilt(
     (folder / "requests.csv").write_text(HEADER + more)
     answer(wangge("import", "nyc311", "requests.csv", "--json"))
 
-    assert answer(wangge("metrics", "containment", "--json"))["cases"] == 2
+    flow = answer(wangge("metrics", "flow", "--json"))["figures"]
+    assert flow["escalated"]["denominator"] == 2
     stuck = wangge("metrics", "timeliness")
     assert stuck.returncode == 1
     assert "timeliness" in stuck.stderr
     assert wangge("rebuild", "worklist").returncode == 0
     done = wangge("rebuild", "timeliness")
     assert done.returncode == 0, done.stderr
-    assert answer(wangge("metrics", "timeliness", "--json"))["on_time_rate"]["denominator"] == 2
+    figures = answer(wangge("metrics", "timeliness", "--json"))["figures"]
+    assert figures["on_time_rate"]["denominator"] == 2
 
 
 def test_people(wangge: Wangge, store: EventStore, pool: ConnectionPool) -> None:
@@ -329,10 +339,10 @@ def test_a_port_that_is_taken_is_found_before_anything_is_started(
 def test_the_bar_of_a_metric_is_shown_only_when_it_takes_a_while(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with cli._progress_if_long("timeliness") as advance:
+    with cli.progress_if_long("timeliness") as advance:
         advance(Progress("timeliness", 40, 40, 1.0, 0.0))
     assert capfd.readouterr().err == ""
-    with cli._progress_if_long("timeliness") as advance:
+    with cli.progress_if_long("timeliness") as advance:
         advance(Progress("timeliness", 5_000, 7_000, 1.0, 0.0))
         advance(Progress("timeliness", 7_000, 7_000, 1.0, 0.0))
     said = capfd.readouterr()

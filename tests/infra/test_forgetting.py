@@ -31,8 +31,9 @@ from api.passwords import StoredPasswords
 from domain import staff
 from domain.privacy import AskForget, ForgetReason
 from domain.roles import Actor, Grant, Role
-from infra.event_store import EventStore, LogSource
+from infra.event_store import EventStore
 from infra.forgetting import Forgetting, wipe
+from infra.log_source import LogSource
 from infra.migrations import role_dsn
 from infra.vault import Vault
 from projections.runner import Runner
@@ -228,10 +229,12 @@ class Office:
 
     def figures(self) -> str:
         """All metrics, to the byte but for how much of the log they know."""
-        names = ("containment", "timeliness", "caseload")
+        names = ("containment", "flow", "timeliness", "response", "evaluation", "quality")
         until = "until=2027-06-01T00:00:00Z"
-        answers = [self.ask("chief", f"/metrics/{name}?{until}") for name in names]
-        assert all(answer.pop("position") for answer in answers)
+        answers = [self.ask("chief", f"/metrics/{name}?{until}") for name in (*names, "caseload")]
+        for answer in answers:  # but for when it was asked, and where it can be asked again
+            assert all(answer.pop(name) for name in ("position", "as_of", "at"))
+            assert all(figure.pop("cases") for figure in answer["figures"].values())
         return json.dumps(answers, ensure_ascii=False)
 
 

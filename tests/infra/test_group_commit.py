@@ -94,7 +94,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 def holding(
-    store: EventStore, conninfo: str, story: Callable[[Group], Awaitable[None]], **options: int
+    store: EventStore, conninfo: str, story: Callable[[Group], Awaitable[None]], **options: Any
 ) -> None:
     """Run a story on a group commit that is held back."""
 

@@ -50,6 +50,21 @@ FORBIDDEN = {
         "SELECT vault.destroy('{person:a}', NULL)",
         "SET ROLE wangge_vault_owner",
     ],
+    "wangge_relay": [
+        "UPDATE log.event SET actor = 'somebody else'",
+        "DELETE FROM log.event",
+        INSERT,
+        "SELECT log.append('{a}','{1}','{n}','{now}','{a}','{-}','{-}','{-}','{-}','{x}')",
+        "UPDATE log.head SET position = 0",
+        "UPDATE relay.log SET id = gen_random_uuid()",
+        "DELETE FROM relay.topic",
+        "SELECT * FROM log.request",
+        "SELECT * FROM access.credential",
+        "SELECT * FROM vault.key",
+        "SET ROLE wangge_owner",
+        "CREATE SCHEMA mine",
+        "CREATE TABLE relay.mine ()",
+    ],
     "wangge_vault": [
         "SELECT * FROM log.event",
         "SELECT * FROM log.head",
@@ -113,7 +128,7 @@ def test_not_even_the_owner_changes_history_by_accident(database: str, statement
 
 @pytest.mark.parametrize(
     ("schema", "used_by"),
-    [("log", {"wangge_app", "wangge_projector"}), ("vault", {"wangge_vault"})],
+    [("log", {"wangge_app", "wangge_projector", "wangge_relay"}), ("vault", {"wangge_vault"})],
 )
 def test_who_gets_into_a_schema(database: str, schema: str, used_by: set[str]) -> None:
     with psycopg.connect(database) as owner:

@@ -6,11 +6,14 @@ gone. Each subject has one key after another: what comes after a forgetting is s
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
+from types import NoneType
 from typing import Any, get_type_hints
+
+import msgspec
 
 from domain.aggregates import decider_of
 from domain.errors import Refused
-from domain.history import Page, Recorded
+from domain.history import LOG, Page, Recorded, Wanted
 from domain.personal import FORGOTTEN, SEALED, PersonalMark
 from domain.privacy import PersonForgotten
 from infra.codec import NAMES
@@ -54,16 +57,39 @@ class SealedLog:
                 for subject in _subjects(recorded.event):
                     self._destroyed[subject] = self._generation[subject] - 1
 
-    def head(self) -> int:
+    def parts(self) -> Sequence[str]:
+        return (LOG,)
+
+    def head(self, part: str = LOG) -> int:
         return len(self.events)
 
-    def read(self, after: int, upto: int, events: tuple[type, ...], opened: bool) -> Page:
-        chosen = [
-            replace(recorded, event=self._read(recorded, opened))
-            for recorded in self.events[after:upto]
-            if isinstance(recorded.event, events)
+    def read(self, part: str, after: int, upto: int, wanted: Wanted) -> Page:
+        return Page(self._chosen(self.events[after:upto], wanted), upto)
+
+    def bounds(self, upto: int, each: int) -> list[str]:
+        return sorted({recorded.stream for recorded in self.events[:upto]})[each - 1 :: each]
+
+    def streams(self, after: str, until: str | None, upto: int, wanted: Wanted) -> Page:
+        within = [
+            recorded
+            for recorded in self.events[:upto]
+            if after < recorded.stream and (until is None or recorded.stream <= until)
         ]
-        return Page(chosen, upto)
+        within.sort(key=lambda recorded: (recorded.stream, recorded.version))
+        return Page(self._chosen(within, wanted), upto)
+
+    def skipped(self, projection: str) -> frozenset[int]:
+        return frozenset()
+
+    def _chosen(self, events: Sequence[Recorded[Any]], wanted: Wanted) -> list[Recorded[Any]]:
+        return [
+            recorded._replace(
+                event=_shaped(self._read(recorded, wanted.opened), wanted),
+                json=msgspec.json.encode(self._read(recorded, False)).decode(),
+            )
+            for recorded in events
+            if isinstance(recorded.event, wanted.events)
+        ]
 
     def _append(self, stream: str, event: Any, command: Any) -> None:
         version = self._versions[stream] = self._versions.get(stream, 0) + 1
@@ -77,7 +103,7 @@ class SealedLog:
                 at=event.at,
                 recorded_at=event.at,
                 actor=command.by.id,
-                roles=command.by.roles,
+                roles=",".join(command.by.roles),
                 territory=getattr(event, "territory", ""),
                 correlation="",
                 causation="",
@@ -101,6 +127,16 @@ class SealedLog:
 
         case = "case:" + recorded.stream.partition(":")[2]
         return _with_personal(recorded.event, case, read)
+
+
+def _shaped(event: Any, wanted: Wanted) -> Any:
+    """An event in the shape that the reader wants of it, as a source decodes it."""
+    shape = wanted.shapes.get(type(event))
+    if shape is None:
+        return event
+    return (
+        None if shape is NoneType else msgspec.json.decode(msgspec.json.encode(event), type=shape)
+    )
 
 
 def personal_texts(events: Sequence[Recorded[Any]]) -> set[str]:

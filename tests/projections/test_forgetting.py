@@ -22,7 +22,7 @@ KEY = search.index_key(b"a secret for tests only, 32 bytes")
 MODELS = read_models(KEY)
 ALONE = [name for name in samples.PATHS if name not in ("unknown", "merged")]
 PEOPLE = ["wang", "zhao", "p-1"]
-METRICS = ("containment", "timeliness", "caseload")
+METRICS = ("containment", "timeliness", "caseload", "evaluation", "quality")
 TOLD = ("search", "timeline")
 """The read models that hear of a forgetting."""
 
@@ -104,7 +104,9 @@ def over(runner: Runner, log: SealedLog) -> Callable[..., Runner]:
     """A runner over the log in memory, in the database of this test."""
 
     def made(*projections: Projection, page: int = 5000) -> Runner:
-        return Runner(log, runner.connect, projections or tuple(MODELS.values()), page=page)
+        return Runner(
+            log, runner.connect, projections or tuple(MODELS.values()), page=page, stretch=page
+        )
 
     return made
 

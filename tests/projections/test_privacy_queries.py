@@ -9,6 +9,7 @@ from domain import staff
 from domain.case import commands as c
 from domain.case.events import CaseReported
 from domain.errors import Refused
+from domain.history import LOG, Wanted
 from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonalField, Purpose
 from domain.roles import Actor, Grant, Role
@@ -132,7 +133,9 @@ def test_who_comes_back_is_known_again_by_the_new_case_only(
     forget(store, "a")
     vault.destroy(["person:wang", "case:a"])
     store.execute(samples.report(case="b", **PERSONAL))
-    reports = runner.source.read(0, runner.source.head(), (CaseReported,), True).events
+    reports = runner.source.read(
+        LOG, 0, runner.source.head(LOG), Wanted((CaseReported,), opened=True)
+    ).events
     assert [each.event.description for each in reports] == [FORGOTTEN, PERSONAL["description"]]
     runner.catch_up()
     by = supervisor("d1/")

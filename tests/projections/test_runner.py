@@ -68,7 +68,7 @@ def test_rebuilt_is_equal_to_caught_up_for_any_page_size(store: EventStore, runn
         runner.page = choice.choice((1, 2, 3, 7, 50, 5000))
         runner.catch_up()
     for page in (1, choice.randint(2, 20), 5000):
-        runner.page = page
+        runner.page = runner.stretch = page
         found.append(digests(runner))
     assert found[0] == found[1] == found[2]
     assert set(runner.positions().values()) == {store.recorder.max_notification_id()}
@@ -78,7 +78,7 @@ KILLED = """
 import sys, psycopg
 from psycopg_pool import ConnectionPool
 from infra.codec import Codec
-from infra.event_store import LogSource
+from infra.log_source import LogSource
 from infra.vault import KeyFile, Vault
 from pathlib import Path
 from projections.catalog import read_models
@@ -91,7 +91,7 @@ with (
     ConnectionPool(vault_dsn, kwargs={"autocommit": True}, min_size=1, max_size=2) as keys,
 ):
     source = LogSource(pool, Codec(), Vault(keys, KeyFile(Path(kek))))
-    runner = Runner(source, lambda: psycopg.connect(dsn, autocommit=True), ALL, page=1)
+    runner = Runner(source, lambda: psycopg.connect(dsn, autocommit=True), ALL, page=1, stretch=1)
     print("ready", flush=True)
     if what == "rebuild":
         for projection in ALL:
@@ -136,11 +136,11 @@ def test_a_row_changed_by_hand_is_found(store: EventStore, runner: Runner, datab
     fill(store, 3)
     runner.catch_up()
     with psycopg.connect(database) as connection:
-        connection.execute("UPDATE containment.cases SET ups = ups + 1")
-    with pytest.raises(NotTheSame, match="containment"):
-        runner.rebuild(BY_NAME["containment"], verify=True)
-    runner.rebuild(BY_NAME["containment"])
-    runner.rebuild(BY_NAME["containment"], verify=True)
+        connection.execute("UPDATE audit.entries SET version = version + 1")
+    with pytest.raises(NotTheSame, match="audit"):
+        runner.rebuild(BY_NAME["audit"], verify=True)
+    runner.rebuild(BY_NAME["audit"])
+    runner.rebuild(BY_NAME["audit"], verify=True)
 
 
 def test_readers_see_the_old_table_until_the_new_one_is_whole(
@@ -148,7 +148,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
 ) -> None:
     fill(store, 10)
     runner.catch_up()
-    runner.page = 1
+    runner.page = runner.stretch = 1
     expected = _count(pool)
     seen: set[int] = set()
     stop = threading.Event()
@@ -175,33 +175,35 @@ def _count(pool: Any) -> int:
 def test_a_poison_event_halts_its_projection_alone(store: EventStore, runner: Runner) -> None:
     fill(store, 3)
 
-    def poisoned(connection: psycopg.Connection, page: Any) -> None:
+    def poisoned(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
         recorded: Recorded[Any]
         for recorded in page:
             if recorded.position == 5:
                 raise ValueError("position 5 is poison")
-        BY_NAME["timeliness"].apply(connection, page)
+        BY_NAME["audit"].apply(connection, page, fresh)
 
-    bad = replace(BY_NAME["timeliness"], events=BY_NAME["audit"].events, apply=poisoned)
-    runner.projections = (bad, *(p for p in ALL if p.name != "timeliness"))
-    runner.page = 2
-    with pytest.raises(Poisoned, match=r"timeliness.* 5-6"):
+    bad = replace(BY_NAME["audit"], apply=poisoned)
+    runner.projections = (bad, *(p for p in ALL if p.name != "audit"))
+    with pytest.raises(Poisoned, match=r"audit.* position 5 \(case\.\w+ of case:case-1-\d\)"):
         runner.catch_up()
     positions = runner.positions()
     head = store.recorder.max_notification_id()
-    assert positions.pop("timeliness") == 4
+    assert positions.pop("audit") == 4, "everything before it is known, for any size of page"
     assert set(positions.values()) == {head}
     with runner.connect() as connection:
-        row = connection.execute("SELECT error FROM timeliness.checkpoint").fetchone()
+        row = connection.execute("SELECT error, poison FROM audit.checkpoint").fetchone()
     assert row is not None
     assert "poison" in row[0]
+    assert row[1] == 5
 
 
 def test_a_changed_version_is_rebuilt_by_itself(store: EventStore, runner: Runner) -> None:
     fill(store, 3)
     runner.catch_up()
     old = BY_NAME["containment"]
-    newer = replace(old, version=2, schema=old.schema + "CREATE TABLE extra (n integer);")
+    newer = replace(
+        old, version=old.version + 1, schema=old.schema + "CREATE TABLE extra (n integer);"
+    )
     runner.projections = (newer,)
     runner.catch_up()
     with runner.connect() as connection:
@@ -297,7 +299,9 @@ def test_rebuilding_while_others_follow_and_rebuild(store: EventStore, runner: R
     def rebuild() -> None:
         try:
             for _ in range(4):
-                Runner(runner.source, runner.connect, ALL, page=2).rebuild(BY_NAME["containment"])
+                Runner(runner.source, runner.connect, ALL, page=2, stretch=2).rebuild(
+                    BY_NAME["containment"]
+                )
         except BaseException as error:  # noqa: BLE001 - the test is about whether there is any
             failed.append(error)
 
@@ -319,7 +323,7 @@ def test_rebuilding_while_others_follow_and_rebuild(store: EventStore, runner: R
 def test_an_older_program_stands_aside(store: EventStore, runner: Runner) -> None:
     fill(store, 3)
     old = BY_NAME["containment"]
-    newer = replace(old, version=2)
+    newer = replace(old, version=old.version + 1)
     Runner(runner.source, runner.connect, (newer,)).catch_up()
     store.execute(samples.report(case="late"))
     with pytest.raises(Superseded):

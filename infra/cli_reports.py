@@ -1,0 +1,155 @@
+"""The commands that write files: event logs for process mining, and reports."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from domain.calendar import office_time
+from domain.reports import Period
+
+export_app: Final = typer.Typer(
+    help="流程挖掘导出 · Event logs for process-mining tools.", no_args_is_help=True
+)
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="写到哪里;.gz 则压缩 · Where to; .gz packs it.")
+]
+InTerritory = Annotated[
+    str, typer.Option("--territory", help="属地路径 · Path, such as d1/s1/.", metavar="PATH")
+]
+Since = Annotated[
+    str | None,
+    typer.Option(help="此时及以后上报的事项 · Cases reported from then on.", metavar="TIME"),
+]
+Until = Annotated[
+    str | None, typer.Option(help="此前上报的事项 · Cases reported before.", metavar="TIME")
+]
+AtPosition = Annotated[
+    int | None,
+    typer.Option(
+        "--position", min=0, help="日志位置,默认最新 · Position of the log, else the last."
+    ),
+]
+
+
+@export_app.command("xes")
+def export_xes(
+    file: File,
+    territory: InTerritory = "",
+    since: Since = None,
+    until: Until = None,
+    position: AtPosition = None,
+) -> None:
+    """导出 XES:一事项一轨迹。XES: each case is a trace, with all its events."""
+    _export("xes", file, territory, since, until, position)
+
+
+@export_app.command("ocel")
+def export_ocel(
+    file: File,
+    territory: InTerritory = "",
+    since: Since = None,
+    until: Until = None,
+    position: AtPosition = None,
+) -> None:
+    """导出 OCEL 2.0(JSON):事项、属地、人员、单位、类别。OCEL 2.0: events with all their objects."""
+    _export("ocel", file, territory, since, until, position)
+
+
+def _export(
+    form: str,
+    file: Path,
+    territory: str,
+    since: str | None,
+    until: str | None,
+    position: int | None,
+) -> None:
+    from infra import cli
+    from infra.log_export import FORMS, Chosen, Done, export
+
+    first, last = cli.instant(since), cli.instant(until)
+    with cli.composed() as opened_, cli.progress(f"导出 · Export {form}") as show:
+        source = opened_.installation.source
+        if territory:
+            opened_.installation.store.office().territory.node(territory)
+        chosen = Chosen(
+            position=_known_position(source.head(), position),
+            territory=territory,
+            since=first,
+            until=last,
+        )
+
+        def advance(done: Done) -> None:
+            show(done.stretches, done.of, f"{done.events / max(done.seconds, 1e-6):,.0f} events/s")
+
+        done = export(FORMS[form], file, source, chosen, advance)
+    cli.out.print(
+        f"{file}: {done.cases} 件事项、{done.events} 个事件,截至日志位置 {chosen.position}。\n"
+        f"{done.cases} cases, {done.events} events, as of position {chosen.position} of the log.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _known_position(head: int, asked: int | None) -> int:
+    """The position to answer at: the one asked for, if the log is that long."""
+    if asked is not None and asked > head:
+        from infra import cli
+
+        raise cli.Wrong(f"--position {asked}: 日志只到 {head}。The log ends at {head}.")
+    return head if asked is None else asked
+
+
+def report(
+    period: Annotated[
+        str, typer.Argument(metavar="daily|weekly|monthly", help="日报、周报或月报 · Which.")
+    ],
+    territory: Annotated[str, typer.Argument(metavar="PATH", help="属地路径 · Territory.")],
+    day: Annotated[
+        str | None,
+        typer.Option(help="期内任一天,默认上一期 · Any day of the period, else the last one over."),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="xlsx|csv|pdf", help="格式 · Form.")
+    ] = "xlsx",
+    position: AtPosition = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="写到哪里 · Where to.")
+    ] = None,
+) -> None:
+    """生成日报、周报、月报。A report of a territory, made of the log."""
+    from infra import cli
+    from infra.log_export import whole
+    from infra.reports import FORMS, render
+    from projections import reports
+
+    if period not in tuple(Period) or form not in FORMS:
+        raise cli.Wrong(f"{period} {form}: {', '.join(Period)}; {', '.join(FORMS)}")
+    now = datetime.now(UTC)
+    last_over = Period(period).before(office_time(now).date()).first
+    try:
+        on = date.fromisoformat(day) if day else last_over
+    except ValueError:
+        raise cli.Wrong(f"不是日期 · Not a day: {day}") from None
+    with cli.composed() as opened_:
+        installation = opened_.installation
+        asked = reports.Asked(
+            period=Period(period),
+            territory=territory,
+            day=on,
+            position=_known_position(installation.source.head(), position),
+            now=now,
+        )
+        with cli.progress_if_long("read models") as advance:
+            needed = (opened_.models[name] for name in reports.MODELS)
+            opened_.catch_up(*needed, on_progress=advance)
+        figures, history = opened_.gateway.figures, installation.store.history
+        made = reports.report(figures, cli.OPERATOR, asked, history)
+    path = to or Path(f"{made.title.zh}{made.since:%Y-%m-%d}.{form}")
+    content = render(made, form)
+    with whole(path) as file:
+        file.write(content)
+    cli.out.print(f"{path}(日志位置 · log position {made.position})", markup=False, highlight=False)

@@ -1,0 +1,169 @@
+"""The log as the projection runner reads it: by position to follow, by stream to build anew."""
+
+from collections.abc import Sequence
+from functools import cache
+from types import NoneType
+from typing import Any, Final, LiteralString
+
+from psycopg import sql
+from psycopg_pool import ConnectionPool
+
+from domain import operations
+from domain.history import BESIDE, LOG, Page, Recorded, Unreadable, Wanted
+from infra.codec import Codec
+from infra.vault import Vault
+
+SAMPLES: Final = 16
+"""How many streams are looked at for each stretch that a build is divided into."""
+
+
+class LogSource:
+    """The log of one database: one part, which can be read by stream as well."""
+
+    def __init__(self, pool: ConnectionPool, codec: Codec, vault: Vault) -> None:
+        """``pool`` hands out autocommit connections of the role ``wangge_projector``."""
+        self._pool = pool
+        self._codec = codec
+        self._vault = vault
+
+    def parts(self) -> Sequence[str]:
+        """The log itself."""
+        return (LOG,)
+
+    def head(self, part: str = LOG) -> int:
+        """The last position there is; 0 while the log is empty."""
+        assert part == LOG
+        with self._pool.connection() as connection:
+            row = connection.execute("SELECT position FROM log.head").fetchone()
+        return row[0] if row else 0
+
+    def read(self, part: str, after: int, upto: int, wanted: Wanted) -> Page:
+        """The events wanted with a position in ``(after, upto]``, in order.
+
+        Raises:
+            Unreadable: an event cannot be read; it is named.
+        """
+        assert part == LOG
+        where = "position > %s AND position <= %s"
+        return Page(self._events(wanted, where, (after, upto), "position"), upto)
+
+    def bounds(self, upto: int, each: int) -> list[str]:
+        """Names of streams that divide all those up to a position into stretches of about ``each``
+        events, ascending.
+
+        Out of a sample of the log itself, evenly over positions: names may begin alike, as those of
+        imported cases do.
+        """
+        step = max(each // SAMPLES, 1)
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT stream FROM log.event"
+                " WHERE position IN (SELECT generate_series(%s::bigint, %s::bigint, %s::bigint))"
+                " ORDER BY stream",
+                (step, upto, step),
+            ).fetchall()
+        every = max(each // step, 1)
+        return sorted({row[0] for row in rows[every - 1 :: every]})
+
+    def streams(self, after: str, until: str | None, upto: int, wanted: Wanted) -> Page:
+        """The events wanted of the streams in ``(after, until]`` up to a position, stream by stream
+        in order of version; None: to the last one.
+
+        Raises:
+            Unreadable: an event cannot be read; it is named.
+        """
+        where = "stream > %s AND position <= %s AND stream <= %s"
+        values: tuple[Any, ...] = (after, upto, until)
+        if until is None:
+            where, values = "stream > %s AND position <= %s", (after, upto)
+        return Page(self._events(wanted, where, values, "stream, version"), upto)
+
+    def skipped(self, projection: str) -> frozenset[int]:
+        """The positions that a read model is to leave out, as somebody has decided."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT name, data FROM log.event WHERE stream = %s",
+                (operations.stream(projection),),
+                binary=True,
+            ).fetchall()
+        return frozenset(self._codec.decode(*row).position for row in rows)
+
+    def _events(
+        self, wanted: Wanted, where: LiteralString, values: tuple[Any, ...], order: LiteralString
+    ) -> list[Recorded[Any]]:
+        unread = not wanted.json and all(
+            wanted.shapes.get(event) is NoneType for event in wanted.events
+        )
+        last = max((BESIDE.index(each) for each in wanted.beside), default=0)
+        beside = BESIDE if wanted.json else BESIDE[: last + 1]
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                _query(beside, unread, where, order),
+                (*values, self._codec.names_of(wanted.events)),
+                binary=True,
+            ).fetchall()
+        if wanted.skipped:
+            rows = [row for row in rows if row[0] not in wanted.skipped]
+        made = self._opened if wanted.opened else self._sealed
+        try:
+            return made(rows, wanted)
+        except Exception:
+            for row in rows:
+                try:
+                    made([row], wanted)
+                except Exception as error:
+                    raise Unreadable(row[0], row[1], row[4]) from error
+            raise
+
+    def _sealed(self, rows: Sequence[Any], wanted: Wanted) -> list[Recorded[Any]]:
+        """Rows as events whose personal fields nobody has opened."""
+        decode, plain = self._codec.decoders(wanted.shapes), self._codec.plain
+        new = tuple.__new__  # a third quicker than by way of the class, and there are millions
+        if wanted.json:
+            return [
+                new(Recorded, (*row[:3], decode[row[4]](row[3]), *row[4:], plain(row[4], row[3])))
+                for row in rows
+            ]
+        rest = _DEFAULTS[len(rows[0]) :] if rows else ()
+        return [
+            new(Recorded, (position, stream, version, decode[name](data), name, *beside, *rest))
+            for position, stream, version, data, name, *beside in rows
+        ]
+
+    def _opened(self, rows: Sequence[Any], wanted: Wanted) -> list[Recorded[Any]]:
+        """Rows as events, personal fields in clear as far as their keys are there."""
+        codec = self._codec
+        keys = self._vault.find({key for row in rows for key in codec.keys_in(row[3])})
+        return [
+            Recorded(
+                position,
+                stream,
+                version,
+                codec.open(name, data, stream, version, keys),
+                name,
+                *beside,
+            )
+            for position, stream, version, data, name, *beside in rows
+        ]
+
+
+_DEFAULTS: Final = (0, "", 0, None, *Recorded._field_defaults.values())
+"""What stands in the place of what nobody wants."""
+
+
+@cache
+def _query(
+    beside: tuple[str, ...], unread: bool, where: LiteralString, order: LiteralString
+) -> bytes:
+    """The columns of a ``Recorded``: what is beside the event from the left on, as a tuple is
+    filled, the name at least. Put together once, for it takes as long as asking it."""
+    query = sql.SQL(
+        "SELECT position, stream, version, {}, {} FROM log.event"
+        " WHERE {} AND name = ANY(%s) ORDER BY {}"
+    ).format(
+        sql.SQL("NULL" if unread else "data"),
+        sql.SQL(", ").join(map(sql.Identifier, beside)),
+        sql.SQL(where),
+        sql.SQL(order),
+    )
+    return query.as_bytes(None)

@@ -1,0 +1,217 @@
+"""Building a read model from nothing: whole streams at a time, by as many workers as there are.
+
+The streams are divided into stretches of about a page each, written down in a table beside the
+rows. A worker takes a stretch that nobody has, folds it, adds the rows and marks it done, all in
+one transaction. So it does not matter how many workers there are, in which order they come to the
+stretches, or when one of them is killed: what is done is done, and the rest is still to be taken.
+
+Reading by stream instead of by position means that every case is met once, and as a whole: nothing
+is loaded back, and no row is written twice.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from domain.history import LOG, Recorded, Unreadable, Wanted
+from projections import schemas
+from projections.projection import ByStream, Poison, Poisoned, Projection, Superseded
+
+_PLAN: Final = """
+CREATE TABLE bulk (upto bigint NOT NULL);
+CREATE TABLE stretch (
+    number integer PRIMARY KEY,
+    after  text COLLATE "C" NOT NULL,
+    until  text COLLATE "C",
+    done   boolean NOT NULL DEFAULT false
+);
+"""
+
+
+PAUSE_SECONDS: Final = 0.5
+"""How often somebody who is paused looks whether to go on."""
+
+
+class Stretch(NamedTuple):
+    """The streams in ``(after, until]`` with their events up to a position; None: to the last."""
+
+    number: int
+    after: str
+    until: str | None
+    upto: int
+
+
+def plan(
+    connection: psycopg.Connection,
+    projection: Projection,
+    schema: str,
+    source: ByStream,
+    upto: int,
+    each: int,
+) -> int:
+    """Make the empty tables and divide the work, unless a run before was stopped on the way.
+
+    Returns the number of stretches that are still to be done.
+    """
+    schemas.create(connection, projection, schema, (LOG,), indexed=False)
+    with connection.transaction():
+        schemas.lock(connection, schema)
+        schemas.use(connection, schema)
+        if _is_planned(connection):
+            row = connection.execute("SELECT count(*) FROM stretch WHERE NOT done").fetchone()
+            return row[0] if row else 0
+        if schemas.position_of(connection, schema):
+            return 0
+        connection.execute(_PLAN)
+        connection.execute("INSERT INTO bulk VALUES (%s)", (upto,))
+        bounds = source.bounds(upto, each)
+        ends = zip(["", *bounds], [*bounds, None], strict=True)
+        with (
+            connection.cursor() as cursor,
+            cursor.copy("COPY stretch (number, after, until) FROM STDIN") as copy,
+        ):
+            for number, (after, until) in enumerate(ends):
+                copy.write_row((number, after, until))
+        connection.execute("GRANT SELECT ON bulk, stretch TO wangge_app")  # for health checks
+    return len(bounds) + 1
+
+
+def work(
+    connection: psycopg.Connection,
+    projection: Projection,
+    schema: str,
+    source: ByStream,
+    skipped: frozenset[int],
+    goes_on: Callable[[psycopg.Connection], bool],
+) -> None:
+    """Take stretches and fold them until none is left, or it is not to go on.
+
+    While the projection is paused it waits. ``goes_on`` is asked before each stretch.
+
+    Raises:
+        Poisoned: an event cannot be folded; its stretch is not done.
+        Superseded: another version of the program has taken the schema away.
+    """
+    wanted = projection.wanted(skipped)
+    while goes_on(connection):
+        if schemas.is_paused(connection, projection.name):
+            time.sleep(PAUSE_SECONDS)
+            continue
+        stretch, page = None, None
+        try:
+            with _no_garbage(), connection.transaction():
+                stretch = _take(connection, projection, schema)
+                if stretch is None:
+                    return
+                page = _read(source, stretch, wanted)
+                projection.apply(connection, page, True)
+                connection.execute(
+                    "UPDATE stretch SET done = true WHERE number = %s", (stretch.number,)
+                )
+        except (psycopg.OperationalError, Superseded):
+            raise
+        except Unreadable as error:
+            poison = Poison(error.position, error.name, error.stream, repr(error.__cause__))
+            raise Poisoned(projection.name, poison) from error
+        except Exception as error:
+            # Whatever the fold stumbles over, the event is at fault or the fold is: neither may be
+            # skipped.
+            if page is None:
+                raise
+            first = _first_bad(connection, projection, schema, page)
+            raise Poisoned(
+                projection.name, Poison(first.position, first.name, first.stream, repr(error))
+            ) from error
+
+
+def finish(connection: psycopg.Connection, projection: Projection, schema: str) -> None:
+    """When no stretch is left: what was put off until the rows are in."""
+    with connection.transaction():
+        schemas.lock(connection, schema)
+        schemas.use(connection, schema)
+        if not _is_planned(connection):
+            return  # finished by a run that was stopped afterwards
+        left = connection.execute("SELECT FROM stretch WHERE NOT done LIMIT 1").fetchone()
+        assert left is None, "finished only when nothing is left"
+        if projection.settle is not None:
+            projection.settle(connection)
+        schemas.index(connection, projection)
+        row = connection.execute("SELECT upto FROM bulk").fetchone()
+        assert row is not None
+        connection.execute("DROP TABLE bulk, stretch")
+        schemas.move(connection, LOG, row[0])
+
+
+def standing(connection: psycopg.Connection, schema: str) -> tuple[int, int] | None:
+    """How many positions a build has behind it, and of how many; None where none is under way."""
+    row = connection.execute("SELECT to_regclass(%s)", (f"{schema}.stretch",)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    with connection.transaction():
+        schemas.use(connection, schema)
+        row = connection.execute(
+            "SELECT upto * (SELECT count(*) FILTER (WHERE done) FROM stretch)"
+            "   / (SELECT count(*) FROM stretch), upto FROM bulk"
+        ).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """A page is a million objects without a circle: looking for one takes as long as the fold."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _is_planned(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT to_regclass('bulk')").fetchone() != (None,)
+
+
+def _take(connection: psycopg.Connection, projection: Projection, schema: str) -> Stretch | None:
+    """A stretch that is ours until the transaction ends; None when there is none left."""
+    schemas.lock(connection, schema, shared=True)
+    schemas.use(connection, schema)
+    if schemas.version_of(connection, schema) != projection.version:
+        raise Superseded(projection.name)
+    if not _is_planned(connection):
+        return None
+    row = connection.execute(
+        "SELECT number, after, until, (SELECT upto FROM bulk) FROM stretch WHERE NOT done"
+        " ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
+    ).fetchone()
+    return Stretch(*row) if row else None
+
+
+def _read(source: ByStream, stretch: Stretch, wanted: Wanted) -> Sequence[Recorded[Any]]:
+    return source.streams(stretch.after, stretch.until, stretch.upto, wanted).events
+
+
+def _first_bad(
+    connection: psycopg.Connection,
+    projection: Projection,
+    schema: str,
+    page: Sequence[Recorded[Any]],
+) -> Recorded[Any]:
+    """The event without which all before it can be folded: found by halving, leaving nothing."""
+    good, bad = 0, len(page)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            with connection.transaction(force_rollback=True):
+                schemas.use(connection, schema)
+                projection.apply(connection, page[:middle], True)
+            good = middle
+        except psycopg.OperationalError:
+            raise
+        except Exception:  # noqa: BLE001 - which half it is in is the question
+            bad = middle
+    return page[bad - 1]

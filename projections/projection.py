@@ -1,0 +1,135 @@
+"""What a read model is to the runner, and what the runner asks of a source of events."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import psycopg
+
+from domain.history import BESIDE, Page, Wanted
+from projections.tables import AnyTable, Apply
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One read model.
+
+    ``apply(connection, page, fresh)`` folds a page into the tables of the current search path.
+    ``fresh``: the page holds whole streams from their first event on, and the tables hold nothing
+    of them yet, so nothing needs to be loaded, and rows go in by COPY, once. Only what happened
+    earlier in the same stream may matter: the order across streams differs between following,
+    rebuilding and reading from Kafka, and the tables must come out the same.
+
+    ``version`` is part of its identity: a changed schema or fold gets a higher one, and is rebuilt.
+    ``schema`` creates the tables with their primary keys, ``indexes`` the rest, which is quicker
+    after the rows than before. ``settle``, where one stream speaks of the rows of others, says
+    after a rebuild's rows are in what ``apply`` says page by page otherwise.
+
+    ``reads`` gives event classes a smaller shape (a subset of the fields, under the same names):
+    what nobody reads is not decoded. ``beside`` and ``json`` are as in ``Wanted``. ``opens`` lets
+    it read personal fields: then it answers for what its tables keep of them.
+    """
+
+    name: str
+    version: int
+    schema: str
+    tables: tuple[AnyTable, ...]
+    events: tuple[type, ...]
+    apply: Apply
+    indexes: str = ""
+    settle: Callable[[psycopg.Connection], None] | None = None
+    reads: Mapping[type, type] = field(default_factory=dict)
+    beside: tuple[str, ...] = BESIDE
+    json: bool = False
+    opens: bool = False
+
+    def wanted(self, skipped: frozenset[int] = frozenset()) -> Wanted:
+        """What it reads of the log; ``skipped`` are the positions that it is to leave out."""
+        return Wanted(self.events, self.reads, self.beside, self.opens, self.json, skipped)
+
+
+class Source(Protocol):
+    """Where events come from: parts that are each read in their own order, and in parallel."""
+
+    def parts(self) -> Sequence[str]:
+        """The parts there are; never fewer than before."""
+        ...
+
+    def head(self, part: str) -> int:
+        """The last position or offset of a part; 0 while it is empty."""
+        ...
+
+    def read(self, part: str, after: int, upto: int, wanted: Wanted) -> Page:
+        """The events wanted with a position or offset in ``(after, upto]`` of a part, in order.
+
+        Raises:
+            Unreadable: an event cannot be read; it is named.
+        """
+        ...
+
+    def skipped(self, projection: str) -> frozenset[int]:
+        """The positions that a read model is to leave out, as somebody has decided."""
+        ...
+
+
+@runtime_checkable
+class ByStream(Protocol):
+    """A source that also gives whole streams together, as a rebuild wants them."""
+
+    def bounds(self, upto: int, each: int) -> list[str]:
+        """Names of streams that divide all those up to a position into stretches of about ``each``
+        events, ascending."""
+        ...
+
+    def streams(self, after: str, until: str | None, upto: int, wanted: Wanted) -> Page:
+        """The events wanted of the streams in ``(after, until]`` up to a position, stream by stream
+        in order of version; None: to the last one.
+
+        Raises:
+            Unreadable: an event cannot be read; it is named.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long run is. ``rate`` is positions a second, ``left`` seconds."""
+
+    projection: str
+    position: int
+    head: int
+    rate: float
+    left: float
+
+
+OnProgress: TypeAlias = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """An event that a read model cannot fold, and why."""
+
+    position: int
+    name: str
+    stream: str
+    why: str
+
+
+class Poisoned(Exception):
+    """A projection met an event that it cannot fold. It stays where it is; the others go on."""
+
+    def __init__(self, projection: str, poison: Poison) -> None:
+        self.projection = projection
+        self.poison = poison
+        super().__init__(
+            f"projection {projection} cannot fold position {poison.position} "
+            f"({poison.name} of {poison.stream}): {poison.why}"
+        )
+
+
+class Superseded(Exception):
+    """A newer version of the program keeps this projection now: this one stands aside."""
+
+
+class NotTheSame(Exception):
+    """A rebuilt projection differs from the live one."""

@@ -1,0 +1,354 @@
+"""Questions to a city's read models: metrics, now and as of a past, and pages of the worklist.
+
+The rows are those that the read models' own folds make out of a year of cases, some ten events
+each, which are made here and not decided: nothing but the reading is measured. Questions are drawn
+from a mix that is printed with the results; each is asked through the gateway, with the comparison
+with the window before.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg_pool import ConnectionPool
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from domain.calendar import YearPublished
+from domain.case import commands as c
+from domain.case import events as e
+from domain.history import LOG, Recorded
+from domain.places import Tier
+from domain.roles import Actor, Grant, Role
+from domain.territory import Place
+from infra.migrations import migrate, role_dsn
+from projections import schemas
+from projections.catalog import read_models
+from projections.figures import Question
+from projections.gateway import CaseFilter, Gateway, Order
+from projections.metrics import METRICS
+from projections.past import Moment
+from projections.search import index_key
+from tests import samples
+from tests.bench.measure import Row, console, create_database, durable_postgres, percentile, publish
+from tests.domain.schedules import local
+
+SECRET: Final = b"a secret for benchmarks, 32 bytes"
+BEGIN: Final = local("2026-01-01 00:00")
+YEAR: Final = timedelta(days=365)
+NOW: Final = BEGIN + YEAR
+BATCH: Final = 2_000
+"""Cases folded and written together."""
+
+ASKED: Final = (
+    "containment", "timeliness", "caseload", "evaluation", "quality", "worklist", "search",
+)  # fmt: skip
+"""The read models that the questions are about."""
+
+STREETS, COMMUNITIES, GRIDS = 10, 10, 10
+"""Subdistricts in the district, communities in each, grids in each of those."""
+
+LIMITS: Final = {"now": 50.0, "as of": 500.0, "page": 20.0}
+"""What 95 of 100 answers are to take at most, in milliseconds."""
+
+MIX: Final = (
+    "a metric drawn evenly; of a grid 10 %, a community 40 %, a subdistrict 35 %, the district"
+    " 15 %; of a month 50 %, a quarter 25 %, the year 25 %; one of size, source, category in 30 %"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured: cases in the read models, questions of each kind."""
+
+    cases: int = 1_000_000
+    questions: int = 300
+    pages: int = 300
+
+
+QUICK: Final = Size(cases=50_000, questions=100, pages=100)
+TINY: Final = Size(cases=300, questions=5, pages=5)
+
+
+def run(size: Size) -> Path:
+    """Measure, print and leave the results; returns their file."""
+    with durable_postgres() as server:
+        dsn = create_database(server, "queries")
+        migrate(dsn, SECRET)
+        _fill(role_dsn(dsn, SECRET, "wangge_projector"), size.cases)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            past = _vacuumed(connection)
+        with _gateway(role_dsn(dsn, SECRET, "wangge_app")) as gateway:
+            rows = [
+                _measured("now", f"metric now, {size.cases:,} cases", size.questions,
+                          partial(_ask, gateway, None)),
+                _measured("as of", f"metric as of a past, {size.cases:,} cases", size.questions,
+                          partial(_ask, gateway, past)),
+                _measured("page", f"worklist page, {size.cases:,} cases", size.pages,
+                          _Pages(gateway)),
+            ]  # fmt: skip
+    notes = (f"the mix: {MIX}", "peer: what 95 of 100 are to take at most; a ratio above 1: less")
+    return publish("query", rows, notes=notes)
+
+
+def _measured(kind: str, what: str, times: int, ask: Callable[[random.Random], str]) -> Row:
+    chance, waits = random.Random(1), list[tuple[float, str]]()
+    for _ in range(times):
+        begun = time.perf_counter()
+        asked = ask(chance)
+        waits.append((time.perf_counter() - begun, asked))
+    took = [wait for wait, _ in waits]
+    slowest = ", ".join(f"{asked} {wait * 1000:.0f} ms" for wait, asked in sorted(waits)[-3:])
+    console.print(f"{what}: slowest {slowest}", highlight=False)
+    p95 = percentile(took, 0.95) * 1000
+    return Row(
+        what=what,
+        ours=round(p95, 2),
+        peer=LIMITS[kind],
+        peer_name="the limit",
+        ratio=round(LIMITS[kind] / p95, 2),
+        unit="ms, p95",
+        runs=times,
+        p50_ms=round(percentile(took, 0.5) * 1000, 2),
+        p99_ms=round(percentile(took, 0.99) * 1000, 2),
+        rss_mb=0.0,
+    )
+
+
+@contextmanager
+def _gateway(dsn: str) -> Iterator[Gateway]:
+    with ConnectionPool(dsn, kwargs={"autocommit": True}, min_size=1, max_size=2) as pool:
+        yield Gateway(pool, index_key(SECRET))
+
+
+# --- questions ---
+
+_CHIEF: Final = Actor("chief", (Grant(Role.SUPERVISOR, ""),))
+
+
+def _ask(gateway: Gateway, past: Moment | None, chance: random.Random) -> str:
+    name, asked = chance.choice(tuple(METRICS)), _question(chance, past)
+    match name:
+        case "backlog":
+            gateway.figures.backlog(_CHIEF, asked)
+        case "caseload":
+            gateway.figures.caseload(_CHIEF, asked)
+        case _:
+            gateway.figures.answer(_CHIEF, METRICS[name], asked)
+    assert asked.since is not None
+    return f"{name} of {asked.territory}, {((asked.until or NOW) - asked.since).days} days"
+
+
+def _question(chance: random.Random, past: Moment | None) -> Question:
+    end = past.at if past else NOW
+    depth = chance.choices((1, 2, 3, 4), (15, 35, 40, 10))[0]
+    length = timedelta(days=chance.choices((30, 91, 365), (50, 25, 25))[0])
+    since = end - length
+    if length < YEAR:
+        since -= timedelta(days=chance.randrange(60))
+    path = "".join(part + "/" for part in _grid(chance).split("/")[:depth])
+    asked = Question(now=end, as_of=past, territory=path, since=since, until=since + length)
+    if chance.random() < 0.3:
+        narrowed: dict[str, Any] = chance.choice(
+            ({"size": "small"}, {"source": "hotline"}, {"category": "noise"})
+        )
+        asked = replace(asked, **narrowed)
+    return asked
+
+
+class _Pages:
+    """Pages of worklists, each time the next one or the first one of another list."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._wanted, self._by = CaseFilter(), _CHIEF
+        self._after: str | None = None
+
+    def __call__(self, chance: random.Random) -> str:
+        if self._after is None or chance.random() < 0.1:
+            order: Order = chance.choice(("due", "updated", "reported"))
+            path = "".join(p + "/" for p in _grid(chance).split("/")[: chance.choice((1, 2, 3))])
+            self._by = Actor("chief", (Grant(Role.SUPERVISOR, path),))
+            states = chance.choice(((), ("filed", "assigned", "in_progress")))
+            self._wanted, self._after = CaseFilter(order=order, states=states), None
+        page = self._gateway.worklist(self._by, self._wanted, self._after)
+        self._after = page.next
+        return f"{self._wanted.order} of {self._by.grants[0].territory}"
+
+
+# --- a year of cases ---
+
+
+def _grid(chance: random.Random) -> str:
+    return (
+        f"d1/s{chance.randrange(STREETS)}/c{chance.randrange(COMMUNITIES)}"
+        f"/g{chance.randrange(GRIDS)}/"
+    )
+
+
+def _fill(dsn: str, cases: int) -> None:
+    """Make the rows of all read models that are asked, as a rebuild would."""
+    known = read_models(index_key(SECRET))
+    models = [known[name] for name in ASKED]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}"),
+        TimeRemainingColumn(),
+    )
+    with (
+        psycopg.connect(dsn, autocommit=True) as connection,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        for model in models:
+            schemas.create(connection, model, model.name, (LOG,), indexed=False)
+        task = progress.add_task("cases", total=cases)
+        chance = random.Random(7)
+        for first in range(0, cases, BATCH):
+            lives = [_life(chance, n, cases) for n in range(first, min(first + BATCH, cases))]
+            page = [recorded for life in lives for recorded in life]
+            for model in models:
+                wanted = [each for each in page if isinstance(each.event, model.events)]
+                with connection.transaction():
+                    schemas.use(connection, model.name)
+                    model.apply(connection, wanted, True)
+            progress.update(task, completed=first + len(lives))
+        for model in models:
+            begun = time.monotonic()
+            with connection.transaction():
+                schemas.use(connection, model.name)
+                if model.name == "timeliness":
+                    model.apply(connection, [_published()], True)
+                schemas.index(connection, model)
+                schemas.move(connection, LOG, _position(NOW))
+            took = time.monotonic() - begun
+            console.print(f"indexes of {model.name}: {took:.1f} s", highlight=False)
+
+
+def _vacuumed(connection: psycopg.Connection) -> Moment:
+    """What autovacuum does within minutes; and a past, with its place in the log."""
+    connection.execute("VACUUM (ANALYZE)")
+    then = BEGIN + timedelta(days=320)
+    connection.execute(
+        "INSERT INTO log.event VALUES"
+        " (%(n)s, 'past', 1, 'case.note_added', %(at)s, %(at)s, '', '', '', '', '', '')",
+        {"n": _position(then), "at": then},
+    )
+    connection.execute("UPDATE log.head SET position = %s", (_position(NOW),))
+    for (name,) in connection.execute(
+        "SELECT nspname FROM pg_namespace WHERE to_regclass(nspname || '.checkpoint') IS NOT NULL"
+    ).fetchall():
+        size = sql.SQL("SELECT pg_size_pretty(sum(pg_total_relation_size(oid))) FROM pg_class"
+                       " WHERE relnamespace = {}::regnamespace AND relkind = 'r'").format(
+            sql.Literal(name)
+        )  # fmt: skip
+        console.print(name, *(connection.execute(size).fetchone() or ()), highlight=False)
+    return Moment(then, _position(then))
+
+
+def _position(at: datetime) -> int:
+    """Places in the log are as good as times: a millisecond each."""
+    return int((at - BEGIN) / timedelta(milliseconds=1)) + 1
+
+
+_PUBLISHED: Final = samples.CALENDAR.years[2026]
+
+
+def _published() -> Recorded[Any]:
+    event = YearPublished(
+        at=BEGIN, year=2026, holidays=_PUBLISHED.holidays, makeup_days=_PUBLISHED.makeup_days
+    )
+    return Recorded(1, "calendar", 1, event)
+
+
+_TERMS: Final = tuple(samples.terms(code) for code in samples.CATEGORIES)
+_SOURCES: Final = tuple(c.Source)
+_HOUR: Final = timedelta(hours=1)
+
+
+def _life(chance: random.Random, number: int, cases: int) -> list[Recorded[Any]]:
+    """What happened to one case, with how often it happens in an office."""
+    case = f"2026{number:07d}"
+    at = BEGIN + YEAR * ((number + chance.random()) / cases)
+    grid, terms = _grid(chance), chance.choice(_TERMS)
+    source = chance.choices(_SOURCES, (40, 30, 10, 15, 5))[0]
+    tier, episode = Tier.GRID, 0
+    found: list[Recorded[Any]] = []
+
+    def happens(kind: type[Any], hours: float = 1.0, **what: Any) -> None:
+        nonlocal at
+        at += _HOUR * hours * chance.random() * 2
+        if at < NOW:
+            event = kind(at=at, territory=grid, tier=tier, episode=episode, **what)
+            found.append(
+                Recorded(_position(at), f"case:{case}", len(found) + 1, event, at=at, actor="li")
+            )
+
+    known = chance.random() < 0.8
+    happens(
+        e.CaseReported, 0, case=case, place=Place(grid, 1, "第一网格"), source=source,
+        intake=source.intake, description="楼下堆着垃圾", parent=None, occurred=at,
+        spot=c.Spot(longitude=116 + chance.random() / 3, latitude=39.8 + chance.random() / 3)
+        if known else c.Spot(),
+        reporter=c.Reporter(person=f"p{chance.randrange(cases // 3 + 1)}"),
+    )  # fmt: skip
+    episode = 1
+    due = at + timedelta(days=chance.choice((1, 3, 15)))
+    happens(
+        e.CaseFiled, 1, terms=terms, source=source, intake=source.intake, holder=grid, due=due,
+        provisional=False, dated=False, contact_due=at + timedelta(days=1),
+    )  # fmt: skip
+    happens(e.CaseDispatched, 1, holder=grid, unit=None, worker=None)
+    happens(e.CaseAccepted, 6, handler="li", first_contact=True, contact_due=None)
+    if chance.random() < 0.15:
+        tier = Tier.COMMUNITY
+        happens(
+            e.CaseEscalated, 12, from_tier=Tier.GRID, from_holder=grid, holder=grid,
+            reason=chance.choice(tuple(c.EscalationReason)), note="",
+        )  # fmt: skip
+        if chance.random() < 0.3:
+            tier = Tier.GRID
+            happens(
+                e.CaseReturned, 12, from_tier=Tier.COMMUNITY, from_holder=grid, holder=grid,
+                directive="", returns=1,
+            )  # fmt: skip
+        happens(e.CaseAccepted, 6, handler="wu", first_contact=False, contact_due=None)
+    if chance.random() < 0.05:
+        parked = at + _HOUR
+        happens(e.CaseParked, 2, asked_by="li", until=parked + timedelta(days=9), reason="")
+        due += timedelta(days=5)
+        happens(
+            e.CaseResumed, 100, parked=parked, counted_to=parked + timedelta(days=5), due=due,
+            provisional=False,
+        )  # fmt: skip
+    happens(e.NoteAdded, 6, text="已到现场")
+    happens(e.CaseResolved, 20, handler="li", evidence=("照片",), note="")
+    if chance.random() < 0.05:
+        happens(e.CheckFailed, 3, handler="li", note="")
+        happens(e.CaseResolved, 10, handler="li", evidence=("照片",), note="")
+    happens(e.CheckPassed, 3, note="")
+    while True:
+        happens(
+            e.CaseClosed, 2, outcome=chance.choices(tuple(c.Outcome), (92, 4, 2, 2))[0],
+            refused_by=None, category=terms.category, filed_size=terms.size, intake=source.intake,
+            highest=tier, mandated_up=terms.mandated_up, due=due, on_time=at <= due,
+        )  # fmt: skip
+        if chance.random() < 0.5:
+            reached = chance.random() < 0.8
+            solved = chance.random() < 0.9 if reached else None
+            happens(e.CallbackMade, 24, attempt=1, reached=reached, solved=solved)
+        if chance.random() > 0.03:
+            return found
+        episode += 1
+        happens(
+            e.CaseReopened, 100, reason="", holder=grid, closed_at=at, due=at + timedelta(days=3),
+            provisional=False, contact_due=at + timedelta(days=1),
+        )  # fmt: skip
+        happens(e.CaseAccepted, 6, handler="li", first_contact=True, contact_due=None)

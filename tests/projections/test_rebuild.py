@@ -1,0 +1,221 @@
+"""Built by stream, by any number of workers, stopped anywhere: the same bytes as followed live."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.operations import SkipEvent
+from infra.cli_projections import bench
+from infra.event_store import EventStore
+from infra.migrations import role_dsn
+from projections import bulk, schemas
+from projections.catalog import read_models
+from projections.crew import Crew
+from projections.projection import NotTheSame, Poisoned, Projection
+from projections.runner import Runner
+from projections.search import index_key
+from projections.standing import standings
+from tests import samples
+from tests.projections.test_runner import fill
+
+BY_NAME = read_models(index_key(b"a secret for tests only, 32 bytes"))
+
+
+@pytest.fixture
+def crew(database: str, secret: bytes, folder: Path) -> Crew:
+    """Three at work: this process and two of their own."""
+    dsn, vault = (role_dsn(database, secret, f"wangge_{r}") for r in ("projector", "vault"))
+    return Crew(3, partial(bench, dsn, vault, folder / "data" / "kek", index_key(secret)))
+
+
+def poisoned(model: Projection, position: int) -> Projection:
+    """A read model that cannot fold the event at a position."""
+
+    def apply(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
+        for recorded in page:
+            if recorded.position == position:
+                raise ValueError("poison")
+        model.apply(connection, page, fresh)
+
+    return replace(model, apply=apply)
+
+
+@pytest.mark.parametrize("name", ["worklist", "search", "timeline", "audit"])
+def test_several_processes_build_the_same(
+    store: EventStore, runner: Runner, crew: Crew, name: str
+) -> None:
+    fill(store, 8)
+    runner.projections = (BY_NAME[name],)
+    runner.catch_up()
+    runner.stretch = 10
+    alone = runner.rebuild(BY_NAME[name], verify=True)
+    runner.crew = crew
+    assert runner.rebuild(BY_NAME[name], verify=True) == alone
+
+
+def test_what_rests_on_the_order_of_streams_is_found_out(store: EventStore, runner: Runner) -> None:
+    """The negative control: rows numbered as their events come differ from way to way."""
+    fill(store, 6)
+    numbers = count(1)
+
+    def apply(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
+        numbered = [each._replace(version=next(numbers)) for each in page]
+        BY_NAME["audit"].apply(connection, numbered, fresh)
+
+    hasty = replace(BY_NAME["audit"], apply=apply)
+    runner.projections = (hasty,)
+    runner.catch_up()
+    numbers = count(1)
+    with pytest.raises(NotTheSame, match="audit"):
+        runner.rebuild(hasty, verify=True)
+
+
+def test_what_was_done_before_a_stop_is_not_done_again(store: EventStore, runner: Runner) -> None:
+    fill(store, 8)
+    runner.stretch = 5
+    model = BY_NAME["timeline"]
+    seen: list[int] = []
+
+    def apply(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
+        if len(seen) > 15:
+            raise KeyboardInterrupt
+        model.apply(connection, page, fresh)
+        seen.extend(each.position for each in page)
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.rebuild(replace(model, apply=apply))
+    done = set(seen)
+
+    def again(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
+        assert done.isdisjoint(each.position for each in page)
+        model.apply(connection, page, fresh)
+
+    runner.rebuild(replace(model, apply=again))
+    runner.projections = (model,)
+    runner.rebuild(model, verify=True)
+
+
+@pytest.fixture
+def halted(store: EventStore, runner: Runner) -> Projection:
+    """A read model that was whole, and whose next version cannot fold position 17."""
+    fill(store, 6)
+    runner.projections = (BY_NAME["worklist"],)
+    runner.catch_up()
+    return replace(poisoned(BY_NAME["worklist"], 17), version=99)
+
+
+def test_an_event_that_cannot_be_folded_is_named_and_the_live_rows_stay(
+    store: EventStore, runner: Runner, halted: Projection
+) -> None:
+    runner.projections = (halted,)
+    with pytest.raises(Poisoned, match=r"worklist cannot fold position 17 \(case\.\w+ of case:"):
+        runner.catch_up()
+    with runner.connect() as connection:
+        (at,) = standings(connection, ("worklist",))
+        rows = connection.execute("SELECT count(*) > 0 FROM worklist.cases").fetchone()
+    assert at.poison is not None
+    assert (at.poison.position, at.well) == (17, False)
+    assert rows == (True,)
+
+
+@pytest.mark.parametrize("rebuilt", [True, False])
+def test_what_is_skipped_is_left_out_and_nothing_else(
+    store: EventStore, runner: Runner, rebuilt: bool
+) -> None:
+    fill(store, 6)
+    model = poisoned(BY_NAME["audit"], 17)
+    runner.projections = (model,)
+    go: Callable[[], object] = partial(runner.rebuild, model) if rebuilt else runner.catch_up
+    with pytest.raises(Poisoned):
+        go()
+    skip(store, 17)
+    go()
+    runner.rebuild(model, verify=True)
+    with runner.connect() as connection:
+        missing = connection.execute(
+            "SELECT position FROM log.event e WHERE NOT EXISTS"
+            " (SELECT FROM audit.entries a WHERE a.position = e.position)"
+        ).fetchall()
+    assert missing == [(17,)]
+
+
+def test_a_follower_goes_on_once_the_event_is_skipped(store: EventStore, runner: Runner) -> None:
+    fill(store, 6)
+    model = poisoned(BY_NAME["audit"], 17)
+    with following(runner, model):
+        wait_for(lambda: position_of(runner, "audit") == 16)
+        position = skip(store, 17)
+        wait_for(lambda: position_of(runner, "audit") == position)
+    runner.rebuild(model, verify=True)
+
+
+def test_a_pause_holds_a_follower_and_a_rebuild(store: EventStore, runner: Runner) -> None:
+    fill(store, 4)
+    model = BY_NAME["audit"]
+    runner.projections = (model,)
+    runner.catch_up()
+    before = position_of(runner, "audit")
+    with runner.connect() as connection:
+        schemas.pause(connection, "audit")
+        schemas.pause(connection, "audit")  # once more changes nothing
+        receipt = store.execute(samples.report(case="late"))
+        rebuild = threading.Thread(target=runner.rebuild, args=(model,))
+        rebuild.start()
+        with following(runner, model):
+            wait_for(lambda: bulk.standing(connection, "audit_rebuild") is not None)
+            assert standings(connection, ("audit",))[0].paused
+            assert rebuild.is_alive()
+            assert position_of(runner, "audit") == before
+            schemas.resume(connection, "audit")
+            rebuild.join()
+            wait_for(lambda: position_of(runner, "audit") == receipt.position)
+        (at,) = standings(connection, ("audit",))
+    assert (at.well, at.lag, at.building) == (True, 0, None)
+
+
+def skip(store: EventStore, position: int) -> int:
+    command = SkipEvent(
+        by=samples.ADMINISTRATOR,
+        at=samples.NOW,
+        projection="audit",
+        position=position,
+        reason="a test",
+        halted=position,
+    )
+    return store.execute(command).position
+
+
+def position_of(runner: Runner, name: str) -> int:
+    with runner.connect() as connection:
+        return schemas.position_of(connection, name) or 0
+
+
+class following:  # noqa: N801 - reads as a word
+    """A follower of one read model, for as long as the block lasts."""
+
+    def __init__(self, runner: Runner, model: Projection) -> None:
+        self.stop = threading.Event()
+        one = Runner(runner.source, runner.connect, (model,))
+        self.thread = threading.Thread(target=one.follow, args=(self.stop,))
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+
+def wait_for(true: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "waited for in vain"
+        time.sleep(0.02)
