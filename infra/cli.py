@@ -160,7 +160,12 @@ def composed(
         yield Opened(
             installation,
             models,
-            Runner(installation.source, installation.connect_projector, own),
+            Runner(
+                installation.source,
+                installation.connect_projector,
+                own,
+                spans=installation.spans,
+            ),
             Gateway(installation.pool, key),
             fed,
         )

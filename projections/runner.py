@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
 
-from domain.history import LOG, Unreadable
+from domain.history import LOG, Recorded, Unreadable
+from domain.traces import Spans
 from projections import bulk, schemas
 from projections.crew import Crew
 from projections.projection import (
@@ -54,6 +55,9 @@ STRETCH: Final = 20_000
 WORTH_HELP: Final = 4
 """From how many stretches on a projection that is missing is built by stream, and with helpers."""
 
+TRACED: Final = 100
+"""From a page with the events of more requests no spans are told: that is no request's own way."""
+
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway: one may be lost with its
 connection."""
@@ -77,14 +81,19 @@ class Runner:
         page: int = PAGE,
         stretch: int = STRETCH,
         crew: Crew | None = None,
+        spans: Spans | None = None,
     ) -> None:
-        """``page`` and ``stretch`` are in positions; ``crew`` are more processes for a rebuild."""
+        """``page`` and ``stretch`` are in positions; ``crew`` are more processes for a rebuild.
+
+        ``spans`` is where the way of a request into each read model is told, if it is asked for.
+        """
         self.source = source
         self.connect = connect
         self.projections = tuple(projections)
         self.page = page
         self.stretch = stretch
         self.crew = crew
+        self.spans = spans
 
     def catch_up(self, on_progress: OnProgress | None = None) -> None:
         """Bring every projection to the head of the log; a changed one is rebuilt.
@@ -321,10 +330,13 @@ class Runner:
     ) -> None:
         started, begun_at = time.monotonic(), None
         wanted = projection.wanted(skipped)
+        if self.spans is not None:
+            wanted = wanted._replace(beside=(*wanted.beside, "correlation"))
         page = self.page
         while True:
             after = last = 0
             event = None
+            begun = time.time_ns()
             try:
                 with connection.transaction():
                     after = last = schemas.claim(connection, schema, projection.version, part)
@@ -338,6 +350,8 @@ class Runner:
                         projection.apply(connection, read.events, False)
                     last = read.last
                     schemas.move(connection, part, last)
+                if self.spans is not None:
+                    _tell_of(self.spans, projection.name, begun, read.events)
                 page = min(2 * page, self.page)
             except (psycopg.OperationalError, Superseded):
                 raise
@@ -381,6 +395,18 @@ class Runner:
         # Later, by itself: dropping needs locks that running queries hold, and with those of the
         # swap in hand the two could wait for each other.
         schemas.drop(connection, retired)
+
+
+def _tell_of(spans: Spans, projection: str, begun: int, events: Sequence[Recorded[Any]]) -> None:
+    """A span for each request whose events were folded; of a long page nobody follows the many."""
+    requests = {each.correlation for each in events} - {""}
+    if len(requests) <= TRACED:
+        facts: dict[str, str | int] = {
+            "wangge.read_model": projection,
+            "wangge.events": len(events),
+        }
+        for request in requests:
+            spans.record(f"project {projection}", request, begun, time.time_ns(), facts)
 
 
 def reached(connection: psycopg.Connection, projection: str, position: int) -> bool:

@@ -21,6 +21,7 @@ from infra.event_store import EventStore
 from infra.group_commit import GroupCommit
 from infra.migrations import role_dsn
 from infra.tracing import Tracing, tracing
+from projections.runner import Runner
 from tests import samples
 
 with warnings.catch_warnings():
@@ -81,6 +82,19 @@ def test_an_append_is_part_of_the_request_it_stores(
     request = trace_of("5b1c6f3e5b1c6f3e")
     assert span.name == "append"
     assert ids(span) == (request.trace, request.part("append").span, request.span)
+
+
+def test_a_read_model_tells_of_the_requests_it_folds(
+    store: EventStore, runner: Runner, kept: InMemorySpanExporter, spans: Tracing
+) -> None:
+    runner.spans = spans
+    store.execute(samples.report(), samples.file(), correlation="5b1c6f3e5b1c6f3e")
+    runner.catch_up()
+    request = trace_of("5b1c6f3e5b1c6f3e")
+    found = {span.name: ids(span) for span in kept.get_finished_spans()}
+    for model in ("worklist", "containment", "audit"):
+        own = request.part(f"project {model}")
+        assert found[f"project {model}"] == (request.trace, own.span, request.span)
 
 
 class Collector(ThreadingHTTPServer):
