@@ -420,7 +420,10 @@ def _sums_of_days(
     days: daily.Days,
 ) -> Sql:
     """What whole days come to, in the shape of counted rows."""
-    conditions = _covered(asked, paths, exactly=over != "territory")
+    conditions = [
+        sql.SQL("t.n <> 0"),  # what was taken back leaves an empty sum
+        *_covered(asked, paths, exactly=over != "territory"),
+    ]
     if over == "territory":
         parts = quoted(depth(paths[0]) + 2)
         conditions.append(
@@ -445,7 +448,7 @@ def _sums_of_days(
         marks=sql.SQL(", ").join(marks),
         over=_over(over, midnight, paths),
         table=sql.Identifier(metric.model, str(rows.daily)),
-        where=sql.SQL(" AND ").join(conditions or [sql.SQL("true")]),
+        where=sql.SQL(" AND ").join(conditions),
     )
 
 
