@@ -41,6 +41,7 @@ class _Gathering:
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection."""
 
+    # Our transports are such as the loop makes, which is less than any there may be.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
         gathering = cast("asyncio.Transport", _Gathering(transport, self.loop))

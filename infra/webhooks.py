@@ -401,7 +401,7 @@ class Deliveries:
         turn.failing_since = turn.failing_since or now
         pause = min(RETRY_FIRST * 3 ** min(turn.attempts - 1, 10), RETRY_LAST)
         # S311: not for secrets; so that receivers that went away together do not come back so.
-        retry_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311
+        retry_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         given_up = news is not None and (
             (why.answered and turn.attempts >= TRIES) or now - turn.failing_since >= PATIENCE
         )

@@ -154,16 +154,12 @@ def test_a_client_that_sends_again_without_the_key(world: World, seed: str, faul
 
 
 def test_a_server_that_does_not_look_at_keys(world: World, seed: str) -> None:
-    if "note" not in world.honoured:
-        pytest.skip("commands to cases take no Idempotency-Key yet")
     manner = replace(BUSY, checks=True, patience=10)
     plants = Plants(server="forgets the key")
     caught(world, seed, named("I6"), network("before reset", 2), manner=manner, plants=plants)
 
 
 def test_a_client_that_uses_a_key_twice(world: World, seed: str) -> None:
-    if "note" not in world.honoured:
-        pytest.skip("commands to cases take no Idempotency-Key yet")
     manner = replace(NOTES, clients=2, reuses_keys=True)
     caught(world, seed, lost, lambda _: None, manner=manner)
 
