@@ -6,13 +6,13 @@ They are wrapped around the program from outside and are no part of it.
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 
 ASGI = Callable[..., Any]
 
@@ -130,28 +130,41 @@ async def _nobody(_message: Any) -> None:
 
 def _checkpoint_first() -> None:
     """The projector says how far it is before it has written the rows."""
+    from projections import schemas
     from projections.runner import Runner
+
+    writing: dict[str, threading.Thread] = {}  # by schema: the rows that come after the checkpoint
+    claim = schemas.claim
 
     def too_early(projection: Any) -> Any:
         def apply(connection: psycopg.Connection, events: Any, fresh: bool) -> None:
             row = connection.execute("SELECT current_schema()").fetchone()
-            info = connection.info
             assert row is not None
-            with psycopg.connect(info.dsn, password=info.password, autocommit=True) as other:
-                table = sql.Identifier(row[0], "checkpoint")
-                statement = sql.SQL("UPDATE {} SET position = %s").format(table)
-                other.execute(statement, (events[-1].position,))
-            time.sleep(0.05)
-            projection.apply(connection, events, fresh)
+            schema, info = row[0], connection.info
+
+            def write() -> None:
+                time.sleep(0.05)
+                with psycopg.connect(info.dsn, password=info.password) as other:
+                    schemas.use(other, schema)
+                    projection.apply(other, events, fresh)
+
+            writing[schema] = threading.Thread(target=write)
+            writing[schema].start()
 
         return replace(projection, apply=apply)
+
+    def after_the_rows(connection: psycopg.Connection, schema: str, version: int, part: str) -> int:
+        if schema in writing:
+            writing.pop(schema).join()
+        return claim(connection, schema, version, part)
 
     begin = Runner.__init__
 
     def planted(self: Runner, source: Any, connect: Any, projections: Any, **given: Any) -> None:
         begin(self, source, connect, tuple(map(too_early, projections)), **given)
 
-    Runner.__init__ = planted  # type: ignore[method-assign]
+    Runner.__init__ = planted  # type: ignore[method-assign]  # a plant changes what it must
+    schemas.claim = after_the_rows
 
 
 PLANTS: Final[dict[str, Callable[[], None]]] = {
