@@ -22,6 +22,7 @@ from api import schemas as s
 from api.auth import AtDesk, Seen, routes
 from api.desk import Desk
 from api.errors import problems
+from api.metric_schemas import shown
 from domain import words
 from domain.aggregates import case_stream
 from domain.answers import Answer, Receipt, Verdict
@@ -227,30 +228,35 @@ def worklist_page(
     wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.CasePage:
     """本人可见的事项,按条件筛选、分页,个人信息脱敏。The cases one may see, filtered, page by page,
-    with masks of what is personal."""
-    found = desk.services.gateway.worklist(
-        desk.by,
-        CaseFilter(
-            territory=wanted.territory,
-            tier=wanted.tier and s.tier(wanted.tier),
-            states=_states(wanted),
-            person=wanted.person,
-            unit=wanted.unit,
-            called=wanted.called,
-            asked=wanted.asked,
-            category=wanted.category,
-            size=wanted.size,
-            due_before=wanted.due_before,
-            parent=wanted.parent,
-            text=wanted.text,
-            phone=wanted.phone,
-            order=wanted.order,
-        ),
-        wanted.after,
-        wanted.limit,
-        desk.known(wanted.position, seen),
+    with masks of what is personal; with `as_of`, as they stood then."""
+    gateway, known = desk.services.gateway, desk.known(wanted.position, seen)
+    asked = CaseFilter(
+        territory=wanted.territory,
+        tier=wanted.tier and s.tier(wanted.tier),
+        states=_states(wanted),
+        person=wanted.person,
+        unit=wanted.unit,
+        called=wanted.called,
+        asked=wanted.asked,
+        category=wanted.category,
+        size=wanted.size,
+        due_before=wanted.due_before,
+        parent=wanted.parent,
+        text=wanted.text,
+        phone=wanted.phone,
+        order=wanted.order,
     )
-    return s.CasePage(rows=[s.CaseCard.model_validate(row) for row in found.rows], next=found.next)
+    if wanted.as_of is None:
+        found, as_of = gateway.worklist(desk.by, asked, wanted.after, wanted.limit, known), None
+    else:
+        then = gateway.moment(wanted.as_of, desk.at)
+        upto, histories = then.position or 0, desk.services.store.histories
+        found = gateway.worklist_as_of(
+            desk.by, asked, upto, histories, wanted.after, wanted.limit, known
+        )
+        as_of = f"{upto}@{shown(then.at)}"
+    rows = [s.CaseCard.model_validate(row) for row in found.rows]
+    return s.CasePage(rows=rows, next=found.next, as_of=as_of)
 
 
 def _states(wanted: s.CaseQuery) -> tuple[str, ...]:

@@ -562,6 +562,14 @@ class CaseQuery(Paged):
     size: Size | None = None
     due_before: Instant | None = None
     parent: CaseId | None = Field(default=None, description="The parts of this split case.")
+    as_of: Past | None = Field(
+        default=None,
+        description="Answer what would have been answered then: a position of the log, a time, or "
+        "`as_of` of an earlier answer; the pages that follow are asked with `as_of` of the first. "
+        "What is personal is as of today, also what `text` and `phone` find; a case that one may "
+        "not see today is left out.",
+        examples=["24491", "2026-11-01T00:00:00+08:00"],
+    )
     order: Order = "due"
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
@@ -624,6 +632,11 @@ class CasePage(BaseModel):
 
     rows: list[CaseCard]
     next: str | None
+    as_of: str | None = Field(
+        default=None,
+        description="The position and the time of the past that was asked for.",
+        examples=["24491@2026-11-01T00:00:00+08:00"],
+    )
 
 
 class StepAnswer(BaseModel):

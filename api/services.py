@@ -1,6 +1,6 @@
 """What the API is handed by whoever composes it: the API itself knows no infrastructure."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -33,6 +33,10 @@ class Store(Protocol):
 
     def history(self, stream: str, *, opened: bool = False) -> list[Recorded[Any]]:
         """All events of one stream, oldest first; ``opened``: with personal fields in clear."""
+        ...
+
+    def histories(self, streams: Collection[str], upto: int) -> dict[str, list[Recorded[Any]]]:
+        """The events of several streams up to a position, by stream, oldest first."""
         ...
 
 

@@ -7,7 +7,7 @@ under a role that may append and read but never change. ``EventStore`` loads, de
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -199,6 +199,16 @@ class LogRecorder(ApplicationRecorder):
         with self._connection() as connection:
             return connection.execute(
                 sql.SQL("{} WHERE stream = %s ORDER BY version").format(_SELECT), (stream,)
+            ).fetchall()
+
+    def read_histories(self, streams: Collection[str], upto: int) -> list[tuple[Any, ...]]:
+        """The same of several streams up to a position, stream by stream."""
+        with self._connection() as connection:
+            return connection.execute(
+                sql.SQL(
+                    "{} WHERE stream = ANY(%s) AND position <= %s ORDER BY stream, version"
+                ).format(_SELECT),
+                (list(streams), upto),
             ).fetchall()
 
     def statistics(self) -> dict[str, int]:
@@ -472,6 +482,13 @@ class EventStore:
         """
         rows = self.recorder.read_history(stream)
         return recorded(self.codec, rows, self.vault if opened else None)
+
+    def histories(self, streams: Collection[str], upto: int) -> dict[str, list[Recorded[Any]]]:
+        """The events of several streams up to a position, by stream, oldest first."""
+        found: dict[str, list[Recorded[Any]]] = {}
+        for each in recorded(self.codec, self.recorder.read_histories(streams, upto), None):
+            found.setdefault(each.stream, []).append(each)
+        return found
 
     def case(self, case_id: str) -> tuple[Any, int]:
         """A case's present state and version.

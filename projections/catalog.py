@@ -11,6 +11,7 @@ from projections.deadlines import DEADLINES
 from projections.evaluation import EVALUATION
 from projections.looks import LOOKS
 from projections.metrics import METRICS
+from projections.past_cases import PAST_CASES
 from projections.quality import QUALITY
 from projections.runner import Projection
 from projections.timeline import TIMELINE
@@ -29,6 +30,7 @@ NAMES: Final = (
     "evaluation",
     "quality",
     "deadlines",
+    "past_cases",
 )
 
 
@@ -46,5 +48,6 @@ def read_models(key: bytes) -> dict[str, Projection]:
         LOOKS,
         *(summed(each, METRICS.values()) for each in FIGURES),
         DEADLINES,
+        PAST_CASES,
     )
     return {each.name: each for each in made}

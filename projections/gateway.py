@@ -4,10 +4,12 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import psycopg
@@ -15,13 +17,15 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
+from domain.aggregates import case_stream
 from domain.deadlines import Automatic
 from domain.errors import Refused
+from domain.history import Recorded
 from domain.personal import SEALED
 from domain.places import EVERYWHERE, Tier
 from domain.privacy import Purpose
 from domain.roles import Actor, Reading, Scope, scope
-from projections import search, worklist
+from projections import past_cases, search, worklist
 from projections.audit import AuditRow
 from projections.catalog import NAMES
 from projections.deadlines import Action, Place, actions
@@ -78,6 +82,9 @@ MASKS: Final = (
 )
 
 Order = Literal["due", "updated", "reported"]
+
+Histories: TypeAlias = Callable[[Collection[str], int], Mapping[str, Sequence[Recorded[Any]]]]
+"""The events of some streams up to a position of the log, by stream, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,26 +203,68 @@ class Gateway:
                 ``query.bad_phone``, one without digits.
             Behind: not known up to ``position`` in time.
         """
-        conditions = [_in_scope(scope(by, Reading.CASES)), *_case_conditions(wanted)]
-        found = _matches(self._index, wanted)
-        conditions += found
+        conditions = [_in_scope(scope(by, Reading.CASES))]
+        query = self._cases_query(_CARDS, _FOUND_CARDS, conditions, wanted, after, limit)
+        with self._ready(position, "worklist", "search") as connection:
+            rows = _fetch(connection, CaseCard, query)
+        return _page(rows, limit, lambda row: _case_cursor(row, wanted.order))
+
+    def worklist_as_of(
+        self,
+        by: Actor,
+        wanted: CaseFilter,
+        upto: int,
+        histories: Histories,
+        after: str | None = None,
+        limit: int = 50,
+        position: int = 0,
+    ) -> Listing[CaseCard]:
+        """The page that ``worklist`` would have given as of the position ``upto``.
+
+        In scope is what was and still is: who may not see a case now sees nothing of its past.
+        Personal data are those of today: masks hide what has been forgotten since, and ``text`` and
+        ``phone`` are looked up in what can be found today. ``histories`` gives what the cards were.
+
+        Raises:
+            BadCursor: ``after`` is not a cursor of this order.
+            Refused: ``query.text_short``, ``query.bad_phone``.
+            Behind: not known up to ``upto`` and ``position`` in time.
+        """
+        seen = scope(by, Reading.CASES)
+        conditions = [past_cases.held(upto), _in_scope(seen), _in_scope_today(seen)]
+        query = self._cases_query(_PAST_MASKS, _FOUND_PAST_MASKS, conditions, wanted, after, limit)
+        with self._ready(max(position, upto), "past_cases", "worklist", "search") as connection:
+            found = connection.execute(query).fetchall()
+        events = histories([case_stream(case) for case, *_ in found], upto)
+        rows = []
+        for case, *masks in found:
+            facts = reduce(worklist.fold, events[case_stream(case)], None)
+            rows.append(CaseCard(*_facts_of(facts), *masks))
+        return _page(rows, limit, lambda row: _case_cursor(row, wanted.order))
+
+    def _cases_query(
+        self,
+        rows: Sql,
+        found_rows: Sql,
+        conditions: list[Sql],
+        wanted: CaseFilter,
+        after: str | None,
+        limit: int,
+    ) -> Sql:
+        """A page of cases and one more; ``found_rows`` is to be read where something is sought."""
+        matches = _matches(self._index, wanted)
+        conditions = [*conditions, *_case_conditions(wanted), *matches]
         key, descending = _ORDERS[wanted.order]
         if after is not None:
             conditions.append(_after(key, descending, _read_cursor(after, wanted.order)))
-        direction = sql.SQL("DESC" if descending else "ASC")
-        query = sql.SQL(
-            '{cards} WHERE {where} ORDER BY {key} {direction}, c."case" {direction} LIMIT {limit}'
+        return sql.SQL(
+            '{rows} WHERE {where} ORDER BY {key} {direction}, c."case" {direction} LIMIT {limit}'
         ).format(
-            cards=_FOUND_CARDS if found else _CARDS,
+            rows=found_rows if matches else rows,
             where=sql.SQL(" AND ").join(conditions),
             key=key,
-            direction=direction,
+            direction=sql.SQL("DESC" if descending else "ASC"),
             limit=sql.Literal(limit + 1),
-        )
-        with self._ready(position, "worklist", "search") as connection:
-            rows = _fetch(connection, CaseCard, query)
-        return _page(
-            rows, limit, lambda row: _cursor(wanted.order, _sort_value(row, wanted.order), row.case)
         )
 
     def card(self, by: Actor, case_id: str, position: int = 0) -> CaseCard:
@@ -469,6 +518,15 @@ def _in_scope(seen: Scope) -> Sql:
     return sql.SQL("({})").format(sql.SQL(" OR ").join(parts))
 
 
+def _in_scope_today(seen: Scope) -> Sql:
+    """Whether a case of the past is in scope as it stands now."""
+    if EVERYWHERE in seen.territories:
+        return sql.SQL("true")
+    return sql.SQL('c."case" IN (SELECT c."case" FROM worklist.cases c WHERE {})').format(
+        _in_scope(seen)
+    )
+
+
 def _any_within(column: str, paths: tuple[str, ...]) -> Sql:
     """Whether a path lies in one of some territories; in none of none."""
     if "" in paths:
@@ -578,6 +636,10 @@ def _sort_value(row: CaseRow, order: Order) -> str:
             return row.reported_at.isoformat()
 
 
+def _case_cursor(row: CaseRow, order: Order) -> str:
+    return _cursor(order, _sort_value(row, order), row.case)
+
+
 def _after(key: Sql, descending: bool, cursor: tuple[str, str]) -> Sql:
     value, case = cursor
     return sql.SQL('({}, c."case") {} ({}::timestamptz, {})').format(
@@ -630,8 +692,8 @@ def _page(rows: list[Row], limit: int, cursor: Any) -> Listing[Row]:
     return Listing(kept, cursor(kept[-1]) if more else None)
 
 
-def _cards(join: str) -> sql.Composed:
-    """Cases with their masks.
+def _cards(model: str, columns: Sequence[str], join: str) -> sql.Composed:
+    """Cases of a read model with their masks.
 
     A case that ``search`` does not know yet is a case all the same: by a LEFT JOIN it is there, and
     its masks hide everything. Only a JOIN lets PostgreSQL begin with what a search has found.
@@ -642,16 +704,19 @@ def _cards(join: str) -> sql.Composed:
         )
         for name in MASKS
     ]
-    return sql.SQL(
-        'SELECT {} FROM worklist.cases c {} search.cases s ON s."case" = c."case"'
-    ).format(
-        sql.SQL(", ").join([sql.Identifier("c", n) for n in worklist.CASES.columns] + masks),
+    return sql.SQL('SELECT {} FROM {}.cases c {} search.cases s ON s."case" = c."case"').format(
+        sql.SQL(", ").join([sql.Identifier("c", n) for n in columns] + masks),
+        sql.Identifier(model),
         sql.SQL(join),
     )
 
 
-_CARDS: Final = _cards("LEFT JOIN")
-_FOUND_CARDS: Final = _cards("JOIN")
+_CARDS: Final = _cards("worklist", worklist.CASES.columns, "LEFT JOIN")
+_FOUND_CARDS: Final = _cards("worklist", worklist.CASES.columns, "JOIN")
+_PAST_MASKS: Final = _cards("past_cases", ("case",), "LEFT JOIN")
+_FOUND_PAST_MASKS: Final = _cards("past_cases", ("case",), "JOIN")
+
+_facts_of: Final = attrgetter(*worklist.CASES.columns)
 
 
 def _fetch(connection: psycopg.Connection, row: type[Row], query: Sql) -> list[Row]:

@@ -189,12 +189,16 @@ def worklist(served: Served, by: Actor, cases: Cases) -> None:
     sees = _sees(by, state.facts.place.path, state.facts.holder)
     by_id = served.as_(by).get("/cases", territory=PLACE, text=cases.case)["rows"]
     assert [row["case"] for row in by_id] == ([cases.case] if sees else [])
+    then = served.store.history(f"case:{cases.case}")[-1].position
+    past = served.as_(by).get("/cases", territory=PLACE, text=cases.case, as_of=then)["rows"]
+    assert past == by_id
     # The other tests of this module have reported a good many more, which fill some pages.
-    for row in served.as_(by).get("/cases", text="垃圾", limit=200)["rows"]:
-        assert _sees(by, row["territory"], row["holder"]) or by.id in (
-            row["reporter"],
-            row["handler"],
-        )
+    for as_of in ({}, {"as_of": then}):
+        for row in served.as_(by).get("/cases", text="垃圾", limit=200, **as_of)["rows"]:
+            assert _sees(by, row["territory"], row["holder"]) or by.id in (
+                row["reporter"],
+                row["handler"],
+            )
 
 
 def deadlines(served: Served, by: Actor, _cases: Cases) -> None:

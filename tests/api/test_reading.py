@@ -107,6 +107,35 @@ def test_a_case_as_of_a_position_or_a_time_of_the_log(served: Served) -> None:
         assert li.get(f"/cases/{case}", status, as_of=as_of)["code"] == code
 
 
+def test_the_worklist_as_of_a_position_or_a_time_of_the_log(served: Served) -> None:
+    first, second = (served.report(category="exposed_garbage") for _ in range(2))
+    dispatched = served.as_("dispatcher").post(f"/cases/{first}/dispatch", {"worker": "li"})
+    served.as_("li").post(f"/cases/{first}/accept")
+    served.report(category="exposed_garbage")
+    li, then = served.as_("li"), dispatched["position"]
+    assert li.get("/cases", 503, as_of=then)["code"] == "request.behind"
+    served.runner.catch_up()
+    assert li.get("/cases")["as_of"] is None
+    page = li.get("/cases", as_of=then)
+    assert {row["case"]: row["state"] for row in page["rows"]} == {
+        first: "assigned",
+        second: "filed",
+    }
+    assert li.get("/cases", as_of=then, person="li", state="assigned")["rows"] == [
+        li.get(f"/cases/{first}", as_of=then)
+    ]
+    assert not li.get("/cases", as_of=then, person="li", state="in_progress")["rows"]
+    assert not li.get("/cases", as_of=then - 1, person="li")["rows"]
+    # The next page is asked with the answer's own words for that past.
+    assert li.get("/cases", as_of=page["as_of"]) == page
+    one = li.get("/cases", as_of=page["as_of"], limit=1)
+    two = li.get("/cases", as_of=one["as_of"], limit=1, after=one["next"])
+    assert (one["rows"] + two["rows"], two["next"]) == (page["rows"], None)
+    assert not li.get("/cases", as_of="2020-01-01T00:00:00+08:00")["rows"]
+    for as_of, code in ((then + 99, "request.position_ahead"), ("soon", "request.invalid")):
+        assert li.get("/cases", 422, as_of=as_of)["code"] == code
+
+
 def test_chinese_is_found_by_two_characters_and_more(served: Served) -> None:
     found = served.report(description="三单元楼道堆物,阻碍消防通道")
     served.report(description="垃圾桶满溢")

@@ -1,0 +1,153 @@
+"""The worklist's past (历史工作台): what lists filter, sort and scope by, as of any position.
+
+The facts are those of ``worklist``, by its own fold. A case has a row for each of its events, as
+each moves ``updated_at``: the row holds from the event's position, *begun*, until that of the next
+one, *ended*, which is None while it holds (as in ``spans``). Cards are not kept: those of a page
+are folded from the log.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from domain.aggregates import CASE
+from domain.case.states import OPEN
+from domain.history import Recorded
+from projections import worklist
+from projections.projection import Projection
+from projections.tables import Table, case_id, copy_rows
+
+SCHEMA: Final = """
+CREATE TABLE cases (
+    "case"      text COLLATE "C" NOT NULL,
+    nth         integer     NOT NULL,
+    begun       bigint      NOT NULL,
+    ended       bigint,
+    state       text        COLLATE "C" NOT NULL,
+    territory   text        COLLATE "C" NOT NULL,
+    tier        smallint    NOT NULL,
+    holder      text        COLLATE "C" NOT NULL,
+    unit        text        COLLATE "C",
+    worker      text        COLLATE "C",
+    handler     text        COLLATE "C",
+    reporter    text        COLLATE "C",
+    category    text        COLLATE "C",
+    size        text        COLLATE "C",
+    due         timestamptz,
+    asked       text,
+    called      text[]      COLLATE "C" NOT NULL,
+    parent      text        COLLATE "C",
+    reported_at timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL,
+    PRIMARY KEY ("case", nth)
+);
+"""
+
+INDEXES: Final = f"""
+CREATE INDEX cases_open ON cases USING spgist (int8range(begun, ended))
+    WHERE state IN ({", ".join(f"'{state}'" for state in OPEN)});
+CREATE INDEX cases_due ON cases (coalesce(due, 'infinity'), "case");
+CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
+CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
+"""
+"""Few, for there are as many rows as events: most questions are for what was open."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A case from one of its events until the next, the ``nth`` from 1."""
+
+    case: str
+    nth: int
+    begun: int
+    ended: int | None
+    state: str
+    territory: str
+    tier: int
+    holder: str
+    unit: str | None
+    worker: str | None
+    handler: str | None
+    reporter: str | None
+    category: str | None
+    size: str | None
+    due: datetime | None
+    asked: str | None
+    called: list[str]
+    parent: str | None
+    reported_at: datetime
+    updated_at: datetime
+
+
+CASES: Final = Table("cases", Row, key=("case", "nth"))
+
+_FACTS: Final = CASES.columns[4:]
+_facts_of: Final = attrgetter(*_FACTS)
+
+_UNKEPT: Final[dict[str, Any]] = {
+    **dict.fromkeys(field.name for field in fields(worklist.CaseRow)),
+    "version": 0,
+    "highest": 0,
+    "returns": 0,
+    "episode": 0,
+    "breached": False,
+    "updated_by": "",
+}
+"""What is not kept here, and decides nothing of what is."""
+
+_LATEST: Final = sql.SQL('SELECT {} FROM cases WHERE "case" = ANY(%s) AND ended IS NULL').format(
+    sql.SQL(", ").join(map(sql.Identifier, CASES.columns))
+)
+
+
+def held(position: int) -> sql.Composed:
+    """Whether a row of ``c`` held as of a position, in SQL."""
+    return sql.SQL("int8range(c.begun, c.ended) @> {}::bigint").format(sql.Literal(position))
+
+
+def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+    """Fold a page into the table."""
+    now = {} if fresh else _latest(connection, {case_id(recorded) for recorded in page})
+    rows: list[tuple[Any, ...]] = []
+    for recorded in page:
+        case = case_id(recorded)
+        nth, begun, row = now.get(case, (0, 0, None))
+        if row is not None:
+            rows.append((case, nth, begun, recorded.position, *_facts_of(row)))
+        now[case] = (nth + 1, recorded.position, worklist.fold(row, recorded))
+    rows += [(case, nth, begun, None, *_facts_of(row)) for case, (nth, begun, row) in now.items()]
+    if fresh:
+        copy_rows(connection, CASES.name, CASES.columns, rows)
+    else:
+        CASES.save(connection, [Row(*values) for values in rows])
+
+
+_Latest = tuple[int, int, worklist.CaseRow]
+"""Which row of its case it is, since when, and what it says."""
+
+
+def _latest(connection: psycopg.Connection, cases: Collection[str]) -> dict[str, _Latest]:
+    """The last rows of some cases."""
+    found: dict[str, _Latest] = {}
+    for case, nth, begun, _, *facts in connection.execute(_LATEST, (list(cases),)):
+        kept = dict(zip(_FACTS, facts, strict=True))
+        found[case] = (nth, begun, worklist.CaseRow(**(_UNKEPT | kept | {"case": case})))
+    return found
+
+
+PAST_CASES: Final = Projection(
+    name="past_cases",
+    version=1,
+    schema=SCHEMA,
+    indexes=INDEXES,
+    tables=(CASES,),
+    events=CASE.events,
+    reads=worklist.READS,
+    beside=("at", "actor"),
+    apply=apply,
+)
