@@ -185,6 +185,7 @@ def access(served: Served, by: Actor, cases: Cases) -> None:
 
 def worklist(served: Served, by: Actor, cases: Cases) -> None:
     """Everybody has one; in it is what one may see."""
+    served.runner.catch_up()
     state, _ = served.store.case(cases.case)
     sees = _sees(by, state.facts.place.path, state.facts.holder)
     by_id = served.as_(by).get("/cases", territory=PLACE, text=cases.case)["rows"]
