@@ -41,7 +41,7 @@ class _Gathering:
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection."""
 
-    # Our transports are such as the loop makes, which is less than any there may be.
+    # uvicorn narrows the parameter of asyncio.BaseProtocol to asyncio.Transport, and so must we.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
         gathering = cast("asyncio.Transport", _Gathering(transport, self.loop))
