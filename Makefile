@@ -62,7 +62,8 @@ kafka-faults: install  ## kill relays, projectors and brokers of a Kafka of thre
 	@$(BIN)/python -m tests.kafka $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # uv reads pyproject.toml and keeps the versions of the present lock; delete the lock first to take the newest.
-lock: install  ## write requirements.lock again from pyproject.toml
+lock:  ## write requirements.lock again from pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(PIP) install uv
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock

@@ -31,9 +31,11 @@ from api import (
     webhooks,
 )
 from api import schemas as s
-from api.auth import KEY_PATTERN, PUBLIC, Attempts, Tokens, demand_person
+from api.auth import KEY_PATTERN, PUBLIC, Attempts, Tokens, asks_who, demand_person
+from api.console import serve as serve_console
+from api.console.pages import failed
 from api.edge import Edge
-from api.errors import FieldProblem, Problem, answer
+from api.errors import FieldProblem, Problem
 from api.lane import Lane, Stop
 from api.services import API, Services
 
@@ -110,16 +112,18 @@ def create_app(services: Services) -> FastAPI:
         Edge,
         body_limit=services.body_limit,
         file_limit=services.attachment_limit,
+        answer=failed,
         spans=services.spans,
     )
     measures = prometheus.Measures(services.gateway)
     app.add_middleware(prometheus.Measured, measures=measures)
     app.add_exception_handler(HTTPException, _answer_framework)
-    app.add_exception_handler(RequestValidationError, answer)
+    app.add_exception_handler(RequestValidationError, failed)
     for router in ROUTERS:
         # Not by ``include_router``, which matches every path twice, some 100 µs a request.
-        assert all(asks_who(route) for route in router.routes), "routes are made by auth.routes"
+        assert all(map(asks_who, router.routes)), "routes are made by auth.routes"
         app.router.routes.extend(router.routes)
+    serve_console(app)
     docs.serve(app)
     prometheus.serve(app, services, measures)
     # The framework's own way to change what it generates, though its types do not know of it.
@@ -130,11 +134,6 @@ def create_app(services: Services) -> FastAPI:
 def _stop(step: cases.Step) -> Stop:
     empty = s.Nothing() if step.body is s.Nothing else None
     return Stop(cases.ENDPOINTS[step.path], step.body, empty)
-
-
-def asks_who(route: Any) -> bool:
-    """Whether a route depends on who asks."""
-    return any(each.dependency is demand_person for each in route.dependencies)
 
 
 @asynccontextmanager
@@ -148,7 +147,7 @@ async def _running(app: FastAPI) -> AsyncIterator[None]:
 
 def _answer_framework(request: Request, error: Exception) -> Response:
     """What the framework itself refuses; with 405, all methods that the address takes."""
-    response = answer(request, error)
+    response = failed(request, error)
     if response.status_code == 405:
         # Each method is a route of its own, and the framework names those of the first one only.
         routes = iter_route_contexts(request.app.routes)

@@ -41,11 +41,23 @@ KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
 
 _KEY: Final = re.compile(KEY_PATTERN)
 
+CONSOLE: Final = "/console"
+"""What every path of the web console begins with."""
+
+COOKIE: Final = "wangge_session"
+"""The cookie that holds the token of somebody who signed in at the console."""
+
+FROM_CONSOLE: Final = b"x-wangge-console"
+"""A header that the console's own script sends and no form or link of another site can."""
+
 PUBLIC: Final = frozenset(
     {
         ("POST", f"{API}/tokens"),
         ("GET", f"{API}/health"),
         ("GET", f"{API}/health/live"),
+        ("GET", f"{CONSOLE}/sign-in"),
+        ("POST", f"{CONSOLE}/session"),
+        ("POST", f"{CONSOLE}/session/end"),
     }
 )
 """The routes that ask for no sign-in, written out; every other one does."""
@@ -57,6 +69,7 @@ class Claims:
 
     person: str
     began: datetime
+    expires: datetime
 
 
 class Tokens:
@@ -95,13 +108,13 @@ class Tokens:
         Raises:
             Refused: ``request.bad_token``, ``request.token_expired``.
         """
-        claims, expires = self._claims(text)
-        if self._clock() >= expires:
+        claims = self._claims(text)
+        if self._clock() >= claims.expires:
             raise Refused("request.token_expired")
         return claims
 
-    def _verified(self, text: str) -> tuple[Claims, datetime]:
-        """What a token says, if it is ours, and when it expires."""
+    def _verified(self, text: str) -> Claims:
+        """What a token says, if it is ours."""
         try:
             claims = jwt.decode(text, self._key, algorithms=["HS256"]).claims
             person, issuer = claims["sub"], claims["iss"]
@@ -110,7 +123,7 @@ class Tokens:
             raise Refused("request.bad_token") from error
         if issuer != "wangge" or not isinstance(person, str):
             raise Refused("request.bad_token")
-        return Claims(person, began), expires
+        return Claims(person, began, expires)
 
 
 class Attempts:
@@ -182,11 +195,9 @@ async def demand_person(request: Request) -> Desk | None:
     if (request.method, request.scope["path"]) in PUBLIC:
         demand_json(request)
         return None
-    scheme, _, token = (header(request.scope, b"authorization") or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Refused("request.sign_in")
+    request.scope["wangge.token"] = token = _token(request)
     demand_json(request)
-    claims = request.app.state.tokens.read(token.strip())
+    claims = request.app.state.tokens.read(token)
     once = await _once(request, claims.person)
     office, before = await services.commits.look(once)
     user = demand_current(office.staff.users.get(claims.person), claims)
@@ -202,6 +213,46 @@ async def demand_person(request: Request) -> Desk | None:
         request=request.scope.get("wangge.request", ""),
         once=once,
     )
+
+
+def _token(request: Request) -> str:
+    """The token of a request: a bearer's, or the one in the console's cookie.
+
+    A browser sends the cookie along whoever asks it to, so what changes something must come from
+    the console's own script as well.
+
+    Raises:
+        Refused: ``request.sign_in``, ``request.cross_site``.
+    """
+    scheme, _, token = (header(request.scope, b"authorization") or "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    kept = None if scheme else cookie(request, COOKIE)
+    if not kept:
+        raise Refused("request.sign_in")
+    if request.method not in ("GET", "HEAD"):
+        demand_own_site(request)
+    return kept
+
+
+def demand_own_site(request: Request) -> None:
+    """What a browser sends comes from a page of ours.
+
+    Raises:
+        Refused: ``request.cross_site``.
+    """
+    site = header(request.scope, b"sec-fetch-site")
+    if header(request.scope, FROM_CONSOLE) is None or site not in (None, "same-origin"):
+        raise Refused("request.cross_site")
+
+
+def cookie(request: Request, name: str) -> str | None:
+    """A cookie of a request by its name; none of ours needs quoting."""
+    for part in (header(request.scope, b"cookie") or "").split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            return value
+    return None
 
 
 def demand_json(request: Request) -> None:
@@ -254,6 +305,11 @@ def begun(request: Request) -> tuple[str, hmac.HMAC] | None:
 def routes(prefix: str, tags: list[str | Enum]) -> APIRouter:
     """A router below ``API`` whose every route asks who is there (``PUBLIC`` ones let anybody)."""
     return APIRouter(prefix=API + prefix, tags=tags, dependencies=[Depends(demand_person)])
+
+
+def asks_who(route: Any) -> bool:
+    """Whether a route depends on who asks."""
+    return any(each.dependency is demand_person for each in route.dependencies)
 
 
 AtDesk = Annotated[Desk, Depends(demand_person)]

@@ -6,13 +6,14 @@ Plain ASGI, because what wraps every request must neither buffer it nor cost a t
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
-from fastapi import Request
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import TooLarge, answer
+from api.errors import TooLarge
 from api.headers import header
 from api.uploads import is_upload
 from domain.traces import Spans, Trace, caller_in, correlation_within
@@ -43,16 +44,23 @@ class Edge:
     """Wraps the whole application."""
 
     def __init__(
-        self, app: ASGIApp, body_limit: int, file_limit: int, spans: Spans | None = None
+        self,
+        app: ASGIApp,
+        body_limit: int,
+        file_limit: int,
+        answer: Callable[[Request, Exception], Response],
+        spans: Spans | None = None,
     ) -> None:
-        """``body_limit`` is in bytes, and so is ``file_limit``, which is for files."""
+        """``body_limit`` is in bytes, and so is ``file_limit``, which is for files; ``answer``
+        tells a caller of whatever was raised."""
         self.app = app
+        self.answer = answer
         self.body_limit = body_limit
         self.file_limit = file_limit
         self.spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; whatever is raised within becomes a problem document."""
+        """Handle one request; whatever is raised within is told to the caller."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -87,7 +95,7 @@ class Edge:
             except Exception as error:
                 if begun:
                     raise
-                response = answer(Request(scope), error)
+                response = self.answer(Request(scope), error)
                 await response(scope, receive, send_with_headers)
             finally:
                 # Neither the query string nor a body: both may name people.

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_TITLES: Final = {
+TITLES: Final = {
     400: ("请求无法读取", "The request cannot be read"),
     401: ("需要登录", "Sign in"),
     403: ("无权操作", "Not permitted"),
@@ -40,6 +40,7 @@ _TITLES: Final = {
     500: ("系统错误", "Unexpected error"),
     503: ("暂时不可用", "Not available right now"),
 }
+"""The kinds of problems by status, in both languages."""
 
 _RETRY_SECONDS: Final = {
     "request.conflict": 1,
@@ -120,9 +121,17 @@ def answer(request: Request, error: Exception) -> Response:
     """The problem document for whatever was raised while a request was handled."""
     if isinstance(error, Repeated):
         return error.response
+    problem, headers = described(request, error)
+    return JSONResponse(
+        problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def described(request: Request, error: Exception) -> tuple[Problem, dict[str, str]]:
+    """The problem that something raised is, and the headers that go with it."""
     refused, errors = _refusal(request, error)
     zh, en = refused.zh, refused.en
-    title_zh, title_en = _TITLES[refused.status]
+    title_zh, title_en = TITLES[refused.status]
     chinese = _prefers_chinese(request.headers.get("accept-language", ""))
     problem = Problem(
         type=f"urn:wangge:problem:{refused.code}",
@@ -143,9 +152,7 @@ def answer(request: Request, error: Exception) -> Response:
     retry = refused.facts.get("seconds") or _RETRY_SECONDS.get(refused.code)
     if retry:
         headers["Retry-After"] = str(retry)
-    return JSONResponse(
-        problem.model_dump(), refused.status, headers=headers, media_type=MEDIA_TYPE
-    )
+    return problem, headers
 
 
 def refusal(error: Refused | VersionMismatch) -> Refused:
@@ -256,7 +263,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     every = {400, 401, 403, 422, 503, *statuses}
     return {
         status: {
-            "description": " · ".join(_TITLES[status]),
+            "description": " · ".join(TITLES[status]),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in sorted(every)

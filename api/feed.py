@@ -24,7 +24,6 @@ from starlette.types import Message, Receive, Scope, Send
 from api import schemas as s
 from api.auth import AtDesk, Claims, demand_current, routes
 from api.errors import problems
-from api.headers import header
 from api.services import Feed
 from domain import words
 from domain.errors import Overloaded, Refused
@@ -179,8 +178,7 @@ async def feed(
         after = following.position
     elif after > following.position:
         await run_in_threadpool(desk.known, after)
-    token = (header(request.scope, b"authorization") or "").partition(" ")[2].strip()
-    tokens = request.app.state.tokens
+    token, tokens = request.scope["wangge.token"], request.app.state.tokens
     listener = _Listener(following, desk.by.id, wanted, lambda: tokens.read(token))
     listener.sees()  # refused at once, with a status of its own
     # No proxy is to hold messages back.

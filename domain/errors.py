@@ -101,6 +101,11 @@ REASONS: Final[dict[str, Reason]] = {
         401, "用户名或密码不正确。", "The user name or the password is wrong."
     ),
     "request.bad_token": Reason(401, "登录凭证无效,请重新登录。", "This token is not valid."),
+    "request.cross_site": Reason(
+        403,
+        "请求不是从控制台页面发出的,请在控制台页面内操作。",
+        "This did not come from a page of the console; do it there.",
+    ),
     "request.token_expired": Reason(
         401, "登录已过期,请重新登录。", "This token has expired; please sign in again."
     ),

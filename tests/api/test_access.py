@@ -13,12 +13,14 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
+from api.auth import CONSOLE
 from api.cases import STEPS
+from api.console import static
 from api.docs import FILES
 from api.services import API
 from domain.errors import Refused
 from domain.places import EVERYWHERE, within
-from domain.roles import Actor, Role, permitted
+from domain.roles import Actor, Reading, Role, permitted, scope
 from domain.webhooks import AddReceiver, RemoveReceiver
 from tests import samples
 from tests.api.conftest import MATRIX, Served, description
@@ -350,11 +352,41 @@ def versions(served: Served, by: Actor, _cases: Cases) -> None:
         assert (node["workers"] is not None) is told
 
 
+def console(path: str, reading: Reading | None = None, /, **query: Any) -> Check:
+    """A page of the console: to whoever is signed in, or may read something anywhere."""
+
+    def check(served: Served, by: Actor, cases: Cases) -> None:
+        code = _code(served, by, "GET", path.format(case=cases.case), None, query, CONSOLE)
+        allowed = reading is None or bool(scope(by, reading).territories)
+        assert (code in ("role.not_permitted", "query.not_permitted")) is not allowed, code
+
+    return check
+
+
+def console_case(path: str) -> Check:
+    """A page of one case: to those who have it in their scope."""
+
+    def check(served: Served, by: Actor, cases: Cases) -> None:
+        state, _ = served.store.case(cases.case)
+        served.runner.catch_up()
+        code = _code(served, by, "GET", path.format(case=cases.case), None, None, CONSOLE)
+        sees = _sees(by, state.facts.place.path, state.facts.holder)
+        assert code == ("" if sees else "case.unknown")
+
+    return check
+
+
 def public(method: str, path: str, body: Any = None) -> Check:
     """Open to whoever comes."""
 
     def check(served: Served, _by: Actor, _cases: Cases) -> None:
-        response = served.client.request(method, path, json=body)
+        headers = {"X-Wangge-Console": "1"}
+        response = served.client.request(
+            method, path, json=body, headers=headers, follow_redirects=False
+        )
+        if response.is_redirect:
+            assert response.headers["Location"] == f"{CONSOLE}/worklist"
+            return
         assert response.is_success or response.json()["code"] in (
             "request.bad_credentials",
             "request.too_many_attempts",
@@ -395,6 +427,15 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
         "POST", f"{API}/tokens", {"username": "hotline", "password": "wrong"}
     ),
     ("POST", f"{API}/tokens/renew"): anybody("POST", "/tokens/renew"),
+    # the console
+    ("GET", "/"): public("GET", "/"),
+    ("GET", static.PATH): public("GET", static.address("console.css")),
+    ("GET", f"{CONSOLE}/sign-in"): public("GET", f"{CONSOLE}/sign-in"),
+    ("POST", f"{CONSOLE}/session"): public(
+        "POST", f"{CONSOLE}/session", {"username": "hotline", "password": "wrong"}
+    ),
+    ("POST", f"{CONSOLE}/session/end"): public("POST", f"{CONSOLE}/session/end"),
+    ("GET", f"{CONSOLE}/worklist"): console("/worklist"),
     # cases
     ("POST", f"{API}/cases"): command(
         "ReportCase", PLACE, "/cases", {"territory": PLACE, "description": "垃圾"}
@@ -645,11 +686,12 @@ def _code(
     path: str,
     body: Any = None,
     query: dict[str, Any] | None = None,
+    below: str = API,
 ) -> str:
     """The code of the problem that is answered, empty for success."""
     response = served.client.request(
         method,
-        API + path,
+        below + path,
         json=body,
         params=query,
         headers={"Authorization": f"Bearer {served.token(by.id)}"},

@@ -1,0 +1,246 @@
+// What every page does: send commands to the API, say what became of them, and the small switches.
+//
+// A command is a form with data-command="/api/v1/…". Its fields go into a JSON body by their names
+// ("reporter.phone" goes into an object of its own), empty ones are left out, and data-type says
+// what is not text: number, boolean, lines (one entry a line), list (all that are chosen), instant.
+// It is sent with a key of its own, so that a second press or a lost answer does nothing twice.
+// When it is done, data-then says what follows: "reload" (the rule), "stay", or an address in which
+// {case} is the case. When it is refused, the form keeps what was typed and says why.
+
+const zh = document.documentElement.lang.startsWith("zh");
+const t = (chinese, english) => (zh ? chinese : english);
+const YEAR = 365 * 24 * 3600;
+
+function setCookie(name, value, seconds) {
+  const age = seconds ? `; max-age=${seconds}` : "";
+  document.cookie = `${name}=${value}; path=/; samesite=strict${age}`;
+}
+
+/** Say something for some seconds; what went wrong stays longer. */
+function toast(text, bad = false) {
+  const box = document.createElement("div");
+  box.className = bad ? "toast bad" : "toast";
+  box.textContent = text;
+  document.getElementById("toasts").append(box);
+  setTimeout(() => box.remove(), bad ? 12000 : 5000);
+}
+
+/** What a problem document says in the language of the page. */
+const told = (problem) => (zh ? problem.zh : problem.en) || problem.detail || problem.title;
+
+/**
+ * Send something to the API. Answers {status, body}; a lost connection has the status 0.
+ * `key` is the Idempotency-Key, `version` the one that was seen.
+ */
+async function send(path, body, { key, version, method = "POST", raw, signal } = {}) {
+  const headers = { "X-Wangge-Console": "1", "Accept-Language": zh ? "zh" : "en" };
+  if (key) headers["Idempotency-Key"] = key;
+  if (version) headers["If-Match"] = `"${version}"`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, {
+      method, headers, signal, body: raw ?? (body === undefined ? undefined : JSON.stringify(body)),
+    });
+  } catch (error) {
+    return { status: 0, body: { code: "offline", zh: "网络不通,内容已保留,请稍后再试。", en: "No connection. What you typed is kept; try again." } };
+  }
+  const position = response.headers.get("X-Wangge-Position");
+  if (position) setCookie("wangge_position", position);
+  if (response.status === 401 && !path.endsWith("/session")) {
+    location.assign(`/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+  }
+  const text = await response.text();
+  let answer = {};
+  try { answer = text ? JSON.parse(text) : {}; } catch { answer = { zh: "回答无法读取。", en: "The answer cannot be read." }; }
+  return { status: response.status, body: answer };
+}
+
+/** The JSON body that a form stands for. */
+function bodyOf(form) {
+  const body = {};
+  const put = (name, value) => {
+    const parts = name.split(".");
+    let at = body;
+    for (const part of parts.slice(0, -1)) at = at[part] ??= {};
+    at[parts.at(-1)] = value;
+  };
+  for (const input of form.elements) {
+    if (!input.name || input.disabled || input.matches("fieldset, button, output")) continue;
+    const type = input.dataset.type;
+    if (input.type === "checkbox") {
+      if (type === "boolean") put(input.name, input.checked);
+      else if (input.checked) put(input.name, [...(valueAt(body, input.name) ?? []), input.value]);
+    } else if (input.type === "radio") {
+      if (input.checked) put(input.name, type === "boolean" ? input.value === "true" : input.value);
+    } else if (input.multiple) {
+      const chosen = [...input.selectedOptions].map((option) => option.value);
+      if (chosen.length) put(input.name, chosen);
+    } else if (input.value.trim() !== "") {
+      const value = input.value.trim();
+      if (type === "number") put(input.name, Number(value));
+      else if (type === "lines") put(input.name, value.split(/\n+/).map((line) => line.trim()).filter(Boolean));
+      else if (type === "list") put(input.name, [value]);
+      else if (type === "boolean") put(input.name, value === "true");
+      else if (type === "json") put(input.name, JSON.parse(value));
+      else if (type === "instant") put(input.name, `${value.length === 16 ? `${value}:00` : value}+08:00`);
+      else put(input.name, value);
+    }
+  }
+  return body;
+}
+
+const valueAt = (body, name) => name.split(".").reduce((at, part) => at?.[part], body);
+
+/** Show in a form why it was refused, field by field where that is known. */
+function showProblem(form, problem) {
+  clearProblem(form);
+  let shown = false;
+  for (const error of problem.errors ?? []) {
+    const name = error.field.replace(/^body\./, "").replace(/\.\d+$/, "");
+    const field = form.querySelector(`[data-field="${CSS.escape(name)}"]`);
+    if (!field) continue;
+    const note = document.createElement("p");
+    note.className = "error";
+    note.id = `e-${name}`;
+    note.textContent = t("这一项不符合要求。", "This is not as it must be. ") + error.detail;
+    field.append(note);
+    const input = field.querySelector("input, select, textarea");
+    input?.setAttribute("aria-invalid", "true");
+    input?.setAttribute("aria-describedby", note.id);
+    if (!shown) input?.focus();
+    shown = true;
+  }
+  const box = form.querySelector("[data-problem]");
+  if (!box) return toast(told(problem), true);
+  box.textContent = told(problem);
+  box.hidden = false;
+  if (problem.code === "request.version_mismatch") {
+    const newer = document.createElement("button");
+    newer.type = "button";
+    newer.className = "button";
+    newer.textContent = t("查看最新内容(已填内容会保留)", "Show what is new (what you typed is kept)");
+    newer.addEventListener("click", () => { keepTyped(form); location.reload(); });
+    box.append(" ", newer);
+  }
+}
+
+function clearProblem(form) {
+  form.querySelectorAll(".field > .error").forEach((note) => note.remove());
+  form.querySelectorAll("[aria-invalid]").forEach((input) => { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); });
+  const box = form.querySelector("[data-problem]");
+  if (box) box.hidden = true;
+}
+
+// What was typed into a form outlives one reload of the page.
+const typedKey = (form) => `typed ${location.pathname} ${form.dataset.command}`;
+
+function keepTyped(form) {
+  const typed = [...form.elements].filter((input) => input.name && input.type !== "password" && input.type !== "file")
+    .map((input) => [input.name, input.value, input.checked ?? false]);
+  sessionStorage.setItem(typedKey(form), JSON.stringify(typed));
+}
+
+function restoreTyped() {
+  document.querySelectorAll("form[data-command]").forEach((form) => {
+    const kept = sessionStorage.getItem(typedKey(form));
+    if (!kept) return;
+    sessionStorage.removeItem(typedKey(form));
+    for (const [name, value, checked] of JSON.parse(kept)) {
+      for (const input of form.elements) {
+        if (input.name !== name) continue;
+        if (input.type === "checkbox" || input.type === "radio") { if (input.value === value) input.checked = checked; }
+        else input.value = value;
+      }
+    }
+    form.closest("dialog")?.showModal();
+  });
+}
+
+async function command(form) {
+  clearProblem(form);
+  const submit = form.querySelector("button:not([type=button])");
+  submit?.classList.add("busy");
+  form.setAttribute("aria-busy", "true");
+  form.dataset.key ||= crypto.randomUUID();
+  let body;
+  try { body = bodyOf(form); } catch { body = null; }
+  const answer = body === null
+    ? { status: 422, body: { zh: "内容不是有效的 JSON。", en: "This is not valid JSON." } }
+    : await send(form.dataset.command, body, { key: form.dataset.key, version: form.dataset.version });
+  submit?.classList.remove("busy");
+  form.removeAttribute("aria-busy");
+  // An answer, yes or no, ends this attempt; without one the same key asks again what became of it.
+  if (answer.status > 0 && answer.status < 500) delete form.dataset.key;
+  if (answer.status >= 200 && answer.status < 300) {
+    if (form.dataset.done) sessionStorage.setItem("done", form.dataset.done);
+    form.dispatchEvent(new CustomEvent("wangge:done", { bubbles: true, detail: answer.body }));
+    const then = form.dataset.then ?? "reload";
+    if (then === "stay") { form.closest("dialog")?.close(); form.reset(); sayDone(); }
+    else if (then === "reload") location.reload();
+    else location.assign(then.replace("{case}", encodeURIComponent(answer.body.case ?? "")));
+    return;
+  }
+  showProblem(form, answer.body);
+}
+
+function sayDone() {
+  const done = sessionStorage.getItem("done");
+  if (done) toast(done);
+  sessionStorage.removeItem("done");
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form.matches("[data-command]")) {
+    event.preventDefault();
+    if (!form.hasAttribute("aria-busy")) await command(form);
+  } else if (form.matches("[data-sign-in]")) {
+    event.preventDefault();
+    const answer = await send(form.dataset.signIn, bodyOf(form));
+    if (answer.status === 204) {
+      const next = new URLSearchParams(location.search).get("next") ?? "";
+      // Only to a page of ours: "//elsewhere" would lead away.
+      location.assign(/^\/console(\/|$)/.test(next) ? next : "/console/worklist");
+    } else {
+      showProblem(form, answer.body);
+      form.elements.password.select();
+    }
+  }
+});
+
+document.addEventListener("click", async (event) => {
+  const at = (selector) => event.target.closest(selector);
+  let button;
+  if ((button = at("[data-dialog]"))) document.getElementById(button.dataset.dialog)?.showModal();
+  else if ((button = at("[data-close]"))) button.closest("dialog")?.close();
+  else if ((button = at("[data-language]"))) { setCookie("wangge_lang", button.dataset.language, YEAR); location.reload(); }
+  else if (at("[data-theme-switch]")) switchTheme();
+  else if ((button = at("[data-account]"))) {
+    const form = document.querySelector("[data-sign-in]");
+    form.elements.username.value = button.dataset.account;
+    form.elements.password.value = button.dataset.password;
+    form.elements.password.focus();
+  } else if (at("[data-sign-out]")) {
+    await send("/console/session/end");
+    setCookie("wangge_position", "", 0);
+    location.assign("/console/sign-in");
+  }
+  document.querySelectorAll("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
+});
+
+function switchTheme() {
+  const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
+  const theme = dark ? "light" : "dark";
+  setCookie("wangge_theme", theme, YEAR);
+  document.documentElement.dataset.theme = theme;
+  document.dispatchEvent(new CustomEvent("wangge:theme"));
+}
+
+// Typing is no shortcut: pages ask this before they take a key for a command.
+const typing = (event) => event.target.closest("input, select, textarea, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey;
+
+document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped(); });
+document.addEventListener("htmx:sendError", () => toast(t("网络不通,请稍后再试。", "No connection; try again."), true));
+
+window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie };
