@@ -27,6 +27,7 @@ def deadlines(
         wanted.after,
         wanted.limit,
         desk.known(wanted.position, seen),
+        desk.office.calendar.settled(),
     )
     return s.PendingPage(rows=[_row(action) for action in found.rows], next=found.next)
 

@@ -183,6 +183,16 @@ class Calendar:
         last_year = last.year + (last >= _year_end(last.year))
         return any(year not in self.years for year in range(first.year, last_year + 1))
 
+    def settled(self) -> list[tuple[datetime, datetime]]:
+        """The spans, from an instant until before another, within which nothing is provisional."""
+        runs: list[list[int]] = []
+        for year in sorted(self.years):
+            if runs and runs[-1][-1] == year - 1:
+                runs[-1].append(year)
+            else:
+                runs.append([year])
+        return [(_midnight(date(run[0], 1, 1)), _midnight(_year_end(run[-1]))) for run in runs]
+
     def working_seconds(self, start: datetime, end: datetime) -> int:
         """Working seconds from ``start`` to ``end``, both aware; 0 when ``end`` is not later."""
         return max(
@@ -241,8 +251,7 @@ class Calendar:
             before += earlier.seconds
             if worked > before:
                 second += (later.start - earlier.end) * 60
-        midnight = datetime.combine(date.fromordinal(ordinal), time(), OFFICE_TIME)
-        return midnight + timedelta(seconds=second)
+        return _midnight(date.fromordinal(ordinal)) + timedelta(seconds=second)
 
 
 initial: Final = Calendar()
@@ -345,6 +354,10 @@ def _demand_working_day(calendar: Calendar, year: int) -> None:
 def _year_end(year: int) -> date:
     # The earliest day that a notice for the next year has moved was 29 December (2007, 2018).
     return date(year, 12, 28)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), OFFICE_TIME)
 
 
 def _weekday(day: date) -> bool:

@@ -8,6 +8,8 @@
   closed) stays where it is, and so does one at the top.
 - **parking end** (挂账到期恢复): the clock runs again, and counts from the dated end.
 - **reopening end** (重办期满): what was closed stays closed.
+- **recompute** (时限重算): a due that was provisional (暂定), because it crosses a year whose
+  schedule was not published, is reckoned again once it is; before anything rests on it.
 
 Nothing here is done: ``decide`` refuses each of them before its moment and a second time, so the
 process may come late, be killed at any point, or be two. The clock that counts is the one of who
@@ -48,6 +50,7 @@ class Automatic(StrEnum):
     PARKING_END = "parking_end"
     REMINDER = "reminder"
     REOPENING_END = "reopening_end"
+    RECOMPUTE = "recompute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,25 @@ def pending(case: Case, ahead: timedelta) -> list[Pending]:
             return []
 
 
+def is_stale(case: Case, calendar: Calendar) -> bool:
+    """Whether an open case has a provisional due that the calendar now knows all years of."""
+    match case:
+        case Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked():
+            clock = clock_of(case.facts)
+            return (
+                clock.due is not None
+                and clock.provisional
+                and not calendar.is_provisional(clock.started, clock.due)
+            )
+        case _:
+            return False
+
+
+def recompute(case: str, at: datetime, calendar: Calendar) -> c.Command:
+    """The command that reckons the due of a case again."""
+    return c.RecomputeDue(case=case, by=PROCESS, at=at, calendar=calendar)
+
+
 def command(of: Pending, at: datetime, ahead: timedelta, calendar: Calendar) -> c.Command:
     """The command that makes it happen now."""
     match of.kind:
@@ -92,6 +114,8 @@ def command(of: Pending, at: datetime, ahead: timedelta, calendar: Calendar) -> 
             return c.ResumeCase(case=of.case, by=PROCESS, at=at, calendar=calendar)
         case Automatic.REOPENING_END:
             return c.EndReopening(case=of.case, by=PROCESS, at=at)
+        case Automatic.RECOMPUTE:
+            return recompute(of.case, at, calendar)
         case _:
             assert_never(of.kind)
 

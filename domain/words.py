@@ -227,6 +227,7 @@ AUTOMATIC: Final = {
     "breach": Word("超期上报", "breach of the due"),
     "parking_end": Word("挂账到期恢复", "end of the parking"),
     "reopening_end": Word("重办期满", "end of the time for reopening"),
+    "recompute": Word("暂定时限重算", "provisional due to be reckoned again"),
 }
 """What happens to a case by itself."""
 

@@ -738,8 +738,14 @@ def deadlines_list(
     with composed() as opened_:
         with progress_if_long("deadlines") as advance:
             opened_.catch_up(opened_.models["deadlines"], on_progress=advance)
-        ahead = opened_.installation.store.office().catalogue.ahead
-        found = opened_.gateway.pending(OPERATOR, ahead, PendingFilter(), limit=limit)
+        office = opened_.installation.store.office()
+        found = opened_.gateway.pending(
+            OPERATOR,
+            office.catalogue.ahead,
+            PendingFilter(),
+            limit=limit,
+            settled=office.calendar.settled(),
+        )
     table = Table("时间 · At", "类型 · Kind", "事项 · Case", "属地 · Territory", "失败 · Failed")
     for each in found.rows:
         if due_only and each.at >= now:

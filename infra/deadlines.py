@@ -20,7 +20,7 @@ from eventsourcing.persistence import IntegrityError, OperationalError
 from psycopg_pool import PoolTimeout
 
 from domain.aggregates import CASE, Office, case_stream
-from domain.deadlines import Pending, command, pending
+from domain.deadlines import Automatic, Pending, command, is_stale, pending, recompute
 from domain.errors import Conflict, Refused
 from infra.event_store import ATTEMPTS, Batch, EventStore
 
@@ -66,8 +66,15 @@ class Action(Protocol):
 class Backlog(Protocol):
     """What is due, as ``projections.deadlines.Backlog`` keeps it."""
 
-    def page(self, now: datetime, ahead: timedelta, after: Any, limit: int) -> Sequence[Action]:
-        """What is due after a place in its order."""
+    def page(
+        self,
+        now: datetime,
+        ahead: timedelta,
+        settled: Sequence[tuple[datetime, datetime]],
+        after: Any,
+        limit: int,
+    ) -> Sequence[Action]:
+        """What is due after a place in its order; ``settled`` as ``Calendar.settled`` tells it."""
         ...
 
     def failed(self, action: Any, error: str, retry_at: datetime) -> None:
@@ -141,7 +148,8 @@ class Deadlines:
         """Do all that is due, page by page."""
         done, place = Done(), None
         office = self._store.office()
-        while page := backlog.page(self._clock(), office.catalogue.ahead, place, PAGE):
+        ahead, settled = office.catalogue.ahead, office.calendar.settled()
+        while page := backlog.page(self._clock(), ahead, settled, place, PAGE):
             place = page[-1].place
             now = self._clock()
             ready = [each for each in page if each.retry_at is None or each.retry_at <= now]
@@ -169,7 +177,7 @@ class Deadlines:
                 return
             issued, refused = 0, [(actions[0], error)]
         done.issued += issued
-        done.gone += len(actions) - issued - len(refused)
+        done.gone += max(len(actions) - issued - len(refused), 0)
         done.failed += len(refused)
         for action, why in refused:
             retry_at = now + min(RETRY_FIRST * 2 ** min(action.attempts, 20), RETRY_LAST)
@@ -195,10 +203,15 @@ class Deadlines:
             batch.load_streams({case_stream(each.case): CASE for each in actions})
             issued, refused = 0, list[tuple[Action, Exception]]()
             for action in actions:
-                waiting = self._waiting(batch, action, office, now)
-                if waiting is None:
-                    continue
                 try:
+                    # A due that is not certain is reckoned again before anything rests on it.
+                    if is_stale(batch.streams[case_stream(action.case)].state, office.calendar):
+                        again = recompute(action.case, now, office.calendar)
+                        batch.decide(again, causation=Automatic.RECOMPUTE)
+                        issued += 1
+                    waiting = self._waiting(batch, action, office, now)
+                    if waiting is None:
+                        continue
                     batch.decide(
                         command(waiting, now, office.catalogue.ahead, office.calendar),
                         causation=action.kind,

@@ -7,10 +7,10 @@ office reminds is asked at that moment: it is the catalogue's, and may change.
 Beside it, in ``automatic.failure``, stands what could not be done, and when it is tried again.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -35,6 +35,7 @@ CREATE TABLE cases (
     started       timestamptz NOT NULL,
     halfway       timestamptz,
     due           timestamptz,
+    provisional   boolean     NOT NULL,
     reminded      boolean     NOT NULL,
     breached      boolean     NOT NULL,
     parked_until  timestamptz,
@@ -50,6 +51,8 @@ CREATE INDEX cases_reminder ON cases (due, "case")
     WHERE phase = 'running' AND NOT breached AND NOT reminded AND due IS NOT NULL;
 CREATE INDEX cases_halfway ON cases (halfway, "case")
     WHERE phase = 'running' AND NOT breached AND NOT reminded AND due IS NOT NULL;
+CREATE INDEX cases_provisional ON cases (due, "case")
+    WHERE provisional AND phase IN ('running', 'parked');
 CREATE INDEX cases_parked ON cases (parked_until, "case") WHERE phase = 'parked';
 CREATE INDEX cases_reopens ON cases (reopens_until, "case") WHERE phase = 'closed';
 """
@@ -59,8 +62,9 @@ CREATE INDEX cases_reopens ON cases (reopens_until, "case") WHERE phase = 'close
 class Row:
     """A filed case. ``phase`` is running, parked, closed or over: then nothing waits any more.
 
-    ``due`` is the adjusted one, None where there is no deadline; ``halfway`` lies between it and
-    the start of the episode. ``reopen_days`` are those that the case was promised.
+    ``due`` is the adjusted one, None where there is no deadline; ``provisional`` (暂定) where it
+    crosses a year whose schedule was not published then; ``halfway`` lies between it and the start
+    of the episode. ``reopen_days`` are those that the case was promised.
     """
 
     case: str
@@ -71,6 +75,7 @@ class Row:
     started: datetime
     halfway: datetime | None
     due: datetime | None
+    provisional: bool
     reminded: bool
     breached: bool
     parked_until: datetime | None
@@ -91,6 +96,7 @@ def _filed(case: str, event: Any) -> Row:
         started=event.at,
         halfway=None,
         due=None,
+        provisional=False,
         reminded=False,
         breached=False,
         parked_until=None,
@@ -102,7 +108,7 @@ def _filed(case: str, event: Any) -> Row:
 
 
 def _due(row: Row, event: Any) -> None:
-    row.due = event.due
+    row.due, row.provisional = event.due, event.provisional
     row.halfway = None if event.due is None else halfway(row.started, event.due)
 
 
@@ -166,18 +172,18 @@ _TURNS: Final[dict[type, Callable[[Row, Any], None]]] = {
 
 _READS: Final = shapes(
     {
-        e.CaseFiled: "at territory tier episode due terms.policy.reopen_window_days",
-        e.CaseReclassified: "due terms.policy.reopen_window_days",
+        e.CaseFiled: "at territory tier episode due provisional terms.policy.reopen_window_days",
+        e.CaseReclassified: "due provisional terms.policy.reopen_window_days",
         e.CaseEscalated: "tier",
         e.CaseReturned: "tier",
         e.CaseParked: "until",
-        e.CaseResumed: "due",
-        e.DeadlineExtended: "due",
-        e.DueRecomputed: "due",
+        e.CaseResumed: "due provisional",
+        e.DeadlineExtended: "due provisional",
+        e.DueRecomputed: "due provisional",
         e.DueReminded: "",
         e.DeadlineBreached: "",
         e.CaseClosed: "at",
-        e.CaseReopened: "at episode due",
+        e.CaseReopened: "at episode due provisional",
         e.ReopeningEnded: "",
         e.CaseVoided: "",
         e.CaseMerged: "",
@@ -198,7 +204,7 @@ def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
 
 DEADLINES: Final = Projection(
     name="deadlines",
-    version=1,
+    version=2,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),
@@ -265,12 +271,34 @@ class _Branch(NamedTuple):
 _REMINDED_OF: Final = "phase = 'running' AND NOT breached AND NOT reminded AND due IS NOT NULL"
 
 
-def _branches(ahead: timedelta, *, due_only: bool) -> list[_Branch]:
+Settled = Sequence[tuple[datetime, datetime]]
+"""The spans within which no due is provisional any more, as ``Calendar.settled`` tells them."""
+
+EVER: Final[Settled] = ((datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)),)
+
+
+def _stale(settled: Settled) -> _Branch:
+    """Provisional dues that are not so any more: of all years that they cross the schedule is
+    published. Nothing is to be waited for, so their moment is as early as can be."""
+    spans = sql.SQL(" OR ").join(
+        sql.SQL("(started >= {} AND due < {})").format(sql.Literal(begin), sql.Literal(end))
+        for begin, end in settled
+    )
+    return _Branch(
+        Automatic.RECOMPUTE,
+        f"provisional AND phase IN ('running', 'parked') AND ({spans.as_string()})",
+        "started",
+    )
+
+
+def _branches(ahead: timedelta, settled: Settled, *, due_only: bool) -> list[_Branch]:
     found = [
         _Branch(Automatic.BREACH, "phase = 'running' AND NOT breached AND due IS NOT NULL", "due"),
         _Branch(Automatic.PARKING_END, "phase = 'parked'", "parked_until"),
         _Branch(Automatic.REOPENING_END, "phase = 'closed'", "reopens_until"),
     ]
+    if settled:
+        found.append(_stale(settled))
     if not ahead:
         return found
     if due_only:
@@ -308,6 +336,7 @@ def actions(
     ahead: timedelta,
     limit: int,
     *,
+    settled: Settled = (),
     after: Place | None = None,
     before: datetime | None = None,
     where: sql.SQL | sql.Composed | None = None,
@@ -315,13 +344,20 @@ def actions(
 ) -> sql.Composed:
     """The query for a page of what waits, in order of ``Place``.
 
-    ``ahead`` is how long ahead the office reminds (nothing: never), ``before`` asks only for what
-    is due by then, ``where`` is a condition on the columns of the table.
+    ``ahead`` is how long ahead the office reminds (nothing: never), ``settled`` what is published
+    (nothing: it is not asked which dues are to be reckoned again), ``before`` asks only for what is
+    due by then, ``where`` is a condition on the columns of the table.
     """
+    branches = [
+        branch
+        for branch in _branches(ahead, settled, due_only=before is not None)
+        if branch.kind in kinds
+    ]
+    if not branches:  # as reminders of an office that does without
+        branches, where = _branches(ahead, (), due_only=True)[:1], sql.SQL("false")
     each = sql.SQL(" UNION ALL ").join(
         _page_of(branch, ahead, limit, after, before, where or sql.SQL("true"))
-        for branch in _branches(ahead, due_only=before is not None)
-        if branch.kind in kinds
+        for branch in branches
     )
     return sql.SQL(
         'SELECT p.at, p."case", p.kind, p.until, p.territory, p.tier, p.episode, p.due,'
@@ -378,10 +414,15 @@ class Backlog:
         self._connection = connection
 
     def page(
-        self, now: datetime, ahead: timedelta, after: Place | None, limit: int
+        self,
+        now: datetime,
+        ahead: timedelta,
+        settled: Settled,
+        after: Place | None,
+        limit: int,
     ) -> list[Action]:
         """What is due, in order; nothing while the read model is not there."""
-        query = actions(ahead, limit, after=after, before=now)
+        query = actions(ahead, limit, settled=settled, after=after, before=now)
         try:
             with self._connection.cursor(row_factory=class_row(Action)) as cursor:
                 return cursor.execute(query).fetchall()
@@ -405,7 +446,7 @@ class Backlog:
                 sql.Literal(branch.kind.value),
                 sql.SQL(branch.condition).format(ahead=sql.Literal(timedelta())),
             )
-            for branch in _branches(timedelta(1), due_only=True)
+            for branch in _branches(timedelta(1), EVER, due_only=True)
         )
         query = sql.SQL(
             "DELETE FROM automatic.failure f WHERE NOT EXISTS (SELECT FROM deadlines.cases c"

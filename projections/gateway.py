@@ -28,7 +28,7 @@ from domain.roles import Actor, Reading, Scope, scope
 from projections import past_cases, search, worklist
 from projections.audit import AuditRow
 from projections.catalog import NAMES
-from projections.deadlines import Action, Place, actions
+from projections.deadlines import Action, Place, Settled, actions
 from projections.figures import Figures
 from projections.looks import LookRow
 from projections.past import AsOf, Moment, moment
@@ -340,10 +340,11 @@ class Gateway:
         after: str | None = None,
         limit: int = 100,
         position: int = 0,
+        settled: Settled = (),
     ) -> Listing[Action]:
         """What will happen by itself to the cases in scope, by its time, a page.
 
-        ``ahead`` is how long ahead the office reminds.
+        ``ahead`` is how long ahead the office reminds, ``settled`` what its calendar has published.
 
         Raises:
             BadCursor: ``after`` is not a cursor of this list.
@@ -354,6 +355,7 @@ class Gateway:
             conditions.append(_any_within("territory", (wanted.territory,)))
         query = _pending_query(
             ahead,
+            settled=settled,
             limit=limit + 1,
             after=None if after is None else _read_place(after),
             where=sql.SQL(" AND ").join(conditions),

@@ -424,3 +424,23 @@ def test_what_differs_from_monday_to_friday() -> None:
         assert knowing(2026).is_working_day(day)
     assert off
     assert on
+
+
+def test_the_spans_within_which_nothing_is_provisional() -> None:
+    known = replace(CALENDAR, years=dict.fromkeys((2020, 2022, 2023), CALENDAR.years[2026]))
+    assert known.settled() == [
+        (local("2020-01-01 00:00"), local("2020-12-28 00:00")),
+        (local("2022-01-01 00:00"), local("2023-12-28 00:00")),
+    ]
+    assert calendar.initial.settled() == []
+
+
+@moderate
+@for_all(st.sets(st.integers(2024, 2027), max_size=4), instants, spans)
+def test_a_span_is_provisional_unless_it_is_settled(
+    years: set[int], start: datetime, seconds: int
+) -> None:
+    known = replace(CALENDAR, years=dict.fromkeys(years, CALENDAR.years[2026]))
+    end = start + timedelta(seconds=seconds)
+    settled = any(begin <= start and end < until for begin, until in known.settled())
+    assert known.is_provisional(start, end) is not settled

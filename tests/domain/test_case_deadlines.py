@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given as for_all
@@ -11,10 +12,11 @@ from domain import case
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.guards import SKEW
-from domain.case.states import Case, Unknown
-from domain.deadlines import PROCESS, Automatic, Pending, command, pending
+from domain.case.states import Case, Unknown, clock_of
+from domain.deadlines import PROCESS, Automatic, Pending, command, is_stale, pending, recompute
 from domain.errors import Refused
 from tests import samples as s
+from tests.domain.schedules import knowing, local
 from tests.domain.stories import GRID_STAMP, facts, given_state, given_steps
 from tests.domain.test_case_properties import SCRIPTS, World, steps_of
 
@@ -147,6 +149,27 @@ def test_imported_history_may_have_reopened_all_the_same() -> None:
     again = given_state("closed", s.end_reopening(), s.importing(s.reopen(at=s.after(days=41))))
     assert isinstance(reopened[0], e.RuleWaived)
     assert not facts(again).reopening_ended
+
+
+# --- a due that was provisional ---------------------------------------------------------------
+
+
+def test_a_provisional_due_is_stale_once_all_of_its_years_are_published() -> None:
+    start, end = local("2026-02-13 09:00"), local("2026-02-13 10:00")
+    given: dict[str, Any] = {"at": start, "terms": s.terms("street_light"), "calendar": knowing()}
+    steps = (s.report(at=start), s.file(**given))
+    filed = given_steps(*steps).state
+    assert clock_of(facts(given_steps(*steps))).provisional
+    assert not is_stale(filed, knowing(2025))
+    assert is_stale(filed, knowing(2026))
+    firm = given_steps(*steps, recompute(s.CASE, end, knowing(2026))).state
+    assert not is_stale(firm, knowing(2026))
+    assert not is_stale(
+        given_steps(*steps, s.ask_void(at=end), s.approve_void(at=end)).state, knowing(2026)
+    )
+    assert not is_stale(case.initial, knowing(2026))
+    waits = Pending(s.CASE, Automatic.RECOMPUTE, start, 1)
+    assert command(waits, end, DAY, knowing(2026)) == recompute(s.CASE, end, knowing(2026))
 
 
 # --- whatever anybody tries -------------------------------------------------------------------

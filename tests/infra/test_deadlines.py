@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -18,6 +18,7 @@ from projections.deadlines import Action, Backlog, actions
 from projections.runner import Runner
 from tests import samples as s
 from tests.domain import schedules
+from tests.domain.schedules import local
 
 MOMENT = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -59,7 +60,8 @@ class Office:
             self.connect() as connection,
             connection.cursor(row_factory=psycopg.rows.class_row(Action)) as cursor,
         ):
-            return cursor.execute(actions(DAY, 1_000)).fetchall()
+            settled = self.store.office().calendar.settled()
+            return cursor.execute(actions(DAY, 1_000, settled=settled)).fetchall()
 
     def failing(self) -> list[Action]:
         """What of it failed."""
@@ -226,7 +228,7 @@ def test_what_waits_is_what_the_cases_say(office: Office) -> None:
         for each in office.waits()
     ]
     assert found == sorted(expected, key=lambda each: (each.at, each.case, each.kind))
-    assert {each.kind for each in found} == set(Automatic)
+    assert {each.kind for each in found} == set(Automatic) - {Automatic.RECOMPUTE}
 
 
 def test_a_page_of_any_size_gives_the_same_list(office: Office) -> None:
@@ -238,10 +240,117 @@ def test_a_page_of_any_size_gives_the_same_list(office: Office) -> None:
         for size in (1, 2, 5):
             found: list[Action] = []
             while page := backlog.page(
-                s.after(days=900), timedelta(), found[-1].place if found else None, size
+                s.after(days=900), timedelta(), (), found[-1].place if found else None, size
             ):
                 found += page
             assert found == [each for each in whole if each.kind != "reminder"]
+
+
+# --- a year's schedule comes out ------------------------------------------------------------
+
+
+FILED = local("2026-12-31 09:00")
+LAST = local("2026-12-31 18:00")
+NEW_YEAR = tuple(date(2027, 1, day) for day in range(1, 8))
+
+
+def provisional(office: Office, *names: str) -> None:
+    """Cases that are due on 4 January 2027, so far as anybody knows."""
+    for name in names:
+        given: dict[str, Any] = {"at": FILED, "case": name}
+        office.store.execute(
+            s.report(**given),
+            s.file(**given, terms=s.terms("street_light"), calendar=s.CALENDAR),
+            s.dispatch(**given),
+            s.accept(**given),
+        )
+
+
+def publish(office: Office, at: datetime = LAST) -> None:
+    office.store.execute(
+        calendar.PublishYear(by=s.SYSTEM, at=at, year=2027, holidays=NEW_YEAR, makeup_days=())
+    )
+
+
+def dues(office: Office, name: str) -> list[tuple[str, datetime, bool]]:
+    return [
+        (each.name, each.event.due, each.event.provisional)
+        for each in office.store.history(case_stream(name))
+        if hasattr(each.event, "provisional")
+    ]
+
+
+def test_what_was_provisional_is_reckoned_again_when_its_year_is_published(office: Office) -> None:
+    office.case("firm")
+    provisional(office, "one", "two")
+    assert office.run(s.NEAR_DUE - MOMENT) == Done()
+    ((_, before, uncertain),) = dues(office, "one")
+    assert uncertain
+    assert before.year == 2027
+    publish(office)
+    waiting = [each.case for each in office.waits() if each.kind == "recompute"]
+    assert waiting == ["one", "two"]
+    assert office.run(s.NEAR_DUE - MOMENT) == Done()  # a clock that is months slow
+    assert office.run(LAST + DAY) == Done(issued=3)  # and the breach of the third
+    for name in ("one", "two"):
+        filed, again = dues(office, name)
+        assert again[0] == "case.due_recomputed"
+        assert again[1] > filed[1]
+        assert again[2] is False
+    assert office.run(LAST + DAY) == Done()
+    last = office.store.history(case_stream("one"))[-1]
+    assert (last.actor, last.causation) == ("system:deadlines", "recompute")
+    assert failures(office) == 0
+
+
+def test_after_downtime_a_due_is_reckoned_again_before_it_is_said_to_have_passed(
+    office: Office,
+) -> None:
+    """The first day of the year was a holiday, which the process learns of a day later; whatever
+    the read model knows of it."""
+    provisional(office, "one")
+    ((_, due, _),) = dues(office, "one")
+    office.runner.catch_up()
+    publish(office)
+    assert office.run(due + MOMENT) == Done(issued=1, gone=1)  # it was a breach as well
+    assert office.happened("one")[-1] == "case.due_recomputed"
+    ((_, _, _), (_, firm, _)) = dues(office, "one")
+    assert office.run(firm + MOMENT) == Done(issued=1)
+    assert office.happened("one")[-2:] == ["case.deadline_breached", "case.escalated"]
+
+
+def test_the_last_moment_is_early_enough_to_reckon_again(office: Office) -> None:
+    """Of a due that passes in the round that is the first to know the calendar."""
+    provisional(office, "one")
+    ((_, due, _),) = dues(office, "one")
+    office.runner.catch_up()
+    publish(office)
+    office.now = due + MOMENT
+    with office.connect() as connection:
+        backlog = Backlog(connection)
+        breach = backlog.page(office.now, DAY, (), None, 1)
+        assert [each.kind for each in breach] == ["breach"]
+        done = Done()
+        office.process()._issue(backlog, breach, office.store.office(), done)
+    assert done == Done(issued=1)
+    assert office.happened("one")[-1] == "case.due_recomputed"
+
+
+def test_a_year_far_away_makes_nothing_certain(office: Office) -> None:
+    provisional(office, "one")
+    office.store.execute(
+        calendar.PublishYear(by=s.SYSTEM, at=LAST, year=2028, holidays=(), makeup_days=())
+    )
+    assert office.run(local("2027-01-03 12:00")) == Done(issued=1)
+    assert office.happened("one")[-1] == "case.due_reminded"
+
+
+def test_an_office_without_reminders_may_ask_for_its_reminders(office: Office) -> None:
+    office.case()
+    office.runner.catch_up()
+    with office.connect() as connection:
+        query = actions(timedelta(), 10, kinds=(Automatic.REMINDER,))
+        assert connection.execute(query).fetchall() == []
 
 
 class Stumbling(EventStore):

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -44,6 +45,8 @@ SECRET: Final = b"a secret for tests only, 32 bytes"
 TOPIC: Final = "wangge.log"
 PATIENCE: Final = 300
 """Seconds until everything that is well must have come about."""
+TELL_SECONDS: Final = 10
+"""A wait that is longer is told at once: the logs of that moment say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,8 @@ class World:
             time.sleep(0.05)
         took = time.monotonic() - begun
         self.slowest[what] = round(max(took, self.slowest.get(what, 0)), 2)
+        if took > TELL_SECONDS:
+            print(f"{datetime.now(UTC):%H:%M:%S} {what}: {took:.1f} s", flush=True)
 
     # --- what goes wrong ---
 

@@ -2,8 +2,9 @@
 
 People work on cases as people do: in time, late, or never. The process runs every few minutes, or
 not for weeks; its clock is right, an hour fast or an hour slow; the read model is up to date or
-lags behind; and it is killed at any step that reaches the database. Time is simulated, the log and
-the read model are real. One seed gives one year.
+lags behind; and it is killed at any step that reaches the database. Around New Year the schedule
+of the next year is published, while dues that cross it wait to be reckoned for good. Time is
+simulated, the log and the read model are real. One seed gives one year.
 """
 
 import heapq
@@ -12,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any, Final
 
@@ -21,11 +22,12 @@ from eventsourcing.persistence import StoredEvent
 from psycopg_pool import ConnectionPool
 
 from domain.aggregates import CASE, case_stream
+from domain.calendar import PublishYear
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.states import Known
 from domain.catalogue import Policy
-from domain.deadlines import PROCESS, Automatic, pending
+from domain.deadlines import PROCESS, Automatic, is_stale, pending
 from domain.errors import Refused
 from domain.history import Recorded
 from domain.places import tier_of
@@ -35,9 +37,10 @@ from infra.codec import Codec
 from infra.deadlines import Deadlines
 from infra.event_store import EventStore, LogRecorder
 from infra.vault import Vault
-from projections.deadlines import Action, Backlog, Place
+from projections.deadlines import Action, Backlog, Place, Settled
 from projections.runner import Runner
 from tests import samples as s
+from tests.domain.schedules import local
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
@@ -54,6 +57,10 @@ TERMS: Final = tuple(
         ("petition_backlog", 10),  # no deadline
     ]
 )
+SLOW: Final = TERMS[4]
+PUBLISHED: Final = local("2026-12-21 10:00")
+"""The schedule of 2027 comes within 20 days of it."""
+HOLIDAYS: Final = tuple(date(2027, 1, day) for day in (1, 2, 3))
 HANDLERS: Final = {
     tier_of(territory): handler
     for territory, handler in [
@@ -110,10 +117,15 @@ class MortalBacklog(Backlog):
         self._life = life
 
     def page(
-        self, now: datetime, ahead: timedelta, after: Place | None, limit: int
+        self,
+        now: datetime,
+        ahead: timedelta,
+        settled: Settled,
+        after: Place | None,
+        limit: int,
     ) -> list[Action]:
         self._life.step()
-        return super().page(now, ahead, after, limit)
+        return super().page(now, ahead, settled, after, limit)
 
     def failed(self, action: Action, error: str, retry_at: datetime) -> None:
         self._life.step()
@@ -150,6 +162,7 @@ class Year:
         self.life = Life()
         self.end = self.now + self.length
         self.names = [f"case-{n}" for n in range(self.cases)]
+        self.late = set(self.names[-self.cases // 5 :])
         self.people = self._store(LogRecorder(self.office.pool))
         self._agenda: list[tuple[datetime, int, Callable[[], timedelta | None]]] = []
         self._order = count()
@@ -157,8 +170,14 @@ class Year:
 
     def play(self) -> None:
         """Live through the year, and hold what happened against the rules."""
+        published = PUBLISHED + timedelta(days=20 * self.chance.random())
+        self._plan(published, self._publish)
         for name in self.names:
-            self._plan(self.now + self.length * self.chance.random() * 0.8, self._somebody(name))
+            # Some come when their due is sure to be provisional.
+            begins = self.now + self.length * self.chance.random() * 0.8
+            if name in self.late and published < self.end:
+                begins = published - timedelta(days=19 * self.chance.random())
+            self._plan(begins, self._somebody(name))
         self._plan(self.now, self._process)
         self._plan(self.now, self._clock_jumps)
         while self._agenda[0][0] < self.end:
@@ -196,25 +215,29 @@ class Year:
     def _next(self, name: str, state: Any) -> list[Any] | None:
         """The commands of the next step; none: not today. None: nobody comes back."""
         given: dict[str, Any] = {"at": self.now, "case": name}
+        known: dict[str, Any] = {"calendar": self.people.office().calendar}
         luck = self.chance.random()
         if state.name in ("closed", "evaluated"):
-            return [s.reopen(by=s.SUPERVISOR, **given)] if luck < 0.25 else None
+            return [s.reopen(by=s.SUPERVISOR, **known, **given)] if luck < 0.25 else None
         if luck < 0.03:
             return None  # forgotten for good
         if luck < 0.25:
             return []
         match state.name:
             case "unknown":
-                terms = self.chance.choice(TERMS)
-                return [s.report(**given), s.file(terms=terms, tier=tier_of(s.GRID), **given)]
+                terms = SLOW if name in self.late else self.chance.choice(TERMS)
+                return [
+                    s.report(**given),
+                    s.file(terms=terms, tier=tier_of(s.GRID), **known, **given),
+                ]
             case "filed":
                 return [s.dispatch(**given)]
             case "assigned":
                 return [s.accept(by=HANDLERS[state.facts.tier], **given)]
             case "in_progress":
-                return self._handle(state, luck, given)
+                return self._handle(state, luck, given, known)
             case "parked":
-                return [s.resume(by=s.DISPATCHER, **given)] if luck < 0.5 else []
+                return [s.resume(by=s.DISPATCHER, **known, **given)] if luck < 0.5 else []
             case "resolved":
                 return [s.check(passed=luck < 0.85, note="看过", **given)]
             case "checked":
@@ -222,19 +245,29 @@ class Year:
             case _:
                 raise AssertionError(state.name)
 
-    def _handle(self, state: Known, luck: float, given: dict[str, Any]) -> list[Any]:
+    def _handle(
+        self, state: Known, luck: float, given: dict[str, Any], known: dict[str, Any]
+    ) -> list[Any]:
         by = self._handler(state)
         if luck < 0.5:
             until = self.now + self.chance.choice((10 * HOUR / 60, HOUR, DAY, 20 * DAY))
             return [s.ask_park(by=by, until=until, **given), s.approve_park(**given)]
         if luck < 0.6:
             more = Limit(1, self.chance.choice((Unit.HOUR, Unit.WORKING_DAY)))
-            return [s.ask_extension(by=by, more=more, **given), s.approve_extension(**given)]
+            return [
+                s.ask_extension(by=by, more=more, **given),
+                s.approve_extension(**known, **given),
+            ]
         return [s.resolve(by=by, **given)]
 
     def _handler(self, state: Known) -> Actor:
         (by,) = (each for each in HANDLERS.values() if each.id == state.facts.handler)
         return by
+
+    def _publish(self) -> None:
+        self.people.execute(
+            PublishYear(by=s.SYSTEM, at=self.now, year=2027, holidays=HOLIDAYS, makeup_days=())
+        )
 
     # --- the process ---
 
@@ -307,11 +340,16 @@ class Year:
         """After a round that nothing disturbed all that was due is done, but for what failed."""
         now = self.now + self.offset
         states = self.people.load({case_stream(name): CASE for name in self.names})
+        calendar = self.people.office().calendar
         left = {
             (each.case, each.kind)
             for stream in states.values()
             for each in pending(stream.state, DAY)
             if each.is_due(now)
+        } | {
+            (stream.state.facts.id, Automatic.RECOMPUTE)
+            for stream in states.values()
+            if is_stale(stream.state, calendar)
         }
         assert left <= self._failing(), self._said(f"left over: {left}")
 
@@ -331,6 +369,8 @@ class Year:
             if isinstance(event, e.CaseEscalated):
                 assert event.reason is c.EscalationReason.SLA_BREACH, "nobody else escalates here"
                 once[recorded.name, event.episode] += 1
+            if isinstance(event, e.DueRecomputed):  # the calendar changes once
+                once[recorded.name, 0] += 1
         assert set(once.values()) <= {1}, self._said(f"{name}: {once}")
         self._each_in_its_time(name, history)
         self.figures.update(recorded.name for recorded in history if recorded.actor == PROCESS.id)
@@ -340,7 +380,9 @@ class Year:
         for recorded, after in pairwise([*history, None]):
             assert recorded is not None
             event = recorded.event
-            if recorded.actor == PROCESS.id and not isinstance(event, e.CaseEscalated):
+            if recorded.actor == PROCESS.id and not isinstance(
+                event, e.CaseEscalated | e.DueRecomputed
+            ):
                 due = [each.kind for each in pending(state, DAY) if each.at <= event.at]
                 assert due, self._said(f"{name}: {recorded.name} at {event.at} is early")
             if isinstance(event, e.DeadlineBreached) and recorded.actor == PROCESS.id:

@@ -24,10 +24,11 @@ from infra.deadlines import Deadlines, Done
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
 from infra.vault import Vault
-from projections.deadlines import DEADLINES, Action, Place
+from projections.deadlines import DEADLINES, Action, Place, Settled
 from projections.runner import Runner
 from tests import samples as s
 from tests.domain import schedules
+from tests.domain.schedules import local
 from tests.simulation.deadlines import Office, Year
 
 
@@ -77,6 +78,7 @@ def test_a_year_with_kills_and_a_wrong_clock(office: Office) -> None:
         "case.escalated",
         "case.resumed",
         "case.reopening_ended",
+        "case.due_recomputed",
     ):
         assert year.figures[name], name
 
@@ -105,9 +107,11 @@ class Since:
     backlog: Any
     looked: datetime
 
-    def page(self, now: datetime, ahead: timedelta, after: Any, limit: int) -> list[Action]:
+    def page(
+        self, now: datetime, ahead: timedelta, settled: Settled, after: Any, limit: int
+    ) -> list[Action]:
         since = after or Place(self.looked, "", "")
-        page: list[Action] = self.backlog.page(now, ahead, since, limit)
+        page: list[Action] = self.backlog.page(now, ahead, settled, since, limit)
         return page
 
     def failed(self, action: Any, error: str, retry_at: datetime) -> None:
@@ -135,6 +139,14 @@ class Believing(Deadlines):
 
     def _waiting(self, batch: Any, action: Any, office: Any, now: datetime) -> Pending | None:
         return Pending(action.case, Automatic(action.kind), now, action.episode)
+
+
+class Unmoved(Deadlines):
+    """Does not look at the calendar."""
+
+    def _together(self, actions: Any, office: Any, now: datetime) -> Any:
+        unpublished = replace(office.calendar, years={2026: office.calendar.years[2026]})
+        return super()._together(actions, replace(office, calendar=unpublished), now)
 
 
 def forgetful(command: Any) -> Decider:
@@ -170,3 +182,11 @@ def test_doing_a_thing_twice_is_found(office: Office, monkeypatch: pytest.Monkey
     monkeypatch.setattr(event_store, "decider_of", forgetful)
     with pytest.raises(AssertionError, match=r"case\.deadline_breached"):
         planted(office, Believing)
+
+
+def test_a_due_that_stays_provisional_is_found(office: Office) -> None:
+    year = Year(
+        office, 1, cases=10, make=Unmoved, length=timedelta(days=60), now=local("2026-11-20 09:00")
+    )
+    with pytest.raises(AssertionError, match="left over"):
+        year.play()
