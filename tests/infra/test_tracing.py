@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.edge import Edge
+from api.errors import answer
 from domain.traces import trace_of
 from infra.event_store import EventStore
 from infra.group_commit import GroupCommit
@@ -54,7 +55,7 @@ def test_a_request_within_its_callers_trace(kept: InMemorySpanExporter, spans: T
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await Response(scope["wangge.request"])(scope, receive, send)
 
-    client = TestClient(Edge(app, body_limit=1000, file_limit=1000, spans=spans))
+    client = TestClient(Edge(app, 1000, 1000, answer, spans))
     answered = client.get("/there", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
     (span,) = kept.get_finished_spans()
     trace, own, parent = ids(span)
