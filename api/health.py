@@ -33,6 +33,15 @@ def ready(services: Annotated[Services, Depends(services_of)]) -> s.Health:
         position=head,
         projections=[_projection(at) for at in standings],
         deadlines=s.DeadlineHealth(late=round(late.seconds, 3), failing=late.failing),
+        relays=[
+            s.RelayHealth(
+                topic=at.topic,
+                position=at.position,
+                lag=at.lag,
+                lag_seconds=round(at.lag_seconds, 3),
+            )
+            for at in services.gateway.carried()
+        ],
     )
 
 

@@ -8,6 +8,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -156,3 +157,18 @@ class _ReadModels(Collector):
             for at in known:
                 family.add_metric((at.name,), value(at))
             yield family
+        yield from self._relays()
+
+    def _relays(self) -> Iterable[Metric]:
+        """How far the log was carried out, one sample a topic; nothing where it never was."""
+        topics = self._gateway.carried()
+        for name, said, value in (
+            ("position", "How far the topic has the log.", attrgetter("position")),
+            ("lag_positions", "Positions that the topic does not have.", attrgetter("lag")),
+            ("lag_seconds", "Age of the oldest event it does not have.", attrgetter("lag_seconds")),
+        ):
+            family = GaugeMetricFamily(f"wangge_relay_{name}", said, labels=("topic",))
+            for at in topics:
+                family.add_metric((at.topic,), value(at))
+            if topics:
+                yield family

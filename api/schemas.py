@@ -1422,6 +1422,15 @@ class DeadlineHealth(BaseModel):
     failing: int = Field(description="How many things could not be done and are tried again.")
 
 
+class RelayHealth(BaseModel):
+    """How far a topic of Kafka has the log."""
+
+    topic: str
+    position: int
+    lag: int = Field(description="Positions that it does not have yet.")
+    lag_seconds: float = Field(description="Age of the oldest event that it does not have yet.")
+
+
 class Health(BaseModel):
     """Whether requests can be served."""
 
@@ -1429,6 +1438,9 @@ class Health(BaseModel):
     position: int
     projections: list[ProjectionHealth]
     deadlines: DeadlineHealth
+    relays: list[RelayHealth] = Field(
+        description="Topics that this log is carried to; their lag does not change the status."
+    )
 
 
 def _minutes(clock: str) -> int:

@@ -9,6 +9,7 @@ What fails does not hold up the rest: it is noted, with the reason, and tried ag
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +34,9 @@ BEHIND_SECONDS: Final = 30.0
 PAGE: Final = 200
 """Cases in one transaction, at most."""
 
+TELL_SECONDS: Final = 10.0
+"""How often it says how far it is, while there is more to do than a page."""
+
 RETRY_FIRST: Final = timedelta(seconds=30)
 RETRY_LAST: Final = timedelta(hours=1)
 """How long to wait after a first failure, doubled each time, and at most."""
@@ -49,6 +53,8 @@ _log = structlog.get_logger(__name__)
 class Action(Protocol):
     """Something that is due, as the read model has it."""
 
+    @property
+    def at(self) -> datetime: ...
     @property
     def case(self) -> str: ...
     @property
@@ -139,23 +145,39 @@ class Deadlines:
         while not stop.is_set():
             leads, pause = leads or _leads(connection), EVERY_SECONDS
             if leads:
-                done = self.round(backlog)
+                done = self.round(backlog, stop.wait)
                 if done.gone and not done.issued:
                     pause = BEHIND_SECONDS
             stop.wait(pause)
 
-    def round(self, backlog: Backlog) -> Done:
-        """Do all that is due, page by page."""
-        done, place = Done(), None
-        office = self._store.office()
-        ahead, settled = office.catalogue.ahead, office.calendar.settled()
-        while page := backlog.page(self._clock(), ahead, settled, place, PAGE):
+    def round(
+        self, backlog: Backlog, rest: Callable[[float], object] = lambda _seconds: None
+    ) -> Done:
+        """Do all that is due, page by page.
+
+        After a full page it rests (``rest`` gets seconds) as long as it has worked: a burst, as of
+        old cases brought in or after weeks of downtime, leaves room for people.
+        """
+        done, place, told = Done(), None, time.monotonic()
+        while True:
+            begun = time.monotonic()
+            office = self._store.office()
+            ahead, settled = office.catalogue.ahead, office.calendar.settled()
+            page = backlog.page(self._clock(), ahead, settled, place, PAGE)
+            if not page:
+                break
             place = page[-1].place
             now = self._clock()
             ready = [each for each in page if each.retry_at is None or each.retry_at <= now]
             done.waiting += len(page) - len(ready)
             if ready:
                 self._issue(backlog, ready, office, done)
+            if len(page) < PAGE:
+                continue
+            if begun - told > TELL_SECONDS:
+                told = begun
+                _log.info("deadlines.burst", issued=done.issued, due_since=page[-1].at.isoformat())
+            rest(time.monotonic() - begun)
         backlog.settle()
         if done.issued or done.failed:
             _log.info("deadlines.done", issued=done.issued, failed=done.failed)

@@ -66,27 +66,6 @@ class Elsewhere(Exception):
     """Another relay carries this log to this topic."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far behind a topic is: in positions, and in seconds since the oldest that waits."""
-
-    topic: str
-    position: int
-    positions: int
-    seconds: float
-
-
-def lags(connection: psycopg.Connection) -> list[Lag]:
-    """How far behind the topics are that this log was ever carried to; the app's role may ask."""
-    rows = connection.execute(
-        "SELECT t.topic, t.position, h.position - t.position,"
-        " coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8"
-        " FROM relay.topic t CROSS JOIN log.head h"
-        " LEFT JOIN log.event e ON e.position = t.position + 1 ORDER BY t.topic"
-    )
-    return [Lag(*row) for row in rows]
-
-
 @dataclass(slots=True)
 class _Run:
     """From the start of a producer to its end. ``sent`` is the last position by partition."""
@@ -278,13 +257,12 @@ class Relay:
         now = time.monotonic()
         if now - run.told < TELL_SECONDS:
             return
-        lag = next(each for each in lags(run.connection) if each.topic == self._topic.name)
+        row = run.connection.execute("SELECT position FROM log.head").fetchone()
         _log.info(
             "relay.moves",
-            topic=lag.topic,
-            position=lag.position,
-            behind=lag.positions,
-            seconds_behind=round(lag.seconds, 1),
+            topic=self._topic.name,
+            position=run.position,
+            behind=max(row[0] - run.position, 0) if row else 0,
             rate=round(run.carried / (now - run.began)),
         )
         run.told = now

@@ -33,7 +33,7 @@ from projections.figures import Figures
 from projections.looks import LookRow
 from projections.past import AsOf, Moment, moment
 from projections.runner import reached
-from projections.standing import Standing, standings
+from projections.standing import Carried, Standing, carried, standings
 from projections.timeline import Step
 from projections.worklist import CaseRow
 
@@ -186,6 +186,11 @@ class Gateway:
         """How far every read model is; for watching the system, so nobody needs to ask."""
         with self._pool.connection() as connection:
             return standings(connection, NAMES)
+
+    def carried(self) -> list[Carried]:
+        """How far the log was carried out to topics; for watching the system."""
+        with self._pool.connection() as connection:
+            return carried(connection)
 
     def worklist(
         self,

@@ -35,6 +35,30 @@ class Standing:
         return self.error is None and not self.paused
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How far a topic has the log (``wangge relay``).
+
+    ``lag`` is in positions, ``lag_seconds`` since when the oldest event it lacks is in the log.
+    """
+
+    topic: str
+    position: int
+    lag: int
+    lag_seconds: float
+
+
+def carried(connection: psycopg.Connection) -> list[Carried]:
+    """How far the topics are that the log of this database was ever carried to."""
+    rows = connection.execute(
+        "SELECT t.topic, t.position, h.position - t.position,"
+        " coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8"
+        " FROM relay.topic t CROSS JOIN log.head h"
+        " LEFT JOIN log.event e ON e.position = t.position + 1 ORDER BY t.topic"
+    )
+    return [Carried(topic, at, max(lag, 0), max(age, 0.0)) for topic, at, lag, age in rows]
+
+
 def standings(connection: psycopg.Connection, names: Iterable[str]) -> list[Standing]:
     """How far read models are behind the log of the same database."""
     return [_standing(connection, name) for name in names]

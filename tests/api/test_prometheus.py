@@ -3,10 +3,12 @@
 import re
 from dataclasses import replace
 
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from infra.postgres import EmbeddedPostgres
 from tests.api.conftest import Served
 
 
@@ -30,6 +32,28 @@ def test_it_tells_of_requests_by_route_and_of_every_read_model(served: Served) -
     assert re.search(r'wangge_projection_lag_seconds{projection="worklist"} [\d.e-]+', text)
     assert 'wangge_projection_halted{projection="audit"} 0.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_it_tells_how_far_the_log_was_carried_out(
+    served: Served, postgres: EmbeddedPostgres
+) -> None:
+    assert served.nobody.get("/health")["relays"] == []
+    assert "wangge_relay" not in scrape(served)[1]
+    head = served.nobody.get("/health")["position"]
+    with served.runner.connect() as connection:
+        name = connection.info.dbname
+    with psycopg.connect(postgres.dsn(name), autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO relay.topic (topic, position, positions, offsets)"
+            " VALUES ('a.log', %s, '{0}', '{-1}')",
+            (head - 3,),
+        )
+    (relay,) = served.nobody.get("/health")["relays"]
+    assert (relay["topic"], relay["position"], relay["lag"]) == ("a.log", head - 3, 3)
+    assert relay["lag_seconds"] > 0
+    text = scrape(served)[1]
+    assert 'wangge_relay_lag_positions{topic="a.log"} 3.0' in text
+    assert re.search(r'wangge_relay_lag_seconds{topic="a.log"} [1-9.][\d.e-]*', text)
 
 
 @pytest.mark.parametrize("header", ["X_Forwarded_For", "Forwarded", "X_Real_IP"])

@@ -11,6 +11,7 @@ import pytest
 from domain import calendar, catalogue
 from domain.aggregates import CASE, case_stream
 from domain.deadlines import Automatic, Pending, pending
+from infra import deadlines
 from infra.deadlines import RETRY_FIRST, Deadlines, Done
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
@@ -244,6 +245,20 @@ def test_a_page_of_any_size_gives_the_same_list(office: Office) -> None:
             ):
                 found += page
             assert found == [each for each in whole if each.kind != "reminder"]
+
+
+def test_a_burst_leaves_room_for_people(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "PAGE", 2)
+    for n in range(5):
+        office.case(f"case-{n}")
+    office.now = s.after(days=400)
+    office.runner.catch_up()
+    rests: list[float] = []
+    with office.connect() as connection:
+        done = office.process().round(Backlog(connection), rests.append)
+    assert done == Done(issued=5)
+    assert len(rests) == 2
+    assert min(rests) > 0
 
 
 # --- a year's schedule comes out ------------------------------------------------------------

@@ -27,7 +27,6 @@ from psycopg_pool import ConnectionPool
 
 from infra.codec import Codec
 from infra.event_store import APPEND, Entry, EventStore, LogRecorder, columns_of
-from infra.kafka_relay import lags
 from infra.kafka_topic import Topic
 from infra.log_source import LogSource
 from infra.migrations import migrate, role_dsn
@@ -37,6 +36,7 @@ from projections import schemas
 from projections.catalog import read_models
 from projections.runner import Projection, Runner
 from projections.search import index_key
+from projections.standing import carried
 from tests.kafka.broker import Kafka, kafka
 from tests.kafka.carried import held, logged, violations
 from tests.projections.test_runner import fill
@@ -184,12 +184,12 @@ class World:
     def position(self) -> int:
         """How far the topic has the log."""
         with self.connect(self.district, "wangge_app") as connection:
-            return next((each.position for each in lags(connection)), 0)
+            return next((each.position for each in carried(connection)), 0)
 
-    def carried(self) -> bool:
+    def all_carried(self) -> bool:
         """Whether the topic has all of the log."""
         with self.connect(self.district, "wangge_app") as connection:
-            return [each.positions for each in lags(connection)] == [0]
+            return [each.lag for each in carried(connection)] == [0]
 
     def folded(self) -> int:
         """How many offsets the read models of the city have behind them."""
@@ -273,7 +273,7 @@ class World:
         for node in self.cluster.nodes:
             node.start()
         self.cluster.wait_ready()
-        self.until("everything carried after the outage", self.carried, 1_800)
+        self.until("everything carried after the outage", self.all_carried, 1_800)
         self.until("everything folded after the outage", self.current, 1_800)
         self.count["outages"] += 1
 
@@ -281,7 +281,7 @@ class World:
 
     def wrong(self) -> list[str]:
         """What does not hold once everything has come to rest."""
-        self.until("everything carried", self.carried)
+        self.until("everything carried", self.all_carried)
         self.until("everything folded", self.current)
         with self.connect(self.district, "wangge_relay") as connection:
             log = logged(connection)

@@ -15,8 +15,9 @@ from kafka.errors import KafkaError
 from domain.traces import traceparent
 from infra import kafka_relay
 from infra.event_store import EventStore
-from infra.kafka_relay import Elsewhere, Lag, Relay, lags
+from infra.kafka_relay import Elsewhere, Relay
 from infra.kafka_topic import Entry, NotOurs, Topic
+from projections.standing import Carried, carried
 from tests import samples
 from tests.kafka.broker import Kafka, Node
 from tests.kafka.carried import held, logged, violations
@@ -162,11 +163,11 @@ def test_the_lag_is_told(store: EventStore, relay: Relay, as_relay: Connect, top
     fill(store, 5)
     last = relay.catch_up()
     with as_relay() as connection:
-        assert lags(connection) == [Lag(topic.name, last, 0, 0)]
+        assert carried(connection) == [Carried(topic.name, last, 0, 0)]
         fill(store, 2, seed=2)
-        (lag,) = lags(connection)
-    assert lag.positions == (store.recorder.max_notification_id() or 0) - last
-    assert lag.seconds > 0
+        (lag,) = carried(connection)
+    assert lag.lag == (store.recorder.max_notification_id() or 0) - last
+    assert lag.lag_seconds > 0
 
 
 def test_a_relay_follows_the_log(
@@ -178,7 +179,7 @@ def test_a_relay_follows_the_log(
     try:
         fill(store, 10)
         with as_relay() as connection:
-            _until(lambda: [each.positions for each in lags(connection)] == [0])
+            _until(lambda: [each.lag for each in carried(connection)] == [0])
     finally:
         stop.set()
         following.join()
@@ -341,12 +342,12 @@ def test_a_broker_that_is_away_for_a_while_is_waited_for(
     following.start()
     try:
         with as_relay() as connection:
-            _until(lambda: [each.positions for each in lags(connection)] == [0])
+            _until(lambda: [each.lag for each in carried(connection)] == [0])
             node.kill()
             fill(store, 30, seed=2)
             node.start()
             broker.wait_ready()
-            _until(lambda: [each.positions for each in lags(connection)] == [0])
+            _until(lambda: [each.lag for each in carried(connection)] == [0])
     finally:
         stop.set()
         following.join()

@@ -128,8 +128,8 @@ class ByTheClock(Deadlines):
         super().__init__(*given)
         self._looked = looked
 
-    def round(self, backlog: Any) -> Done:
-        done = super().round(Since(backlog, self._looked[-1]))
+    def round(self, backlog: Any, *rest: Any) -> Done:
+        done = super().round(Since(backlog, self._looked[-1]), *rest)
         self._looked.append(self._clock())
         return done
 
