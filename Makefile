@@ -7,10 +7,10 @@ PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format coverage bench crash kafka-faults lock clean
+.PHONY: help install demo test e2e check format coverage bench crash kafka-faults lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed  ## set up .venv with the locked versions (does nothing when it is up to date)
 
@@ -36,8 +36,12 @@ ifdef ARGS
 	@$(PARALLEL) $(ARGS)
 else
 	@$(PARALLEL) tests/domain --cov=domain --cov-branch --cov-fail-under=100
-	@$(PARALLEL) --ignore=tests/domain
+	@$(PARALLEL) --ignore=tests/domain --ignore=tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
 endif
+
+e2e: install  ## run the stories of the console in a real browser (needs Chromium)
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 check: install  ## check format, lint, types and the direction of imports; changes no file
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "Not formatted: make format" >&2; exit 1; }

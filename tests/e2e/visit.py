@@ -1,0 +1,189 @@
+"""Somebody in front of a browser, and what may never happen there.
+
+Every visit watches itself: an error in the browser's console, a violation of the page's policy, a
+request to anywhere else, a text that is not in the language of the page, something that the tab
+key does not reach, and whatever axe finds, all are failures.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.office import PASSWORD
+
+PHONE: Final = {"width": 390, "height": 844}
+DESK: Final = {"width": 1360, "height": 860}
+
+expect.set_options(timeout=20_000)  # the machine may be busy with other tests
+
+FOREIGN: Final = r"""(language) => {
+  const chinese = /[\u3400-\u9fff]/, english = /[A-Za-z]{3,}[ ]+[A-Za-z]{3,}/;
+  const wrong = (text, element) => {
+    const said = (element.closest("[lang]")?.lang ?? "").slice(0, 2);
+    if (element.closest("code, pre, kbd, .mono, script, style, textarea")) return false;
+    const foreign = language === "en" ? chinese : english;
+    return said !== (language === "en" ? "zh" : "en") && foreign.test(text);
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const text = node.textContent.trim();
+    if (text && wrong(text, node.parentElement)) found.push(text.slice(0, 80));
+  }
+  for (const element of document.querySelectorAll("[title], [aria-label], [placeholder], [alt]")) {
+    for (const name of ["title", "aria-label", "placeholder", "alt"]) {
+      const text = element.getAttribute(name) ?? "";
+      if (wrong(text, element)) found.push(`${name}: ${text.slice(0, 80)}`);
+    }
+  }
+  if (wrong(document.title, document.documentElement)) found.push(document.title);
+  return [...new Set(found)];
+}"""
+"""Texts that are in neither the page's language nor marked as being in another."""
+
+REACHABLE: Final = """() => {
+  const wanted = "a[href], button:not([disabled]), input:not([type=hidden]):not([disabled]), "
+    + "select:not([disabled]), textarea:not([disabled]), summary, [tabindex='0']";
+  const groups = new Set();
+  return [...document.querySelectorAll(wanted)].filter((element) => {
+    if (!element.checkVisibility({ visibilityProperty: true })) return false;
+    if (element.tabIndex < 0) return false;
+    if (element.closest("dialog:not([open]), [inert]")) return false;
+    if (element.type === "radio") {
+      const group = `${element.form?.id} ${element.name}`;
+      if (groups.has(group)) return false;
+      groups.add(group);
+      const chosen = document.querySelector(`input[name="${CSS.escape(element.name)}"]:checked`);
+      (chosen ?? element).dataset.stop = "wanted";
+      return true;
+    }
+    element.dataset.stop = "wanted";
+    return true;
+  }).length;
+}"""
+
+STOP: Final = """() => {
+  const element = document.activeElement;
+  if (!element || element === document.body) return null;
+  if (element.dataset.stop === "wanted") element.dataset.stop = "reached";
+  const style = getComputedStyle(element);
+  const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  return { seen, what: element.outerHTML.slice(0, 120) };
+}"""
+
+MISSED: Final = """() => [...document.querySelectorAll("[data-stop=wanted]")]
+  .filter((element) => element.checkVisibility({ visibilityProperty: true }))
+  .map((element) => element.outerHTML.slice(0, 160))"""
+
+
+@dataclass
+class Visit:
+    """A browser window of somebody who has signed in, and what was wrong in it so far."""
+
+    context: BrowserContext
+    page: Page
+    base: str
+    language: str
+    wrong: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def t(self, zh: str, en: str) -> str:
+        """A text in the language of this visit."""
+        return zh if self.language == "zh" else en
+
+    def go(self, path: str) -> None:
+        """Open a page of the console and wait until nothing more is loaded."""
+        self.page.goto(f"{self.base}/console{path}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has what it asked for; a live feed never ends, so it is not waited
+        for."""
+        self.page.wait_for_load_state("load")
+        self.page.wait_for_function(
+            "() => !document.querySelector('.htmx-request, [aria-busy=true]')", timeout=30_000
+        )
+
+    def inspect(self) -> None:
+        """What must hold on every page."""
+        where = f"{urlsplit(self.page.url).path} {self.language}"
+        for text in self.page.evaluate(FOREIGN, self.language):
+            self.wrong.append(f"{where}: not translated: {text}")
+        found: Any = Axe().run(self.page).response
+        for violation in found["violations"]:
+            nodes = "; ".join(str(node["html"])[:160] for node in violation["nodes"][:3])
+            self.wrong.append(f"{where}: axe {violation['id']}: {nodes}")
+        wide = self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            self.wrong.append(f"{where}: {wide} px wider than the window")
+
+    def tab_through(self, most: int = 150) -> None:
+        """Everything that can be used is reached by the tab key, and shows that it is."""
+        self.page.evaluate("() => { document.activeElement?.blur(); scrollTo(0, 0); }")
+        wanted = self.page.evaluate(REACHABLE)
+        for _ in range(min(wanted, most) + 5):
+            self.page.keyboard.press("Tab")
+            stop = self.page.evaluate(STOP)
+            if stop is not None and not stop["seen"]:
+                self.wrong.append(f"{self.page.url}: focus is not seen: {stop['what']}")
+        if wanted <= most:
+            for what in self.page.evaluate(MISSED):
+                self.wrong.append(f"{self.page.url}: not reached by the tab key: {what}")
+
+
+def begin(
+    browser: Browser,
+    base: str,
+    person: str | None,
+    language: str = "zh",
+    size: dict[str, int] | None = None,
+    theme: str = "light",
+) -> Visit:
+    """A fresh window; ``person`` signs in as the page itself does."""
+    context = browser.new_context(
+        viewport=size or DESK,  # type: ignore[arg-type] - a TypedDict of just these two
+        locale="zh-CN" if language == "zh" else "en-GB",
+        timezone_id="Asia/Shanghai",
+        reduced_motion="reduce",
+        accept_downloads=True,
+    )
+    context.set_default_timeout(30_000)
+    context.add_cookies(
+        [
+            {"name": "wangge_lang", "value": language, "url": base},
+            {"name": "wangge_theme", "value": theme, "url": base},
+        ]
+    )
+    visit = Visit(context, context.new_page(), base, language)
+    _watch(visit)
+    if person is not None:
+        answer = context.request.post(
+            f"{base}/console/session",
+            headers={"X-Wangge-Console": "1"},
+            data={"username": person, "password": PASSWORD},
+        )
+        assert answer.status == 204, answer.text()
+    return visit
+
+
+def _watch(visit: Visit) -> None:
+    host = urlsplit(visit.base).netloc
+
+    def said(message: Any) -> None:
+        # A refusal that a story provokes is logged by the browser as well: it is told beforehand.
+        if message.type in ("error", "warning") and not any(
+            text in message.text for text in visit.expected
+        ):
+            visit.wrong.append(f"{visit.page.url}: console {message.type}: {message.text}")
+
+    def asked(request: Any) -> None:
+        url = urlsplit(request.url)
+        if url.scheme not in ("blob", "data") and url.netloc != host:
+            visit.wrong.append(f"{visit.page.url}: a request to {request.url}")
+
+    visit.context.on("console", said)
+    visit.context.on("weberror", lambda error: visit.wrong.append(f"script: {error.error}"))
+    visit.context.on("request", asked)
