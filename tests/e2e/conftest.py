@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from tests.e2e.office import chromium, served
 from tests.e2e.visit import DESK, PHONE, Visit, begin
@@ -35,7 +35,7 @@ def visit(browser: Browser, office: str) -> Iterator[Begin]:
     def opened(
         person: str | None,
         language: str = "zh",
-        size: dict[str, int] | None = None,
+        size: ViewportSize | None = None,
         theme: str = "light",
     ) -> Visit:
         visits.append(begin(browser, office, person, language, size, theme))
@@ -56,7 +56,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=[PHONE, DESK], ids=["phone", "desk"])
-def size(request: pytest.FixtureRequest) -> dict[str, int]:
+def size(request: pytest.FixtureRequest) -> ViewportSize:
     """The window of a visit."""
-    chosen: dict[str, int] = request.param
+    chosen: ViewportSize = request.param
     return chosen

@@ -1,6 +1,7 @@
 """Every page: in both languages, at both widths, with nothing wrong in it."""
 
 import pytest
+from playwright.sync_api import ViewportSize
 
 from tests.e2e.conftest import Begin
 
@@ -13,7 +14,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("person", "path"), PAGES, ids=str)
 def test_nothing_is_wrong_on_it(
-    visit: Begin, person: str | None, path: str, language: str, size: dict[str, int]
+    visit: Begin, person: str | None, path: str, language: str, size: ViewportSize
 ) -> None:
     opened = visit(person, language, size)
     opened.go(path)

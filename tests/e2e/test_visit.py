@@ -1,6 +1,7 @@
 """The watch over a visit finds what it is there for: each fault is planted and must be told."""
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.e2e.visit import Visit, begin
 
@@ -18,9 +19,9 @@ FAULTS = {
 
 
 @pytest.fixture
-def watched(browser: object, office: str) -> Visit:
+def watched(browser: Browser, office: str) -> Visit:
     """A visit that nobody has signed in to."""
-    return begin(browser, office, None)  # type: ignore[arg-type] - the fixture's own type
+    return begin(browser, office, None)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

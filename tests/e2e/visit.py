@@ -10,12 +10,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from tests.e2e.office import PASSWORD
 
-PHONE: Final = {"width": 390, "height": 844}
-DESK: Final = {"width": 1360, "height": 860}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
+DESK: Final[ViewportSize] = {"width": 1360, "height": 860}
 
 expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 
@@ -139,12 +139,12 @@ def begin(
     base: str,
     person: str | None,
     language: str = "zh",
-    size: dict[str, int] | None = None,
+    size: ViewportSize | None = None,
     theme: str = "light",
 ) -> Visit:
     """A fresh window; ``person`` signs in as the page itself does."""
     context = browser.new_context(
-        viewport=size or DESK,  # type: ignore[arg-type] - a TypedDict of just these two
+        viewport=size or DESK,
         locale="zh-CN" if language == "zh" else "en-GB",
         timezone_id="Asia/Shanghai",
         reduced_motion="reduce",
