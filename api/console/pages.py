@@ -232,6 +232,22 @@ def span(context: Context, length: timedelta | float) -> str:
 
 
 @pass_context
+def worked(context: Context, seconds: float, working: bool = True) -> str:
+    """So much working time, in working days of the office and hours; or of all time."""
+    if not working:
+        return span(context, seconds)
+    minutes, day_minutes = (
+        int(abs(seconds) // 60),
+        context["office"].calendar.working_day_seconds // 60,
+    )
+    days, rest = divmod(minutes, day_minutes)
+    hours, minutes = divmod(rest, 60)
+    units = ((days, "个工作日", "wd"), (hours, "小时", "h"), (minutes, "分", "min"))
+    said = [f"{n} {_say(context['language'], zh, en)}" for n, zh, en in units if n]
+    return " ".join(said[:2]) or _say(context["language"], "不足 1 分", "under 1 min")
+
+
+@pass_context
 def ago(context: Context, at: datetime | None) -> str:
     """How long an instant is past, or how far ahead."""
     if at is None:
@@ -286,6 +302,7 @@ _env.globals.update(
     when=when,
     day=day,
     span=span,
+    worked=worked,
     ago=ago,
     place=place,
     icon=icon,
