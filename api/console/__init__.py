@@ -11,11 +11,12 @@ from typing import Final
 from fastapi import FastAPI
 
 from api.auth import asks_who
-from api.console import signin, static, worklist
+from api.console import metrics, signin, static, worklist
 
 ROUTERS: Final = (
     signin.router,
     worklist.router,
+    metrics.router,
 )
 
 

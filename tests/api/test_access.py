@@ -436,6 +436,12 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ),
     ("POST", f"{CONSOLE}/session/end"): public("POST", f"{CONSOLE}/session/end"),
     ("GET", f"{CONSOLE}/worklist"): console("/worklist"),
+    ("GET", f"{CONSOLE}/metrics"): console("/metrics", Reading.METRICS),
+    ("GET", f"{CONSOLE}/metrics/parts/{{part}}"): console("/metrics/parts/flow", Reading.METRICS),
+    ("GET", f"{CONSOLE}/metrics/compare"): console("/metrics/compare", Reading.METRICS),
+    ("GET", f"{CONSOLE}/metrics/{{metric}}/{{figure}}/cases"): console(
+        "/metrics/flow/from_grid/cases", Reading.METRICS
+    ),
     # cases
     ("POST", f"{API}/cases"): command(
         "ReportCase", PLACE, "/cases", {"territory": PLACE, "description": "垃圾"}

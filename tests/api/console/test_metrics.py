@@ -1,0 +1,149 @@
+"""The metrics at the console: every part of the page, the cases behind a figure, any past."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from api.auth import CONSOLE
+from api.console.metrics import _PARTS
+from domain.places import Tier
+from tests import samples
+from tests.api.conftest import Served
+
+
+def page(served: Served, person: str, path: str, language: str = "zh") -> httpx.Response:
+    """A page of the console as somebody sees it."""
+    headers = {"Authorization": f"Bearer {served.token(person)}", "Accept": "text/html"}
+    headers["Cookie"] = f"wangge_lang={language}"
+    answer: httpx.Response = served.client.get(CONSOLE + path, headers=headers)
+    return answer
+
+
+def texts(answer: httpx.Response) -> str:
+    """What stands on a page, without its markup."""
+    assert answer.status_code == 200, answer.text
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+
+
+def test_the_frame_names_what_is_counted_and_where_each_part_is(served: Served) -> None:
+    answer = page(served, "supervisor", "/metrics")
+    assert "<h1>指标</h1>" in answer.text
+    for part in _PARTS:
+        assert f'hx-get="{CONSOLE}/metrics/parts/{part}?' in answer.text
+    assert "/api/v1/reports/monthly/" in answer.text
+
+
+@pytest.mark.parametrize("part", _PARTS)
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_part_says_its_position_in_both_languages(
+    shared: Served, part: str, language: str
+) -> None:
+    shared.in_hand()
+    shared.runner.catch_up()
+    answer = page(shared, "supervisor", f"/metrics/parts/{part}?window=year", language)
+    assert ("日志位置" if language == "zh" else "Log position") in texts(answer)
+    if language == "en":
+        outside = re.sub(r'<span lang="zh-CN">[^<]*</span>', "", answer.text)
+        assert not re.search(r"[一-鿿]", re.sub(r'data-label="[^"]*"', "", outside))
+
+
+def test_a_trend_by_week_adds_up_days(shared: Served) -> None:
+    shared.in_hand()
+    shared.runner.catch_up()
+    answer = page(shared, "supervisor", "/metrics/parts/trend?step=week")
+    assert answer.text.count('<th scope="row"') == 26
+
+
+def test_behind_a_figure_are_exactly_the_cases_that_it_counts(served: Served) -> None:
+    cases = {served.in_hand() for _ in range(3)}
+    served.runner.catch_up()
+    part = page(served, "supervisor", "/metrics/parts/flow")
+    (figure,) = re.findall(
+        r'href="([^"]*/flow/reached_grid/cases\?part=numerator[^"]*)"', part.text
+    )
+    path = figure.replace("&amp;", "&").removeprefix(CONSOLE) + "&limit=2"
+    first = page(served, "supervisor", path)
+    assert 'data-total="3"' in first.text
+    (following,) = re.findall(r'href="([^"]*after=[^"]*)"', first.text)
+    second = page(served, "supervisor", following.replace("&amp;", "&").removeprefix(CONSOLE))
+    found = re.findall(rf"{CONSOLE}/cases/([\w-]+)", first.text + second.text)
+    assert sorted(found) == sorted(cases)
+
+
+def test_a_list_behind_a_figure_stays_as_it_was_counted(served: Served) -> None:
+    served.in_hand()
+    served.runner.catch_up()
+    part = page(served, "supervisor", "/metrics/parts/flow")
+    (figure,) = re.findall(
+        r'href="([^"]*/flow/reached_grid/cases\?part=numerator[^"]*)"', part.text
+    )
+    served.in_hand()
+    served.runner.catch_up()
+    then = page(served, "supervisor", figure.replace("&amp;", "&").removeprefix(CONSOLE))
+    assert 'data-total="1"' in then.text
+
+
+def test_the_past_is_marked_as_read_only_and_pins_every_part(served: Served) -> None:
+    served.in_hand()
+    served.runner.catch_up()
+    position = head(served)
+    served.in_hand()
+    served.runner.catch_up()
+    # The log says when it took a position by the real clock, which is not that of the tests.
+    answer = page(served, "supervisor", f"/metrics?window=custom&as_of={position}")
+    assert "历史时点,只读" in texts(answer)
+    assert f"as_of={position}%40" in answer.text
+    (path,) = re.findall(r'hx-get="([^"]*/parts/flow[^"]*)"', answer.text)
+    part = page(served, "supervisor", path.replace("&amp;", "&").removeprefix(CONSOLE))
+    assert re.findall(r"reached_grid/cases\?part=numerator[^>]*>(\d+)<", part.text) == ["1"]
+
+
+def test_two_moments_stand_beside_each_other(served: Served) -> None:
+    served.in_hand()
+    served.runner.catch_up()
+    said = texts(page(served, "supervisor", f"/metrics/compare?as_of={head(served)}"))
+    assert "甲" in said
+    assert "乙" in said
+    assert "按期结案率" in said
+
+
+def test_what_is_left_empty_in_the_form_was_not_asked(served: Served) -> None:
+    query = "territory=&window=custom&since=2026-01-01&until=&category=&size=&source=&as_of="
+    assert page(served, "supervisor", f"/metrics?{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        (f"territory={samples.OTHER_COMMUNITY}", 403),
+        ("territory=nowhere/", 404),
+        ("as_of=yesterday", 422),
+        ("as_of=2026-13-45", 422),
+        ("window=decade", 422),
+    ],
+)
+def test_what_may_not_or_cannot_be_asked_is_refused(
+    shared: Served, query: str, status: int
+) -> None:
+    assert page(shared, "coordinator", f"/metrics?{query}").status_code == status
+
+
+def test_a_part_that_does_not_exist_is_not_found(shared: Served) -> None:
+    assert page(shared, "supervisor", "/metrics/parts/secret").status_code == 404
+
+
+def test_without_the_right_to_metrics_there_is_no_page(shared: Served) -> None:
+    assert page(shared, "li", "/metrics").status_code == 403
+
+
+def head(served: Served) -> int:
+    """The last position of the log."""
+    found: Any = served.app.state.services.gateway.head()
+    return int(found)
+
+
+def test_all_tiers_have_a_step_of_the_funnel(shared: Served) -> None:
+    answer = page(shared, "supervisor", "/metrics/parts/containment")
+    assert answer.text.count('class="track"') == len(Tier)
