@@ -11,6 +11,7 @@ Days are those of the office, and an end is the first day on which something hol
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Final, assert_never
 
 from domain.calendar import office_time
@@ -383,6 +384,20 @@ class Territory:
         """
         return tuple(node for node in self.subtree(scope, on) if node.tier is Tier.GRID)
 
+    def around(self, longitude: float, latitude: float, scope: str, on: date) -> tuple[Node, ...]:
+        """The grids of a territory on a day within whose boundary a point lies.
+
+        None is found where no boundary is known; several are where boundaries overlap.
+
+        Raises:
+            Refused: ``territory.unknown``.
+        """
+        return tuple(
+            grid
+            for grid in self.grids(scope, on)
+            if (version := grid.version(on)) and encloses(version.boundary, longitude, latitude)
+        )
+
     def workers(self, path: str, on: date) -> frozenset[str]:
         """Who works in those grids within a territory (or in itself) that are in force on a day.
 
@@ -408,6 +423,23 @@ class Territory:
 
 
 initial: Final = Territory()
+
+
+def encloses(boundary: Boundary | None, longitude: float, latitude: float) -> bool:
+    """Whether a point lies within the outer ring and in none of its holes.
+
+    A point on a border counts for one of the two grids that share it, never for both. A map kept
+    elsewhere encloses nothing here.
+    """
+    if not isinstance(boundary, tuple):
+        return False
+    # A ray to the east crosses what encloses the point an odd number of times, holes and all.
+    crossed = 0
+    for ring in boundary:
+        for (ax, ay), (bx, by) in pairwise(ring):
+            if (ay > latitude) is not (by > latitude):
+                crossed += longitude < ax + (latitude - ay) / (by - ay) * (bx - ax)
+    return crossed % 2 == 1
 
 
 def decide(territory: Territory, command: Command) -> list[Event]:

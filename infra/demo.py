@@ -28,6 +28,7 @@ from domain.roles import Actor, Grant, Role, system
 from domain.sla import Limit
 from domain.sla import Unit as Measure
 from domain.staff import AddUnit, AddUser, Unit
+from infra import demo_map
 from infra.demo_words import (
     COMMUNITIES,
     DESCRIPTIONS,
@@ -171,15 +172,18 @@ class _Sample:
     def _territories(self) -> None:
         self._create(Tier.DISTRICT, EVERYWHERE, "qinghe", "清河区")
         self._create(Tier.SUBDISTRICT, DISTRICT, "liuyin", "柳荫街道")
-        for code, name in COMMUNITIES:
+        for place, (code, name) in enumerate(COMMUNITIES):
             community = f"{SUBDISTRICT}{code}/"
             self._create(Tier.COMMUNITY, SUBDISTRICT, code, f"{name}社区")
-            for number in range(1, GRIDS + 1):
-                title = f"{name}第{NUMERALS[number - 1]}网格"
-                self._create(Tier.GRID, community, f"g{number}", title)
-                self.grids.append(f"{community}g{number}/")
+            for number in range(GRIDS):
+                title = f"{name}第{NUMERALS[number]}网格"
+                boundary = demo_map.boundary(place, number, GRIDS)
+                self._create(Tier.GRID, community, f"g{number + 1}", title, boundary)
+                self.grids.append(f"{community}g{number + 1}/")
 
-    def _create(self, tier: Tier, parent: str, code: str, name: str) -> None:
+    def _create(
+        self, tier: Tier, parent: str, code: str, name: str, boundary: t.Boundary | None = None
+    ) -> None:
         self._do(
             t.CreateTerritory(
                 by=system("setup"),
@@ -188,6 +192,7 @@ class _Sample:
                 tier=tier,
                 parent=parent,
                 name=name,
+                boundary=boundary,
                 effective=office_time(self.start).date() - timedelta(days=30),
             )
         )
@@ -642,9 +647,10 @@ class _Sample:
     def _spot(self, grid: str) -> c.Spot:
         rng, index = self.rng, self.grids.index(grid)
         address = f"{rng.choice(ROADS)}{rng.randint(1, 180)}号{rng.randint(1, 20)}号楼"
-        longitude = 118.20 + 0.006 * (index % GRIDS) + rng.uniform(0, 0.005)
-        latitude = 39.60 + 0.006 * (index // GRIDS) + rng.uniform(0, 0.005)
-        return c.Spot(address=address, longitude=round(longitude, 6), latitude=round(latitude, 6))
+        longitude, latitude = demo_map.spot(
+            index // GRIDS, index % GRIDS, GRIDS, rng.random(), rng.random()
+        )
+        return c.Spot(address=address, longitude=longitude, latitude=latitude)
 
     def _file(self, case_id: str, by: Actor, at: datetime, category: str) -> c.FileCase:
         terms = self.catalogue.terms(category)
