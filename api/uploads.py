@@ -15,4 +15,7 @@ _PATH: Final = re.compile(rf"{API}/cases/[^/]+/attachments")
 
 def is_upload(scope: Scope) -> bool:
     """Whether a request brings a file."""
-    return scope["method"] == "POST" and _PATH.fullmatch(scope["path"]) is not None
+    path: str = scope["path"]
+    if not path.endswith("/attachments"):
+        return False  # asked of every request, more than once
+    return scope["method"] == "POST" and _PATH.fullmatch(path) is not None

@@ -35,6 +35,10 @@ CATCHING_UP: Final = 2
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway."""
 
+PAUSE_SECONDS: Final = 0.05
+"""How long what is new may gather: to look after each of a hundred appends a second would take as
+much of the server as many of its commands."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -136,7 +140,7 @@ class Feed:
             while await self._advance(connection):
                 pass
             async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-                pass
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _begin(self, connection: psycopg.AsyncConnection) -> None:
         """Stand at the end of the log; what came before is read from it, by who asks."""

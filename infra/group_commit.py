@@ -239,7 +239,8 @@ class GroupCommit:
         waiting: int = WAITING,
         spans: Spans | None = None,
     ) -> None:
-        """``conninfo`` signs in as ``wangge_app``; two connections are held."""
+        """``conninfo`` signs in as ``wangge_app``; two connections are held, and one to the
+        vault."""
         self.store = store
         self._conninfo = conninfo
         self._group = group
@@ -248,6 +249,7 @@ class GroupCommit:
 
     async def __aenter__(self) -> "GroupCommit":
         self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
+        self._keys = Line(self.store.vault.conninfo)
         self._commits: Rounds[_Request] = Rounds(self._commit, self._group, self._waiting, AT_ONCE)
         self._looks: Rounds[_Look] = Rounds(self._look, self._waiting, self._waiting)
         self._appends: Rounds[_Append] = Rounds(
@@ -264,8 +266,8 @@ class GroupCommit:
         self._tidying.cancel()
         for rounds in (self._commits, self._looks, self._appends):
             await rounds.finish()
-        await self._writing.close()
-        await self._reading.close()
+        for line in (self._writing, self._reading, self._keys):
+            await line.close()
 
     async def execute(
         self,
@@ -395,16 +397,16 @@ class GroupCommit:
             decided = await self._decide_all(group, again=again)
             if decided is None:
                 return False
-            # A new key is not on the disk before the append that uses it, which a crash in between
-            # must therefore break: it goes by the connection that there was before.
-            connection = await self._writing.open()
-            keys = await self._keys_for(decided.batch)
-            entries = self.store.sealed(decided.batch.decided, keys)
             sent = asyncio.Event()
             self._sent[sent] = {each.stream for each in decided.batch.decided}
         answers = [request for request in decided.pending if request.once and request.answer]
         begun = time.time_ns()
         try:
+            # A new key is not on the disk before the append that uses it, which a crash in between
+            # must therefore break: it goes by the connection that there was before.
+            connection = await self._writing.open()
+            keys = await self._keys_for(decided.batch)
+            entries = self.store.sealed(decided.batch.decided, keys)
             first = await self._append(entries, answers, connection) if entries or answers else 1
             self.store.vault.settle(keys.values())
             # What was decided here is not sealed, as it is in the log: names stay out of what is
@@ -501,9 +503,21 @@ class GroupCommit:
         subjects = self.store.subjects_of(batch.decided)
         keys = self.store.vault.cached(subjects)
         if keys is None:
+            keys = await self._new_keys_for(subjects)
+        return keys
+
+    async def _new_keys_for(self, subjects: set[str]) -> dict[str, Key]:
+        vault = self.store.vault
+        # Not in a thread: next to an event loop that is busy each of its steps waits for its turn.
+        offer = vault.offer(subjects)
+        try:
+            keys = vault.taken(offer, await self._keys.ask(offer.query, *offer.columns))
+        except psycopg.errors.ForeignKeyViolation:
+            keys = None  # the KEK that wrapped them was given up meanwhile
+        if keys is None:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    keys = await asyncio.to_thread(self.store.vault.provide, subjects)
+                    keys = await asyncio.to_thread(vault.provide, subjects)
             except (psycopg.OperationalError, TimeoutError) as error:
                 raise OperationalError(error) from error
         return keys

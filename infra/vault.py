@@ -23,18 +23,20 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg_pool import ConnectionPool
 
+from infra.arrays import Blobs, Column, Integers, Texts
+from infra.line import Query, integer, text
 from infra.settings import SettingError, write_anew, write_once
 
 CACHE_SECONDS: Final = 60.0
@@ -310,10 +312,32 @@ _PROVIDE_LAZILY: Final = (
     "SELECT p.* FROM set_config('synchronous_commit', 'off', true) AS lazily,"
     " vault.provide(%s::text[], %s::int[], %s::bytea[], %s::bytea[], %s) AS p"
 )
+_ASKED: Final = "vault.provide($1::text[], $2::int[], $3::bytea[], $4::bytea[], ($5::int[])[1])"
+_READS: Final = (text, integer, integer, bytes, bytes)
+_ASK: Final = Query(b"provide", f"SELECT p.* FROM {_ASKED} AS p", _READS)
+_ASK_LAZILY: Final = Query(
+    b"provide lazily",
+    f"SELECT p.* FROM set_config('synchronous_commit', 'off', true) AS lazily, {_ASKED} AS p",
+    _READS,
+)
+"""The same for an event loop, which asks by itself (``Vault.offer``)."""
+
 _PAGE: Final = (
     "SELECT subject, generation, epoch, wrapped, commitment FROM vault.key"
     " WHERE epoch < %s AND (subject, generation) > (%s, %s) ORDER BY subject, generation LIMIT %s"
 )
+
+
+class Offer(NamedTuple):
+    """New keys for those subjects whose key is not at hand, in case the vault has none either.
+
+    ``query`` with ``columns`` is to be asked of the vault; its rows go to ``Vault.taken``.
+    """
+
+    found: dict[str, Key]
+    mark: int
+    query: Query
+    columns: tuple[Column, ...]
 
 
 class Vault:
@@ -366,6 +390,43 @@ class Vault:
         """The same without asking the database; None where it would have to be asked."""
         found = self._cache.of(subjects)
         return found if len(found) == len(set(subjects)) else None
+
+    @property
+    def conninfo(self) -> str:
+        """How to sign in to the vault's database as ``wangge_vault``."""
+        conninfo = self._pool.conninfo
+        assert isinstance(conninfo, str)
+        return conninfo
+
+    def offer(self, subjects: Collection[str]) -> Offer:
+        """What ``provide`` asks of the vault, for who does not wait in a thread: see ``Offer``."""
+        mark = self._cache.mark()
+        found = self._cache.of(subjects)
+        missing = sorted(set(subjects) - found.keys())
+        wrapped, commitments = self._new(dict.fromkeys(missing, 1))
+        columns = (
+            Texts(missing),
+            Integers([1] * len(missing)),
+            Blobs(wrapped),
+            Blobs(commitments),
+            Integers([self._keks.newest]),
+        )
+        return Offer(found, mark, _ASK if self._apart else _ASK_LAZILY, columns)
+
+    def taken(self, offer: Offer, rows: Sequence[tuple[Any, ...]]) -> dict[str, Key] | None:
+        """What ``provide`` returns, out of the rows; None where it has to ask more than once: a key
+        was destroyed, or the file of the KEK is another one."""
+        keks = self._keks
+        if self._file.stamp() != keks.stamp or any(row[2] not in keks.ciphers for row in rows):
+            return None
+        made: dict[str, Key] = {}
+        for row in rows:
+            key = _opened(keks, *row)
+            if key is None:
+                raise _not_what_it_was(row[0], row[1])
+            made[key.subject] = key
+        self._cache.put(made.values(), offer.mark, current=True, settled=self._apart)
+        return offer.found | made
 
     def settle(self, keys: Iterable[Key]) -> None:
         """An append that used these keys is on the disk: they may be used again unasked."""
@@ -557,6 +618,15 @@ class Vault:
 
     def _offer(self, generations: Mapping[str, int]) -> list[tuple[Any, ...]]:
         keks = self._keks
+        wrapped, commitments = self._new(generations)
+        query = _PROVIDE if self._apart else _PROVIDE_LAZILY
+        offer = [*generations], [*generations.values()], wrapped, commitments, keks.newest
+        with self._pool.connection() as connection:
+            return connection.execute(query, offer, binary=True).fetchall()
+
+    def _new(self, generations: Mapping[str, int]) -> tuple[list[bytes], list[bytes]]:
+        """A new key for each subject, wrapped, and its commitment."""
+        keks = self._keks
         kek = keks.ciphers[keks.newest]
         wrapped: list[bytes] = []
         commitments: list[bytes] = []
@@ -564,10 +634,7 @@ class Vault:
             secret = os.urandom(32)
             wrapped.append(_wrap(kek, secret, key_id(subject, generation), keks.newest))
             commitments.append(_commitment(secret, _KEY_LABEL))
-        query = _PROVIDE if self._apart else _PROVIDE_LAZILY
-        offer = [*generations], [*generations.values()], wrapped, commitments, keks.newest
-        with self._pool.connection() as connection:
-            return connection.execute(query, offer, binary=True).fetchall()
+        return wrapped, commitments
 
     @staticmethod
     def _rewrap(connection: psycopg.Connection, keks: _Keks, rows: list[tuple[Any, ...]]) -> int:

@@ -278,8 +278,8 @@ def test_nothing_is_appended_by_another_connection_than_there_was_before_the_key
     """A new key may be lost with a crash of the database, and then the append must be too."""
 
     class Crashing(Vault):
-        def provide(self, subjects: Any) -> Any:
-            keys = super().provide(subjects)
+        def taken(self, offer: Any, rows: Any) -> Any:
+            keys = super().taken(offer, rows)
             with psycopg.connect(database, autocommit=True) as owner:
                 owner.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
