@@ -220,17 +220,18 @@ def permitted(by: Actor, command: str, place: str, holder: str | None = None) ->
     permission = PERMISSIONS.get(command)
     if permission is None:
         return False
-    holder = place if holder is None else holder
-    targets = {
-        Measured.PLACE: (place,),
-        Measured.HOLDER: (holder,),
-        Measured.EITHER: (place, holder),
-    }[permission.measured]
-    return any(
-        relation(grant.territory, target) in permission.roles.get(grant.role, frozenset())
-        for grant in by.grants
-        for target in targets
-    )
+    targets = _targets(permission.measured, place, place if holder is None else holder)
+    for grant in by.grants:
+        allowed = permission.roles.get(grant.role)
+        if allowed and any([relation(grant.territory, target) in allowed for target in targets]):
+            return True
+    return False
+
+
+def _targets(measured: Measured, place: str, holder: str) -> tuple[str, ...]:
+    if measured is Measured.PLACE or place == holder:
+        return (place,)
+    return (holder,) if measured is Measured.HOLDER else (place, holder)
 
 
 def demand(command: Command, place: str, holder: str | None = None) -> None:

@@ -84,6 +84,12 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
     demand_import(command, facts.place.path)
     demand_order(facts, command)
     match case, command:
+        # at any time
+        case _, c.AddNote():
+            return soft_open(case, command) + _note(facts, command)
+        case _, c.AttachFile():
+            return soft_open(case, command) + _attach(facts, command)
+
         # it comes in
         case Reported(), c.VerifyCase():
             return [e.CaseVerified(**stamp(facts, command), note=command.note)]
@@ -182,12 +188,6 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
             return _reopen(facts, command)
         case Closed() | Evaluated(), c.EndReopening():
             return _end_reopening(facts, command)
-
-        # at any time
-        case _, c.AddNote():
-            return soft_open(case, command) + _note(facts, command)
-        case _, c.AttachFile():
-            return soft_open(case, command) + _attach(facts, command)
         case _:
             raise Refused("case.not_allowed", command=type(command).__name__, state=case.name)
 
