@@ -223,7 +223,7 @@ def permitted(by: Actor, command: str, place: str, holder: str | None = None) ->
     targets = _targets(permission.measured, place, place if holder is None else holder)
     for grant in by.grants:
         allowed = permission.roles.get(grant.role)
-        if allowed and any([relation(grant.territory, target) in allowed for target in targets]):
+        if allowed and any(relation(grant.territory, target) in allowed for target in targets):
             return True
     return False
 

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger

@@ -312,12 +312,17 @@ _PROVIDE_LAZILY: Final = (
     "SELECT p.* FROM set_config('synchronous_commit', 'off', true) AS lazily,"
     " vault.provide(%s::text[], %s::int[], %s::bytea[], %s::bytea[], %s) AS p"
 )
-_ASKED: Final = "vault.provide($1::text[], $2::int[], $3::bytea[], $4::bytea[], ($5::int[])[1])"
 _READS: Final = (text, integer, integer, bytes, bytes)
-_ASK: Final = Query(b"provide", f"SELECT p.* FROM {_ASKED} AS p", _READS)
+_ASK: Final = Query(
+    b"provide",
+    "SELECT p.* FROM"
+    " vault.provide($1::text[], $2::int[], $3::bytea[], $4::bytea[], ($5::int[])[1]) AS p",
+    _READS,
+)
 _ASK_LAZILY: Final = Query(
     b"provide lazily",
-    f"SELECT p.* FROM set_config('synchronous_commit', 'off', true) AS lazily, {_ASKED} AS p",
+    "SELECT p.* FROM set_config('synchronous_commit', 'off', true) AS lazily,"
+    " vault.provide($1::text[], $2::int[], $3::bytea[], $4::bytea[], ($5::int[])[1]) AS p",
     _READS,
 )
 """The same for an event loop, which asks by itself (``Vault.offer``)."""

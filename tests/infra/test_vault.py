@@ -98,6 +98,45 @@ def test_a_key_is_made_once_and_found_again(place: Place) -> None:
     assert vault.find([]) == {}
 
 
+def offered(vault: Vault, subjects: list[str]) -> dict[str, Key] | None:
+    """What ``provide`` gives, by who asks the database by itself."""
+    offer = vault.offer(subjects)
+    with psycopg.connect(vault.conninfo, autocommit=True) as connection:
+        cursor = psycopg.RawCursor(connection)
+        rows = cursor.execute(offer.query.statement, offer.columns, binary=True).fetchall()
+    return vault.taken(offer, rows)
+
+
+def test_who_asks_the_database_by_itself_gets_the_same_keys(place: Place) -> None:
+    vault, other = place.vault(apart=False), place.vault()
+    keys = offered(vault, PEOPLE)
+    assert keys is not None
+    assert other.provide(PEOPLE) == keys
+    assert vault.cached(PEOPLE) is None, "nothing says yet that they are on the disk"
+    vault.settle(keys.values())
+    assert vault.cached(PEOPLE) == keys
+    assert offered(vault, [PEOPLE[0], "person:new"]) == other.provide([PEOPLE[0], "person:new"])
+
+
+def test_what_needs_a_second_look_is_left_to_provide(place: Place) -> None:
+    vault, other = place.vault(), place.vault()
+    vault.provide(["person:a"])
+    vault.destroy(["person:a"])
+    assert offered(vault, ["person:a", "person:b"]) is None
+    assert vault.provide(["person:a"])["person:a"].id == "person:a#2"
+    other.add_epoch()
+    assert offered(vault, ["person:c"]) is None, "it is no longer the KEK that wraps"
+    assert vault.provide(["person:c"])["person:c"].id == "person:c#1"
+
+
+def test_a_key_that_was_tampered_with_is_noticed_by_who_asks_by_itself(place: Place) -> None:
+    place.vault().provide(["person:a"])
+    place.sql("ALTER TABLE vault.key DISABLE TRIGGER destroyed_for_ever")
+    place.sql("UPDATE vault.key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)")
+    with pytest.raises(Tampered):
+        offered(place.vault(), ["person:a"])
+
+
 def test_processes_that_make_the_same_key_at_once_get_the_same(place: Place) -> None:
     processes = 4
     vaults = [place.vault() for _ in range(processes)]
