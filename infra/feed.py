@@ -36,8 +36,8 @@ POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway."""
 
 PAUSE_SECONDS: Final = 0.05
-"""How long what is new may gather: to look after each of a hundred appends a second would take as
-much of the server as many of its commands."""
+"""How long to let what is new gather, after each look: to look a hundred times a second would take
+as much of the server as many of its commands."""
 
 _log = structlog.get_logger(__name__)
 
@@ -139,8 +139,9 @@ class Feed:
         while True:
             while await self._advance(connection):
                 pass
+            await asyncio.sleep(PAUSE_SECONDS)
             async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-                await asyncio.sleep(PAUSE_SECONDS)
+                pass
 
     async def _begin(self, connection: psycopg.AsyncConnection) -> None:
         """Stand at the end of the log; what came before is read from it, by who asks."""
@@ -151,7 +152,7 @@ class Feed:
         self._begun.set()
 
     async def _advance(self, connection: psycopg.AsyncConnection) -> bool:
-        """Take in what is new, a page at most; whether there was anything."""
+        """Take in what is new, a page at most; whether there is more."""
         head = await self._head(connection)
         if head <= self.position:
             return False
@@ -161,7 +162,7 @@ class Feed:
         if found.staff:
             self.staff = await self._present()
         self._publish(found.news, upto)
-        return True
+        return upto < head
 
     async def _head(self, connection: psycopg.AsyncConnection) -> int:
         cursor = await connection.execute("SELECT position FROM log.head")
