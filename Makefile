@@ -7,7 +7,7 @@ PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e check format coverage bench crash kafka-faults lock clean
+.PHONY: help install demo test e2e screens check format coverage bench crash kafka-faults lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ endif
 
 e2e: install  ## run the stories of the console in a real browser (needs Chromium)
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+screens: install  ## make the pictures in docs/screens again
+	@WANGGE_SCREENS=docs/screens $(BIN)/python -m pytest tests/e2e/test_screens.py
 
 check: install  ## check format, lint, types and the direction of imports; changes no file
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "Not formatted: make format" >&2; exit 1; }

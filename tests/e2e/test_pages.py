@@ -8,6 +8,9 @@ from tests.e2e.conftest import Begin
 PAGES = [
     (None, "/sign-in"),
     ("dispatcher", "/worklist"),
+    ("supervisor", "/metrics"),
+    ("supervisor", "/metrics?window=year&as_of=2026-11-01T00:00"),
+    ("supervisor", "/metrics/compare?as_of=2026-11-01T00:00"),
 ]
 """Who opens which page; each shows more to this person than to others."""
 
