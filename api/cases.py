@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import reduce
 from itertools import takewhile
 from typing import Annotated, Any, Final
@@ -23,6 +23,7 @@ from api.auth import AtDesk, Seen, routes
 from api.desk import Desk
 from api.errors import problems
 from api.metric_schemas import shown
+from api.views import in_view, views
 from domain import words
 from domain.aggregates import case_stream
 from domain.answers import Answer, Receipt, Verdict
@@ -35,6 +36,7 @@ from domain.places import within
 from domain.roles import Actor, Reading, Role, permitted, scope
 from projections import worklist
 from projections.gateway import CaseFilter
+from projections.todo import ToDo
 
 ISSUED: Final = problems(404, 409, 412, 413, 415)
 """What a command to a case may answer besides success."""
@@ -220,6 +222,9 @@ async def report(body: s.Report, desk: AtDesk) -> Response:
     return await carry_out(desk, *commands, status=201)
 
 
+COUNTED: Final = 1_000
+"""No more cases than these are counted for a view."""
+
 # --- reading ----------------------------------------------------------------------------------
 
 
@@ -230,22 +235,7 @@ def worklist_page(
     """本人可见的事项,按条件筛选、分页,个人信息脱敏。The cases one may see, filtered, page by page,
     with masks of what is personal; with `as_of`, as they stood then."""
     gateway, known = desk.services.gateway, desk.known(wanted.position, seen)
-    asked = CaseFilter(
-        territory=wanted.territory,
-        tier=wanted.tier and s.tier(wanted.tier),
-        states=_states(wanted),
-        person=wanted.person,
-        unit=wanted.unit,
-        called=wanted.called,
-        asked=wanted.asked,
-        category=wanted.category,
-        size=wanted.size,
-        due_before=wanted.due_before,
-        parent=wanted.parent,
-        text=wanted.text,
-        phone=wanted.phone,
-        order=wanted.order,
-    )
+    asked = case_filter(wanted, desk)
     if wanted.as_of is None:
         found, as_of = gateway.worklist(desk.by, asked, wanted.after, wanted.limit, known), None
     else:
@@ -259,14 +249,51 @@ def worklist_page(
     return s.CasePage(rows=rows, next=found.next, as_of=as_of)
 
 
+def case_filter(wanted: s.CaseQuery, desk: Desk) -> CaseFilter:
+    """What a query string asks for."""
+    window = timedelta(days=desk.office.catalogue.policy.callback_window_days)
+    return CaseFilter(
+        territory=wanted.territory,
+        tier=wanted.tier and s.tier(wanted.tier),
+        states=_states(wanted),
+        person=wanted.person,
+        unit=wanted.unit,
+        called=wanted.called,
+        asked=wanted.asked,
+        category=wanted.category,
+        size=wanted.size,
+        due_before=wanted.due_before,
+        parent=wanted.parent,
+        sent_back=wanted.sent_back,
+        todo=ToDo(desk.by, desk.at - window) if wanted.todo else None,
+        text=wanted.text,
+        phone=wanted.phone,
+        order=wanted.order,
+    )
+
+
 def _states(wanted: s.CaseQuery) -> tuple[str, ...]:
     """The states asked for: those named, else by whether the case is still in hand."""
     if wanted.state:
         return tuple(wanted.state)
     everything = any(given is not None for given in (wanted.text, wanted.phone, wanted.parent))
-    if wanted.open is None and everything:
+    if wanted.open is None and (everything or wanted.todo):
         return ()
     return ENDED if wanted.open is False else OPEN
+
+
+@router.get("/counts", summary="工作台计数 · Counts of the worklist", responses=problems())
+def counts(wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> s.CaseCounts:
+    """各视图中符合条件的事项数;1001 表示超过 1000。How many cases asked for are in each view;
+    1,001 says more than 1,000. Order and page are of no consequence, and so is `as_of`."""
+    kinds = {name: in_view(wanted, fields) for name, fields in views(desk).items()}
+    found = desk.services.gateway.counts(
+        desk.by,
+        [case_filter(each, desk) for each in kinds.values()],
+        COUNTED,
+        desk.known(wanted.position, seen),
+    )
+    return s.CaseCounts.model_validate(dict(zip(kinds, found, strict=True)))
 
 
 @router.get("/{case}", summary="事项卡片 · Case card", responses=problems(404))

@@ -461,6 +461,8 @@ State = Literal[
     "void",
 ]
 
+SentBack = Literal["returned", "failed", "reopened"]
+
 
 class Query(BaseModel):
     """A query string; one that is misspelt is refused, not ignored."""
@@ -561,6 +563,15 @@ class CaseQuery(Paged):
     category: Id | None = None
     size: Size | None = None
     due_before: Instant | None = None
+    sent_back: SentBack | Literal["any"] | None = Field(
+        default=None,
+        description="退回: at hand once more as a tier above returned it, its check failed, or it "
+        "was reopened; `any` of these.",
+    )
+    todo: bool = Field(
+        default=False,
+        description="待我处理: only what the caller's roles let the caller do next.",
+    )
     parent: CaseId | None = Field(default=None, description="The parts of this split case.")
     as_of: Past | None = Field(
         default=None,
@@ -610,12 +621,15 @@ class CaseCard(Answer):
     filed_at: When | None
     due: When | None
     provisional: bool
+    limit_amount: int | None = Field(description="The limit that was frozen at filing.")
+    limit_unit: sla.Unit | None
     contact_due: When | None
     contacted_at: When | None
     parked_until: When | None
     breached: bool
     episode: int
     returns: int
+    sent_back: SentBack | None = Field(description="退回: why it is at hand once more.")
     asked: Literal["void", "park", "extension"] | None
     asked_by: str | None
     called: list[str]
@@ -623,6 +637,7 @@ class CaseCard(Answer):
     survivor: str | None
     outcome: c.Outcome | None
     closed_at: When | None
+    called_back: bool = Field(description="The resident was reached since it was closed.")
     updated_at: When
     updated_by: str
 
@@ -637,6 +652,17 @@ class CasePage(BaseModel):
         description="The position and the time of the past that was asked for.",
         examples=["24491@2026-11-01T00:00:00+08:00"],
     )
+
+
+class CaseCounts(BaseModel):
+    """How many cases are in each view of the worklist; 1,001 says more than 1,000."""
+
+    todo: int = Field(description="待我处理: what the caller can do next.")
+    due_soon: int = Field(description="即将超期: due within 8 hours of working time, or overdue.")
+    to_check: int = Field(description="待核查.")
+    sent_back: int = Field(description="退回: at hand once more.")
+    open: int = Field(description="全部在办.")
+    ended: int = Field(description="已办.")
 
 
 class StepAnswer(BaseModel):

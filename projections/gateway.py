@@ -35,6 +35,7 @@ from projections.past import AsOf, Moment, moment
 from projections.runner import reached
 from projections.standing import Carried, Standing, carried, standings
 from projections.timeline import Step
+from projections.todo import ToDo
 from projections.worklist import CaseRow
 
 Row = TypeVar("Row")
@@ -89,7 +90,7 @@ Histories: TypeAlias = Callable[[Collection[str], int], Mapping[str, Sequence[Re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFilter:
-    """Which cases, in which order. ``person`` handles or is to.
+    """Which cases, in which order. ``person`` handles or is to; ``sent_back`` may be ``any``.
 
     ``text`` is words of two characters and more, ``phone`` the reporter's whole number in any
     notation. ``due`` sorts by the adjusted due, cases without one last; the other orders by the
@@ -107,6 +108,8 @@ class CaseFilter:
     size: str | None = None
     due_before: datetime | None = None
     parent: str | None = None
+    sent_back: str | None = None
+    todo: ToDo | None = None
     text: str | None = None
     phone: str | None = None
     order: Order = "due"
@@ -246,6 +249,33 @@ class Gateway:
             facts = reduce(worklist.fold, events[case_stream(case)], None)
             rows.append(CaseCard(*_facts_of(facts), *masks))
         return _page(rows, limit, lambda row: _case_cursor(row, wanted.order))
+
+    def counts(
+        self, by: Actor, wanted: Sequence[CaseFilter], most: int = 1_000, position: int = 0
+    ) -> list[int]:
+        """How many cases in scope there are of each filter, in one round trip.
+
+        Nobody counts a million to be told that there are many: from ``most + 1`` on they are not
+        counted any further.
+
+        Raises:
+            Refused: ``query.text_short``, ``query.bad_phone``.
+            Behind: not known up to ``position`` in time.
+        """
+        seen = _in_scope(scope(by, Reading.CASES))
+        counted = [
+            sql.SQL("(SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) few)").format(
+                _SEARCHED if matches else _KNOWN,
+                sql.SQL(" AND ").join([seen, *_case_conditions(each), *matches]),
+                sql.Literal(most + 1),
+            )
+            for each in wanted
+            for matches in [_matches(self._index, each)]
+        ]
+        query = sql.SQL("SELECT {}").format(sql.SQL(", ").join(counted))
+        with self._ready(position, "worklist", "search") as connection:
+            row = connection.execute(query).fetchone()
+        return list(row or ())
 
     def _cases_query(
         self,
@@ -562,6 +592,12 @@ def _within_window(column: str, since: datetime | None, until: datetime | None) 
 
 def _case_conditions(wanted: CaseFilter) -> list[Sql]:
     conditions: list[Sql] = []
+    if wanted.todo is not None:
+        conditions.append(wanted.todo.condition())
+    if wanted.sent_back == "any":
+        conditions.append(sql.SQL("sent_back IS NOT NULL"))
+    elif wanted.sent_back is not None:
+        conditions.append(_equals("sent_back", wanted.sent_back))
     if wanted.territory is not None:
         conditions.append(_any_within("territory", (wanted.territory,)))
     if wanted.tier is not None:
@@ -722,6 +758,9 @@ _CARDS: Final = _cards("worklist", worklist.CASES.columns, "LEFT JOIN")
 _FOUND_CARDS: Final = _cards("worklist", worklist.CASES.columns, "JOIN")
 _PAST_MASKS: Final = _cards("past_cases", ("case",), "LEFT JOIN")
 _FOUND_PAST_MASKS: Final = _cards("past_cases", ("case",), "JOIN")
+
+_KNOWN: Final = sql.SQL("worklist.cases c")
+_SEARCHED: Final = sql.SQL('worklist.cases c JOIN search.cases s ON s."case" = c."case"')
 
 _facts_of: Final = attrgetter(*worklist.CASES.columns)
 

@@ -39,9 +39,13 @@ CREATE TABLE cases (
     category    text        COLLATE "C",
     size        text        COLLATE "C",
     due         timestamptz,
+    sent_back   text        COLLATE "C",
     asked       text,
+    asked_by    text        COLLATE "C",
     called      text[]      COLLATE "C" NOT NULL,
     parent      text        COLLATE "C",
+    closed_at   timestamptz,
+    called_back boolean     NOT NULL,
     reported_at timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
     PRIMARY KEY ("case", nth)
@@ -77,9 +81,13 @@ class Row:
     category: str | None
     size: str | None
     due: datetime | None
+    sent_back: str | None
     asked: str | None
+    asked_by: str | None
     called: list[str]
     parent: str | None
+    closed_at: datetime | None
+    called_back: bool
     reported_at: datetime
     updated_at: datetime
 
@@ -142,7 +150,7 @@ def _latest(connection: psycopg.Connection, cases: Collection[str]) -> dict[str,
 
 PAST_CASES: Final = Projection(
     name="past_cases",
-    version=1,
+    version=2,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

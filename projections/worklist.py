@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from domain.aggregates import CASE
 from domain.case import events as e
+from domain.case.states import OPEN
 from domain.history import Recorded
 from projections.projection import Projection
 from projections.shapes import shapes
@@ -44,12 +45,15 @@ CREATE TABLE cases (
     filed_at      timestamptz,
     due           timestamptz,
     provisional   boolean     NOT NULL,
+    limit_amount  integer,
+    limit_unit    text        COLLATE "C",
     contact_due   timestamptz,
     contacted_at  timestamptz,
     parked_until  timestamptz,
     breached      boolean     NOT NULL,
     episode       integer     NOT NULL,
     returns       integer     NOT NULL,
+    sent_back     text        COLLATE "C",
     asked         text,
     asked_by      text        COLLATE "C",
     called        text[]      COLLATE "C" NOT NULL,
@@ -57,21 +61,26 @@ CREATE TABLE cases (
     survivor      text        COLLATE "C",
     outcome       text        COLLATE "C",
     closed_at     timestamptz,
+    called_back   boolean     NOT NULL,
     updated_at    timestamptz NOT NULL,
     updated_by    text        COLLATE "C" NOT NULL
 );
 """
 
-INDEXES: Final = """
+INDEXES: Final = f"""
+CREATE INDEX cases_open ON cases (coalesce(due, 'infinity'), "case")
+    WHERE state IN ({", ".join(f"'{state}'" for state in OPEN)});
 CREATE INDEX cases_due ON cases (coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_updated ON cases (updated_at DESC, "case" DESC);
 CREATE INDEX cases_reported ON cases (reported_at DESC, "case" DESC);
 CREATE INDEX cases_territory ON cases (territory, coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_holder ON cases (holder, coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_handler ON cases (handler, coalesce(due, 'infinity'), "case");
+CREATE INDEX cases_asked ON cases (asked) WHERE asked IS NOT NULL;
+CREATE INDEX cases_callback ON cases (closed_at) WHERE state = 'closed' AND NOT called_back;
 CREATE INDEX cases_worker ON cases (worker) WHERE worker IS NOT NULL;
 CREATE INDEX cases_unit ON cases (unit) WHERE unit IS NOT NULL;
-CREATE INDEX cases_called ON cases USING gin (called) WHERE called <> '{}';
+CREATE INDEX cases_called ON cases USING gin (called) WHERE called <> '{{}}';
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 """
@@ -81,7 +90,10 @@ CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 class CaseRow:
     """A case as it stands. Instants are aware; ``tier``, ``highest`` and ``intake`` are 1 to 4.
 
-    ``due`` is the adjusted one of the present episode, ``provisional`` while it may yet move;
+    ``due`` is the adjusted one of the present episode, ``provisional`` while it may yet move, out
+    of the limit that was frozen at filing; ``sent_back`` says why a case is at hand once more:
+    ``returned`` by a tier above, ``failed`` at the check, ``reopened``; ``called_back`` that the
+    resident was reached since it was closed;
     ``asked`` names the request that waits for a second person, ``called`` the units that were
     whistled for.
     """
@@ -112,12 +124,15 @@ class CaseRow:
     filed_at: datetime | None
     due: datetime | None
     provisional: bool
+    limit_amount: int | None
+    limit_unit: str | None
     contact_due: datetime | None
     contacted_at: datetime | None
     parked_until: datetime | None
     breached: bool
     episode: int
     returns: int
+    sent_back: str | None
     asked: str | None
     asked_by: str | None
     called: list[str]
@@ -125,6 +140,7 @@ class CaseRow:
     survivor: str | None
     outcome: str | None
     closed_at: datetime | None
+    called_back: bool
     updated_at: datetime
     updated_by: str
 
@@ -173,12 +189,15 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         filed_at=None,
         due=None,
         provisional=False,
+        limit_amount=None,
+        limit_unit=None,
         contact_due=None,
         contacted_at=None,
         parked_until=None,
         breached=False,
         episode=event.episode,
         returns=0,
+        sent_back=None,
         asked=None,
         asked_by=None,
         called=[],
@@ -186,6 +205,7 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         survivor=None,
         outcome=None,
         closed_at=None,
+        called_back=False,
         updated_at=recorded.at,
         updated_by=recorded.actor,
     )
@@ -231,11 +251,13 @@ def _escalated(row: CaseRow, event: e.CaseEscalated) -> None:
     _assign(row, event.holder)
     row.tier = event.tier
     row.highest = max(row.highest, event.tier)
+    row.sent_back = None
 
 
 def _returned(row: CaseRow, event: e.CaseReturned) -> None:
     _assign(row, event.holder)
     row.tier, row.returns = event.tier, event.returns
+    row.sent_back = "returned"
 
 
 def _whistled(row: CaseRow, event: e.CaseWhistled) -> None:
@@ -284,7 +306,7 @@ def _redated(row: CaseRow, event: Any) -> None:
 
 
 def _resolved(row: CaseRow, event: e.CaseResolved) -> None:
-    row.state, row.handler = "resolved", event.handler
+    row.state, row.handler, row.sent_back = "resolved", event.handler, None
     _answered(row)
 
 
@@ -293,12 +315,17 @@ def _passed(row: CaseRow, _: e.CheckPassed) -> None:
 
 
 def _failed(row: CaseRow, _: e.CheckFailed) -> None:
-    row.state = "in_progress"
+    row.state, row.sent_back = "in_progress", "failed"
 
 
 def _closed(row: CaseRow, event: e.CaseClosed) -> None:
     row.state, row.outcome, row.closed_at = "closed", event.outcome, event.at
     row.breached = row.breached or event.on_time is False
+    row.sent_back = None
+
+
+def _called_back(row: CaseRow, event: e.CallbackMade) -> None:
+    row.called_back = row.called_back or event.reached
 
 
 def _evaluated(row: CaseRow, _: e.CaseEvaluated) -> None:
@@ -310,11 +337,14 @@ def _reopened(row: CaseRow, event: e.CaseReopened) -> None:
     row.episode, row.outcome, row.closed_at = event.episode, None, None
     row.due, row.provisional, row.breached = event.due, event.provisional, False
     row.contact_due, row.contacted_at = event.contact_due, None
+    row.sent_back, row.called_back = "reopened", False
 
 
 def _classify(row: CaseRow, event: e.CaseFiled | e.CaseReclassified) -> None:
     row.category, row.size = event.terms.category, event.terms.size
     row.category_zh, row.category_en = event.terms.name_zh, event.terms.name_en
+    limit = event.terms.sla.limit
+    row.limit_amount, row.limit_unit = limit and limit.amount, limit and limit.unit
 
 
 def _assign(row: CaseRow, holder: str, unit: str | None = None, worker: str | None = None) -> None:
@@ -325,7 +355,10 @@ def _assign(row: CaseRow, holder: str, unit: str | None = None, worker: str | No
 
 Change: TypeAlias = Callable[[CaseRow, Any], None]
 
-_TERMS: Final = "terms.category terms.size terms.name_zh terms.name_en"
+_TERMS: Final = (
+    "terms.category terms.size terms.name_zh terms.name_en"
+    " terms.sla.limit.amount terms.sla.limit.unit"
+)
 _DUE: Final = "due provisional"
 
 _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
@@ -358,6 +391,7 @@ _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
     e.CheckPassed: (_passed, ""),
     e.CheckFailed: (_failed, ""),
     e.CaseClosed: (_closed, "at outcome on_time"),
+    e.CallbackMade: (_called_back, "reached"),
     e.CaseEvaluated: (_evaluated, ""),
     e.CaseReopened: (_reopened, f"holder episode contact_due {_DUE}"),
     e.CaseVerified: (None, ""),
@@ -367,7 +401,6 @@ _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
     e.CaseAbsorbed: (None, ""),
     e.ChildEnded: (None, ""),
     e.ChildReopened: (None, ""),
-    e.CallbackMade: (None, ""),
     e.DueReminded: (None, ""),
     e.ReopeningEnded: (None, ""),
     e.NoteAdded: (None, ""),
@@ -396,7 +429,7 @@ def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
 
 WORKLIST: Final = Projection(
     name="worklist",
-    version=3,
+    version=4,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

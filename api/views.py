@@ -1,0 +1,31 @@
+"""The views of the worklist (工作台视图): the questions that everybody asks, by name."""
+
+from typing import Any, Final
+
+from api import schemas as s
+from api.desk import Desk
+
+SOON_SECONDS: Final = 8 * 3600
+"""即将超期: due within so much working time, or overdue."""
+
+_RUNNING: Final = ["filed", "assigned", "in_progress"]
+"""The states in which time runs out."""
+
+
+def views(desk: Desk) -> dict[str, dict[str, Any]]:
+    """What each view asks for, as fields of a ``CaseQuery``."""
+    soon = desk.office.calendar.add_working(desk.at, SOON_SECONDS).at
+    return {
+        "todo": {"todo": True},
+        "due_soon": {"state": _RUNNING, "due_before": soon},
+        "to_check": {"state": ["resolved"]},
+        "sent_back": {"sent_back": "any"},
+        "open": {"open": True},
+        "ended": {"open": False, "order": "updated"},
+    }
+
+
+def in_view(wanted: s.CaseQuery, fields: dict[str, Any]) -> s.CaseQuery:
+    """A query within a view: what it asks for itself goes before what the view does."""
+    own = wanted.model_dump(exclude_unset=True)
+    return s.CaseQuery.model_validate(fields | own)
