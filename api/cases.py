@@ -35,7 +35,7 @@ from domain.history import Recorded
 from domain.places import within
 from domain.roles import Actor, Reading, Role, permitted, scope
 from projections import worklist
-from projections.gateway import CaseFilter
+from projections.gateway import CaseCard, CaseFilter, Listing
 from projections.todo import ToDo
 
 ISSUED: Final = problems(404, 409, 412, 413, 415)
@@ -234,19 +234,23 @@ def worklist_page(
 ) -> s.CasePage:
     """本人可见的事项,按条件筛选、分页,个人信息脱敏。The cases one may see, filtered, page by page,
     with masks of what is personal; with `as_of`, as they stood then."""
+    found, as_of = listed(wanted, desk, seen)
+    rows = [s.CaseCard.model_validate(row) for row in found.rows]
+    return s.CasePage(rows=rows, next=found.next, as_of=as_of)
+
+
+def listed(wanted: s.CaseQuery, desk: Desk, seen: int) -> tuple[Listing[CaseCard], str | None]:
+    """A page of cases, and the moment of the past that was asked for."""
     gateway, known = desk.services.gateway, desk.known(wanted.position, seen)
     asked = case_filter(wanted, desk)
     if wanted.as_of is None:
-        found, as_of = gateway.worklist(desk.by, asked, wanted.after, wanted.limit, known), None
-    else:
-        then = gateway.moment(wanted.as_of, desk.at)
-        upto, histories = then.position or 0, desk.services.store.histories
-        found = gateway.worklist_as_of(
-            desk.by, asked, upto, histories, wanted.after, wanted.limit, known
-        )
-        as_of = f"{upto}@{shown(then.at)}"
-    rows = [s.CaseCard.model_validate(row) for row in found.rows]
-    return s.CasePage(rows=rows, next=found.next, as_of=as_of)
+        return gateway.worklist(desk.by, asked, wanted.after, wanted.limit, known), None
+    then = gateway.moment(wanted.as_of, desk.at)
+    upto, histories = then.position or 0, desk.services.store.histories
+    found = gateway.worklist_as_of(
+        desk.by, asked, upto, histories, wanted.after, wanted.limit, known
+    )
+    return found, f"{upto}@{shown(then.at)}"
 
 
 def case_filter(wanted: s.CaseQuery, desk: Desk) -> CaseFilter:

@@ -27,5 +27,5 @@ def views(desk: Desk) -> dict[str, dict[str, Any]]:
 
 def in_view(wanted: s.CaseQuery, fields: dict[str, Any]) -> s.CaseQuery:
     """A query within a view: what it asks for itself goes before what the view does."""
-    own = wanted.model_dump(exclude_unset=True)
-    return s.CaseQuery.model_validate(fields | own)
+    given = wanted.model_fields_set
+    return wanted.model_copy(update={k: v for k, v in fields.items() if k not in given})

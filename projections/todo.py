@@ -5,6 +5,7 @@ on in ``domain.roles``. It is told by what lists know: who tries may still be re
 the case.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -47,7 +48,7 @@ _OPEN: Final = {
 _CLOSED: Final = {
     Role.CALLBACK_DESK: (
         "state = 'closed' AND NOT called_back AND closed_at >= {since} AND territory ^@ {at}"
-        " AND reporter IS NOT NULL",
+        " AND c.reporter IS NOT NULL",
     ),
 }
 """The same, among those that are not."""
@@ -70,7 +71,7 @@ class ToDo:
             parts.append(closed)
         return _either(parts) if parts else sql.SQL("{}").format(sql.SQL("false"))
 
-    def _any(self, steps: dict[Role, tuple[str, ...]]) -> sql.Composed | None:
+    def _any(self, steps: Mapping[Role, tuple[str, ...]]) -> sql.Composed | None:
         """Whether one of these steps waits."""
         facts = {
             "me": sql.Literal(self.by.id),

@@ -344,7 +344,8 @@ def _classify(row: CaseRow, event: e.CaseFiled | e.CaseReclassified) -> None:
     row.category, row.size = event.terms.category, event.terms.size
     row.category_zh, row.category_en = event.terms.name_zh, event.terms.name_en
     limit = event.terms.sla.limit
-    row.limit_amount, row.limit_unit = limit and limit.amount, limit and limit.unit
+    row.limit_amount = None if limit is None else limit.amount
+    row.limit_unit = None if limit is None else limit.unit
 
 
 def _assign(row: CaseRow, holder: str, unit: str | None = None, worker: str | None = None) -> None:

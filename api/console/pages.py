@@ -129,7 +129,10 @@ def _rendered(template: str, part: str | None, shown: dict[str, Any]) -> str:
     made = _env.get_template(template)
     block = part.replace("-", "_") if part else None
     if block and block in made.blocks:
-        return "".join(made.blocks[block](made.new_context(shown)))
+        context = made.new_context(shown)
+        # What a template imports and defines is there once the page has begun.
+        next(made.root_render_func(context), "")
+        return "".join(made.blocks[block](context))
     return made.render(shown)
 
 

@@ -1,20 +1,181 @@
-"""工作台: what somebody has to do."""
+"""工作台: what somebody has to do, in views with their counts, page by page.
 
-from typing import Annotated, Final
+A view is what the API's ``api.views`` say it is; filters narrow it. The list is a part of its page
+that filters, views and news exchange; a further page of rows takes the place of the button for it.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Query
 from fastapi.responses import Response
+from pydantic import model_validator
 
 from api import cases
 from api import schemas as s
+from api.console.clock import Bar, bar
 from api.console.pages import page
-from api.console.session import AtConsole, pages
+from api.console.session import AtConsole, Visitor, pages
+from api.views import in_view, views
+from domain.roles import PERMISSIONS, Reading, scope
+from domain.sla import Limit, Unit
+from projections.gateway import CaseCard
 
 router: Final = pages("/worklist")
 
+ROWS: Final = 40
+"""Cases of a page of the list."""
+
+View = Literal["todo", "due_soon", "to_check", "sent_back", "open", "ended"]
+
+VIEWS: Final[dict[View, tuple[str, str]]] = {
+    "todo": ("待我处理", "For me"),
+    "due_soon": ("即将超期", "Nearly due"),
+    "to_check": ("待核查", "To check"),
+    "sent_back": ("退回", "Sent back"),
+    "open": ("全部在办", "In hand"),
+    "ended": ("已办", "Ended"),
+}
+
+BULK: Final = {
+    "accept": "AcceptCase",
+    "dispatch": "DispatchCase",
+    "check": "CheckCase",
+    "close": "CloseCase",
+    "note": "AddNote",
+}
+"""What can be done with many cases at once, by the last part of its path."""
+
+_ID: Final = re.compile(r"\d{8}-[A-Z2-7]{8}")
+_NUMBER: Final = re.compile(r"\+?[\d\s()-]{7,20}")
+
+
+class Wanted(s.CaseQuery):
+    """The query string of the worklist: a view, narrowed; ``find`` is an id, a number or words."""
+
+    view: View | None = None
+    find: Annotated[str, Query(max_length=100)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Fields of a form that were left empty ask for nothing."""
+        kept = ((k, [x for x in v if x] if isinstance(v, list) else v) for k, v in given.items())
+        return {k: v for k, v in kept if v not in ("", [])}
+
+
+class Line(NamedTuple):
+    """A case and how it stands with its time limit."""
+
+    case: CaseCard
+    bar: Bar
+
 
 @router.get("")
-def worklist(me: AtConsole, wanted: Annotated[s.CaseQuery, Query()]) -> Response:
+def worklist(me: AtConsole, wanted: Annotated[Wanted, Query()]) -> Response:
     """The cases one may see, filtered, page by page."""
-    found = cases.worklist_page(wanted, me.desk, me.seen)
-    return page(me, "worklist.html", found=found, wanted=wanted)
+    view = wanted.view or _first(me)
+    asked = _asked(wanted)
+    found, as_of = cases.listed(in_view(asked, views(me.desk)[view]), me.desk, me.seen)
+    counts = None
+    if me.part in (None, "work") and as_of is None:
+        counts = cases.counts(_narrowing(asked), me.desk, me.seen).model_dump()
+    shown = {name: getattr(wanted, name) for name in wanted.model_fields_set - {"after"}}
+    shown |= {"view": view, "as_of": as_of}
+    return page(
+        me,
+        "worklist.html",
+        lines=[Line(row, _bar(me, row)) for row in found.rows],
+        names=me.names(row.handler or row.worker for row in found.rows),
+        units=me.desk.office.staff.units,
+        next=found.next,
+        as_of=as_of,
+        view=view,
+        views=VIEWS,
+        counts=counts,
+        most=cases.COUNTED,
+        shown=shown,
+        wanted=wanted,
+        categories=sorted(me.desk.office.catalogue.categories.values(), key=lambda each: each.code),
+        bulk=[path for path, command in BULK.items() if _may_somewhere(me, command)],
+    )
+
+
+@router.get("/places")
+def places(me: AtConsole, under: s.Scope | None = None) -> Response:
+    """The territories directly below one, or those that one's scope begins with."""
+    territory = me.desk.office.territory
+    own = scope(me.desk.by, Reading.CASES).territories
+    if under is not None:
+        below = list(territory.node(under).children.values())
+    elif "" in own:
+        below = list(territory.districts.values())
+    else:
+        below = [territory.node(path) for path in own]
+    today = me.desk.at.date()
+    nodes = [node for node in below if node.in_force(today)]
+    return page(me, "worklist-places.html", nodes=nodes, leaf=4)
+
+
+@router.get("/{case}/preview")
+def preview(me: AtConsole, case: s.CaseId) -> Response:
+    """A case beside the list: its facts and its last steps."""
+    row = me.desk.services.gateway.card(me.desk.by, case, me.seen)
+    steps = cases.timeline(case, s.TimelineQuery(), me.desk, me.seen).steps[-8:][::-1]
+    people = [row.handler, row.worker, *(step.actor for step in steps)]
+    return page(
+        me,
+        "worklist-preview.html",
+        line=Line(row, _bar(me, row)),
+        steps=steps,
+        names=me.names(people),
+        units=me.desk.office.staff.units,
+    )
+
+
+def _first(me: Visitor) -> View:
+    """The view that somebody begins with: what there is to do, for whoever has something to do."""
+    does = any(_may_somewhere(me, command) for command in PERMISSIONS if command in _WORK)
+    return "todo" if does else "open"
+
+
+_WORK: Final = (
+    "AcceptCase",
+    "VerifyCase",
+    "DispatchCase",
+    "CheckCase",
+    "CloseCase",
+    "WhistleCase",
+    "RecordCallback",
+)
+
+
+def _may_somewhere(me: Visitor, command: str) -> bool:
+    """Whether one of the visitor's roles may do something at all."""
+    return any(grant.role in PERMISSIONS[command].roles for grant in me.desk.by.grants)
+
+
+def _narrowing(asked: s.CaseQuery) -> s.CaseQuery:
+    """What narrows every view: what was asked for, without what makes the view and the page."""
+    own = asked.model_fields_set - {"state", "order", "after", "limit", "open", "todo", "as_of"}
+    fields = {name: getattr(asked, name) for name in own & set(s.CaseQuery.model_fields)}
+    return s.CaseQuery.model_construct(**fields)
+
+
+def _asked(wanted: Wanted) -> s.CaseQuery:
+    """The API's query for what was asked for, whatever the view."""
+    found = (wanted.find or "").strip()
+    fields: dict[str, Any] = {} if "limit" in wanted.model_fields_set else {"limit": ROWS}
+    if _NUMBER.fullmatch(found):
+        fields["phone"] = found
+    elif len(found) >= 2:
+        fields["text"] = found
+    return wanted.model_copy(update=fields)
+
+
+def _bar(me: Visitor, row: CaseCard) -> Bar:
+    """How a case stands with the limit that it was filed with."""
+    limit = None
+    if row.limit_amount is not None and row.limit_unit is not None:
+        limit = Limit(row.limit_amount, Unit(row.limit_unit))
+    return bar(me.desk.office.calendar, row, limit, me.desk.at)

@@ -352,6 +352,15 @@ def versions(served: Served, by: Actor, _cases: Cases) -> None:
         assert (node["workers"] is not None) is told
 
 
+def counts(served: Served, by: Actor, cases: Cases) -> None:
+    """Nobody counts what is not in the own scope."""
+    served.runner.catch_up()
+    state, _ = served.store.case(cases.case)
+    sees = _sees(by, state.facts.place.path, state.facts.holder)
+    found = served.as_(by).get("/cases/counts", text=cases.case)
+    assert found["open"] + found["ended"] == sees
+
+
 def console(path: str, reading: Reading | None = None, /, **query: Any) -> Check:
     """A page of the console: to whoever is signed in, or may read something anywhere."""
 
@@ -436,6 +445,8 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ),
     ("POST", f"{CONSOLE}/session/end"): public("POST", f"{CONSOLE}/session/end"),
     ("GET", f"{CONSOLE}/worklist"): console("/worklist"),
+    ("GET", f"{CONSOLE}/worklist/places"): console("/worklist/places"),
+    ("GET", f"{CONSOLE}/worklist/{{case}}/preview"): console_case("/worklist/{case}/preview"),
     ("GET", f"{CONSOLE}/metrics"): console("/metrics", Reading.METRICS),
     ("GET", f"{CONSOLE}/metrics/parts/{{part}}"): console("/metrics/parts/flow", Reading.METRICS),
     ("GET", f"{CONSOLE}/metrics/compare"): console("/metrics/compare", Reading.METRICS),
@@ -447,6 +458,7 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
         "ReportCase", PLACE, "/cases", {"territory": PLACE, "description": "垃圾"}
     ),
     ("GET", f"{API}/cases"): worklist,
+    ("GET", f"{API}/cases/counts"): counts,
     ("GET", f"{API}/cases/{{case}}"): reading(""),
     ("GET", f"{API}/cases/{{case}}/timeline"): reading("/timeline"),
     **{("POST", f"{API}/cases/{{case}}/{s.path}"): step(s.path, s.command.__name__) for s in STEPS},
