@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool
 from domain.news import News
 from domain.staff import Staff
 from infra.event_store import EventStore
+from infra.line import connected
 from infra.news import QUERY, told
 
 KEPT: Final = 5_000
@@ -123,9 +124,7 @@ class Feed:
     async def _follow(self) -> None:
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True
-                ) as connection:
+                async with await connected(self._conninfo) as connection:
                     await self._follow_by(connection)
             except (psycopg.Error, OSError) as error:
                 _log.warning("feed.interrupted", error=str(error).strip())

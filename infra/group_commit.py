@@ -264,6 +264,7 @@ class GroupCommit:
     async def __aexit__(self, *_: object) -> None:
         """Store what waits already, then end."""
         self._tidying.cancel()
+        await asyncio.wait([self._tidying])
         for rounds in (self._commits, self._looks, self._appends):
             await rounds.finish()
         for line in (self._writing, self._reading, self._keys):

@@ -117,6 +117,26 @@ class Line:
             await wire.close()
 
 
+async def connected(conninfo: str) -> psycopg.AsyncConnection:
+    """A new connection, autocommit.
+
+    Whoever is cancelled meanwhile leaves nothing open: psycopg would let go of it only as garbage,
+    and until then the server waits a minute for it to sign in, and nobody can drop the database.
+    """
+    making = asyncio.ensure_future(
+        psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, connect_timeout=round(CONNECT_SECONDS)
+        )
+    )
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        await asyncio.wait([making])
+        if not making.cancelled() and making.exception() is None:
+            await making.result().close()
+        raise
+
+
 class _Asked:
     """A query on its way."""
 
@@ -146,7 +166,7 @@ class _Wire:
     @classmethod
     async def open(cls, conninfo: str) -> "_Wire":
         """Sign in."""
-        return cls(await psycopg.AsyncConnection.connect(conninfo, autocommit=True))
+        return cls(await connected(conninfo))
 
     async def ask(self, query: Query, parameters: list[bytes]) -> list[tuple[Any, ...]]:
         """The rows of a query."""

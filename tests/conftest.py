@@ -22,6 +22,7 @@ from projections.catalog import read_models
 from projections.gateway import Gateway
 from projections.runner import Runner
 from projections.search import index_key
+from tests.forked import Nursery
 
 # A slow machine is no failure: speed is measured by `make bench`, never by a test.
 settings.register_profile("wangge", deadline=None)
@@ -122,6 +123,14 @@ def runner(database: str, secret: bytes, vault: Vault) -> Iterator[Runner]:
 def gateway(pool: ConnectionPool, secret: bytes) -> Gateway:
     """The queries of the read models; waits half a second for a position at most."""
     return Gateway(pool, index_key(secret), wait_seconds=0.5)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Runs the command line in processes of its own, which need not import everything anew."""
+    made = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield made
+    made.close()
 
 
 def _pool(dsn: str) -> ConnectionPool:

@@ -26,7 +26,8 @@ import structlog
 from tests.crash.faults import Faults
 from tests.crash.invariants import Findings, check
 from tests.crash.load import Manner
-from tests.crash.world import NotReady, Office, World
+from tests.crash.world import Office, World
+from tests.forked import NotReady
 
 ROUND: Final = 50
 """Kills on one district, before everything is checked and a fresh one is taken."""

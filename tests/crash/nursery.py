@@ -50,16 +50,27 @@ def _wait(pid: int, seconds: float) -> dict[str, Any]:
 
 
 def _child(
-    arguments: list[str], environment: dict[str, str], log: str, given: str, plant: str
+    arguments: list[str],
+    environment: dict[str, str],
+    log: str,
+    given: str,
+    plant: str,
+    errors: str = "",
+    folder: str = "",
 ) -> None:
-    """Be ``wangge`` with these arguments."""
+    """Be ``wangge`` with these arguments. ``errors``: where standard error goes, if not to the
+    log; ``folder``: where it runs, and then the environment is all of it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if folder:
+        os.chdir(folder)
+        os.environ.clear()
     os.environ.update(environment)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    err = os.open(errors or log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     reading, writing = os.pipe()
     os.write(writing, given.encode())
     os.close(writing)
-    for there, here in ((reading, 0), (out, 1), (out, 2)):
+    for there, here in ((reading, 0), (out, 1), (err, 2)):
         os.dup2(there, here)
     sys.stdin = os.fdopen(0, "r")
     sys.argv = ["wangge", *arguments]

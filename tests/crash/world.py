@@ -10,8 +10,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Final, LiteralString, Self
+from typing import Final, LiteralString, Self
 
 import psycopg
 from psycopg import sql
@@ -30,17 +28,12 @@ from infra.postgres import EmbeddedPostgres
 from tests.crash import district
 from tests.crash.load import Background, Follower, Load, Manner
 from tests.crash.proxy import Proxy
+from tests.forked import READY_SECONDS, NotReady, Nursery
 
-READY_SECONDS: Final = 40.0
 CONNECTIONS: Final = 6
-ROOT: Final = Path(__file__).parents[2]
 
 _RECOVERED: Final = re.compile(r"not properly shut down; automatic recovery in progress")
 _READY: Final = re.compile(r"database system is ready to accept connections")
-
-
-class NotReady(TimeoutError):
-    """Something did not come up in time."""
 
 
 def wait_for(what: str, holds: Callable[[], object], seconds: float = READY_SECONDS) -> None:
@@ -62,57 +55,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-class Nursery:
-    """The process that forks servers and projectors (``nursery.py``)."""
-
-    def __init__(self, folder: Path) -> None:
-        with (folder / "nursery.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.nursery"],
-                cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"},
-                text=True, start_new_session=True,
-            )  # fmt: skip
-
-    def start(
-        self, *arguments: str, log: Path, environment: dict[str, str], given: str = "",
-        plant: str = "",
-    ) -> int:  # fmt: skip
-        """Fork a ``wangge`` with these arguments; returns its process id."""
-        answer = self._ask(
-            {
-                "arguments": arguments, "environment": environment, "log": str(log),
-                "given": given, "plant": plant,
-            }
-        )  # fmt: skip
-        return int(answer["pid"])
-
-    def wait(self, pid: int, seconds: float = READY_SECONDS) -> int:
-        """The exit status of a process that ends.
-
-        Raises:
-            NotReady: it did not end.
-        """
-        status = self._ask({"pid": pid, "seconds": seconds})["status"]
-        if status is None:
-            raise NotReady(f"process {pid} does not end")
-        return int(status)
-
-    def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise NotReady("the nursery has ended; see nursery.log")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """End it and all it has started."""
-        self._process.communicate()
 
 
 class World:

@@ -26,6 +26,7 @@ from infra.installation import published_years
 from infra.settings import Settings
 from projections.catalog import NAMES as READ_MODELS
 from projections.runner import Progress
+from tests.forked import Nursery
 from tests.infra.test_importers import HEADER, request, trace, xes
 
 PROGRAM = [sys.executable, "-c", "from infra.cli import main; main()"]
@@ -45,20 +46,12 @@ def environment(database: str, secret: bytes, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def wangge(environment: dict[str, str], folder: Path) -> Wangge:
+def wangge(environment: dict[str, str], folder: Path, program: Nursery) -> Wangge:
     """Runs a command to its end."""
 
     def run(*words: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PROGRAM, *words],
-            env=environment | settings,
-            cwd=folder,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        here = environment | settings
+        return program.run(*words, environment=here, folder=folder, given=given)
 
     return run
 

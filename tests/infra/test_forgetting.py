@@ -39,6 +39,7 @@ from infra.vault import Vault
 from projections.catalog import NAMES
 from projections.runner import Runner
 from tests import samples
+from tests.forked import Nursery
 
 PROGRAM: Final = [sys.executable, "-c", "from infra.cli import main; main()"]
 PASSWORD: Final = "correct horse battery"
@@ -173,6 +174,7 @@ class Office:
     address: str
     environment: dict[str, str]
     lines: Path
+    program: Nursery
     tokens: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -185,14 +187,8 @@ class Office:
 
     def wangge(self, *words: str, given: str = PASSWORD + "\n") -> str:
         """Run a command; what it printed."""
-        done = subprocess.run(
-            [*PROGRAM, *words],
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
+        done = self.program.run(
+            *words, environment=self.environment, folder=self.folder, given=given
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -240,7 +236,7 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def office(tmp_path_factory: pytest.TempPathFactory, program: Nursery) -> Iterator[Office]:
     """`wangge up` on a folder of its own, with its log lines in a file beside it."""
     folder = Path(tempfile.mkdtemp(prefix="wangge-test-"))
     lines = tmp_path_factory.mktemp("lines") / "lines"
@@ -254,7 +250,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
             assert process.poll() is None, lines.read_text()
             assert time.monotonic() < deadline
             threading.Event().wait(0.05)
-        yield Office(folder, ready[1], environment, lines)
+        yield Office(folder, ready[1], environment, lines, program)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import socket
+import time
 
 import psycopg
 import pytest
 from eventsourcing.persistence import OperationalError
 from psycopg.pq import ExecStatus
 
-from infra.line import Line, Query, integer
+from infra.line import Line, Query, connected, integer
 
 ONE = Query(b"one", "SELECT 1", (integer,))
 SLOW = Query(b"slow", "SELECT 1 FROM pg_sleep(60)", (integer,))
@@ -88,3 +89,26 @@ def test_what_libpq_says_itself_is_not_the_servers_word(database: str) -> None:
             await answer
 
     asyncio.run(go())
+
+
+def test_a_connection_that_nobody_waits_for_any_more_is_not_left_half_open(
+    database: str,
+) -> None:
+    async def given_up(turns: int) -> asyncio.Task[psycopg.AsyncConnection]:
+        making = asyncio.create_task(connected(database))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        making.cancel()
+        await asyncio.wait([making])
+        return making
+
+    async def several() -> list[asyncio.Task[psycopg.AsyncConnection]]:
+        return [await given_up(turns) for turns in range(1, 9)]
+
+    held = asyncio.run(several())
+    assert all(making.cancelled() for making in held)
+    with psycopg.connect(database, autocommit=True) as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'starting'"
+        ends = time.monotonic() + 20
+        while connection.execute(query).fetchone() != (0,):
+            assert time.monotonic() < ends

@@ -53,7 +53,15 @@ def mining() -> Mining:
 def _install(python: Path) -> None:
     venv.create(FOLDER, clear=True)
     # By the pip that is here, and no bytecode of what is never imported: half of the time.
-    fetch = ["-m", "pip", "--disable-pip-version-check", "--python", python, "install", "--quiet"]
+    fetch = [
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+    ]
     done = subprocess.run(
         [sys.executable, *fetch, "--no-compile", "--only-binary", ":all:", f"pm4py=={VERSION}"],
         capture_output=True, text=True, check=False,
