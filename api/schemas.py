@@ -1387,10 +1387,19 @@ class AuditQuery(Paged):
     action: Annotated[str, StringConstraints(pattern=r"^[a-z_.]{1,60}$", max_length=60)] | None = (
         Field(default=None, examples=["case.escalated"])
     )
+    correlation: (
+        Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$", max_length=200)] | None
+    ) = Field(default=None, description="What all entries of one request have in common.")
     territory: Scope | None = None
     since: Instant | None = None
     until: Instant | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class AuditExport(AuditQuery):
+    """Which entries, as a file."""
+
+    format: Literal["csv", "xlsx"] = "csv"
 
 
 class AuditAnswer(BaseModel):
@@ -1409,6 +1418,17 @@ class AuditAnswer(BaseModel):
     territory: str
     correlation: str
     causation: str
+
+
+class AuditedEvent(AuditAnswer):
+    """An entry with its event, personal fields sealed.
+
+    `before` and `after` are the facts of the case that changed by it; of other objects there is
+    only the event."""
+
+    event: dict[str, Any]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
 
 class AuditPage(BaseModel):

@@ -10,7 +10,7 @@ from domain.answers import Answered, Answering, Once, Receipt
 from domain.attachments import Kind
 from domain.history import Recorded
 from domain.news import News
-from domain.reports import Report
+from domain.reports import Extract, Report
 from domain.staff import Staff
 from domain.traces import Spans
 from domain.webhooks import Webhooks
@@ -33,6 +33,10 @@ class Store(Protocol):
 
     def history(self, stream: str, *, opened: bool = False) -> list[Recorded[Any]]:
         """All events of one stream, oldest first; ``opened``: with personal fields in clear."""
+        ...
+
+    def event(self, position: int) -> Recorded[Any] | None:
+        """The event at a position, personal fields sealed; None beyond the end of the log."""
         ...
 
     def histories(self, streams: Collection[str], upto: int) -> dict[str, list[Recorded[Any]]]:
@@ -240,7 +244,7 @@ class Services:
     webhook_secret: Callable[[str, int], str]
     attachments: Attachments
     forget: Callable[[], object]
-    render: Callable[[Report, str], bytes]
+    render: Callable[[Report | Extract, str], bytes]
     names: Mapping[type, str]
     secret: bytes = field(repr=False)
     clock: Callable[[], datetime]

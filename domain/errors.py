@@ -121,6 +121,11 @@ REASONS: Final[dict[str, Reason]] = {
         "A resident reports in the own name, as a resident.",
     ),
     "request.unknown_path": Reason(404, "没有这个地址。", "There is nothing at this address."),
+    "audit.unknown": Reason(
+        404,
+        "没有日志位置 {position} 的审计记录,或不在本人属地内。",
+        "There is no entry of the position {position} in the audit trail, or not in your scope.",
+    ),
     "request.no_such_version": Reason(
         404,
         "事项 {case} 在该版本或时间尚不存在。",

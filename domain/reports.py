@@ -4,7 +4,7 @@ Nobody types a report, and none is kept (减台账): it is made of the log as of
 of the same position again it is the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -98,7 +98,7 @@ class Table:
 
     word: Word
     columns: tuple[Column, ...]
-    rows: Sequence[tuple[Cell, ...]]
+    rows: Iterable[tuple[Cell, ...]]
     note: Word | None = None
 
 
@@ -108,6 +108,20 @@ class Definition(NamedTuple):
     word: Word
     formula: Word
     excluded: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extract:
+    """One list of what somebody asked for: ``about`` says what that was and as of which position.
+
+    ``at`` is when it was asked; its one table may read its rows while they are written.
+    """
+
+    title: Word
+    about: tuple[tuple[Word, str], ...]
+    at: datetime
+    tables: tuple[Table, ...]
+    definitions: tuple[Definition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,6 +201,13 @@ class LogRecorder(ApplicationRecorder):
                 sql.SQL("{} WHERE stream = %s ORDER BY version").format(_SELECT), (stream,)
             ).fetchall()
 
+    def read_event(self, position: int) -> tuple[Any, ...] | None:
+        """One event with everything that stands beside the bytes."""
+        with self._connection() as connection:
+            return connection.execute(
+                sql.SQL("{} WHERE position = %s").format(_SELECT), (position,)
+            ).fetchone()
+
     def read_histories(self, streams: Collection[str], upto: int) -> list[tuple[Any, ...]]:
         """The same of several streams up to a position, stream by stream."""
         with self._connection() as connection:
@@ -482,6 +489,11 @@ class EventStore:
         """
         rows = self.recorder.read_history(stream)
         return recorded(self.codec, rows, self.vault if opened else None)
+
+    def event(self, position: int) -> Recorded[Any] | None:
+        """The event at a position, personal fields sealed; None beyond the end of the log."""
+        row = self.recorder.read_event(position)
+        return None if row is None else recorded(self.codec, [row], None)[0]
 
     def histories(self, streams: Collection[str], upto: int) -> dict[str, list[Recorded[Any]]]:
         """The events of several streams up to a position, by stream, oldest first."""

@@ -36,7 +36,7 @@ CREATE INDEX entries_object ON entries (object, position);
 CREATE INDEX entries_action ON entries (action, position);
 CREATE INDEX entries_territory ON entries (territory, position);
 CREATE INDEX entries_at ON entries (at);
-CREATE INDEX entries_correlation ON entries (correlation) WHERE correlation <> '';
+CREATE INDEX entries_correlation ON entries (correlation, position) WHERE correlation <> '';
 """
 
 
@@ -85,7 +85,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 AUDIT: Final = Projection(
     name="audit",
-    version=3,
+    version=4,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(ENTRIES,),

@@ -117,11 +117,14 @@ class CaseFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries; ``since`` and ``until`` bound when it happened, the end not included."""
+    """Which entries; ``since`` and ``until`` bound when it happened, the end not included.
+
+    ``correlation`` is what the entries of one request have in common."""
 
     actor: str | None = None
     object: str | None = None
     action: str | None = None
+    correlation: str | None = None
     territory: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -351,7 +354,7 @@ class Gateway:
         """
         seen = _demand_reader(by, Reading.AUDIT)
         conditions = [_any_within("territory", seen.territories)]
-        for column in ("actor", "object", "action"):
+        for column in ("actor", "object", "action", "correlation"):
             value = getattr(wanted, column)
             if value is not None:
                 conditions.append(_equals(column, value))
@@ -366,6 +369,23 @@ class Gateway:
         with self._ready(position, "audit") as connection:
             rows = _fetch(connection, AuditRow, query)
         return _page(rows, limit, lambda row: _cursor("audit", str(row.position), ""))
+
+    def audited(self, by: Actor, entry: int, position: int = 0) -> AuditRow:
+        """One entry, by its position in the log.
+
+        Raises:
+            Refused: ``query.not_permitted``, or ``audit.unknown``, also for one out of scope.
+            Behind: not known up to ``position`` in time.
+        """
+        seen = _demand_reader(by, Reading.AUDIT)
+        query = sql.SQL("SELECT * FROM audit.entries WHERE position = {} AND {}").format(
+            sql.Literal(entry), _any_within("territory", seen.territories)
+        )
+        with self._ready(position, "audit") as connection:
+            rows = _fetch(connection, AuditRow, query)
+        if not rows:
+            raise Refused("audit.unknown", position=entry)
+        return rows[0]
 
     def pending(
         self,

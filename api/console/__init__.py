@@ -11,12 +11,13 @@ from typing import Final
 from fastapi import FastAPI
 
 from api.auth import asks_who
-from api.console import metrics, signin, static, worklist
+from api.console import audit, metrics, signin, static, worklist
 
 ROUTERS: Final = (
     signin.router,
     worklist.router,
     metrics.router,
+    audit.router,
 )
 
 

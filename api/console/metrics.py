@@ -28,6 +28,7 @@ from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, within
 from domain.reports import PERIODS
 from domain.roles import Reading, scope
+from domain.territory import Territory
 from projections import figures as f
 from projections.measures import REASONS, Part
 from projections.metrics import METRICS
@@ -188,11 +189,11 @@ class Board:
                 first = today.replace(month=1, day=1)
             case "custom":
                 since, until = self.asked.since, self.asked.until
-                end = _midnight(until + timedelta(days=1)) if until else None
-                return Span(_midnight(since) if since else None, end)
+                end = midnight(until + timedelta(days=1)) if until else None
+                return Span(midnight(since) if since else None, end)
             case _:
                 assert_never(self.asked.window)
-        return Span(_midnight(first), None)
+        return Span(midnight(first), None)
 
     def answer(
         self, metric: str, over: f.By | None = None, span: Span | None = None
@@ -289,12 +290,12 @@ def metrics(me: AtConsole, asked: Annotated[Asked, Query()]) -> Response:
         asked=asked,
         span=at.span(),
         windows=WINDOWS,
-        places=_places(me, at),
+        places=_places_of(at),
         categories=_categories(me),
         sizes=list(Size),
         sources=list(Source),
         periods=PERIODS,
-        report_places=_report_places(me, at),
+        report_places=_report_places(at),
         head=head,
         past=at.then.position is not None,
         today=office_time(at.then.at).date(),
@@ -509,7 +510,7 @@ def _trend(at: Board) -> dict[str, Any]:
     else:
         months = [last.year * 12 + last.month - 1 - n for n in reversed(range(TREND_MONTHS))]
         starts = [date(n // 12, n % 12 + 1, 1) for n in months]
-    span = Span(_midnight(starts[0]), at.span().until)
+    span = Span(midnight(starts[0]), at.span().until)
     answers = {
         metric: at.answer(metric, "day" if weekly else "month", span) for metric in dict(TREND)
     }
@@ -579,29 +580,39 @@ def _home(me: Visitor, seen: tuple[str, ...]) -> str:
     return districts[0].path if seen == (EVERYWHERE,) and len(districts) == 1 else ""
 
 
-def _places(me: Visitor, at: Board) -> list[tuple[str, str, int]]:
-    """What can be gone to from here: above as far as one may see, here, and directly below."""
-    tree, on = me.desk.office.territory, office_time(at.then.at).date()
-    if not at.territory:
-        tops = (
-            tree.children(EVERYWHERE, on)
-            if EVERYWHERE in at.seen
-            else [tree.node(p) for p in at.seen]
-        )
-        return [(node.path, node.name, 0) for node in tops]
-    parts = at.territory.rstrip("/").split("/")
+def places(
+    tree: Territory, seen: tuple[str, ...], here: str, at: datetime
+) -> list[tuple[str, str, int]]:
+    """What can be gone to from a territory: above as far as one may see, here, directly below.
+
+    From nowhere in particular: what one may see, with what lies directly in it. Each with its path,
+    its name and how deep it is.
+    """
+    on = office_time(at).date()
+    if not here:
+        tops = tree.children(EVERYWHERE, on) if EVERYWHERE in seen else [tree.node(p) for p in seen]
+        return [
+            (node.path, node.name, level)
+            for top in tops
+            for level, nodes in enumerate(((top,), tree.children(top.path, on)))
+            for node in nodes
+        ]
+    parts = here.rstrip("/").split("/")
     paths = ["/".join(parts[: n + 1]) + "/" for n in range(len(parts))]
-    line = [p for p in paths if any(within(p, top) for top in at.seen)]
+    line = [p for p in paths if any(within(p, top) for top in seen)]
     found = [(path, tree.node(path).name, n) for n, path in enumerate(line)]
-    below = tree.children(at.territory, on)
-    return found + [(node.path, node.name, len(line)) for node in below]
+    return found + [(n.path, n.name, len(line)) for n in tree.children(here, on)]
 
 
-def _report_places(me: Visitor, at: Board) -> list[tuple[str, str]]:
+def _places_of(at: Board) -> list[tuple[str, str, int]]:
+    return places(at.me.desk.office.territory, at.seen, at.territory, at.then.at)
+
+
+def _report_places(at: Board) -> list[tuple[str, str]]:
     """For which territories a report can be had here."""
     if at.territory:
-        return [(at.territory, me.desk.office.territory.node(at.territory).name)]
-    return [(path, name) for path, name, level in _places(me, at) if level == 0]
+        return [(at.territory, at.me.desk.office.territory.node(at.territory).name)]
+    return [(path, name) for path, name, level in _places_of(at) if level == 0]
 
 
 def _categories(me: Visitor) -> dict[str, tuple[str, str]]:
@@ -617,5 +628,6 @@ def _ended(start: date, weekly: bool) -> date:
     return (start + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
+    """The instant that a day begins at."""
     return datetime.combine(day, time(), OFFICE_TIME)

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Final
 
 from domain.calendar import OFFICE_TIME
-from domain.reports import Cell, Definition, Report, Shape
+from domain.reports import Cell, Definition, Extract, Report, Shape
 from domain.words import Word
 
 NOTHING: Final = "–"
 """Where nothing was counted."""
 
 
-def render(report: Report, form: str) -> bytes:
+def render(report: Report | Extract, form: str) -> bytes:
     """A report as one of ``FORMS``.
 
     Raises:
@@ -51,8 +51,10 @@ def instant(at: datetime) -> str:
     return f"{at.astimezone(OFFICE_TIME):%Y-%m-%d %H:%M}"
 
 
-def about(report: Report) -> tuple[tuple[Word, str], ...]:
+def about(report: Report | Extract) -> tuple[tuple[Word, str], ...]:
     """Where the figures come from: stands on every report, whatever its form."""
+    if isinstance(report, Extract):
+        return report.about
     since, until = report.earlier
     return (
         (Word("属地", "Territory"), f"{' / '.join(report.names)}({report.territory})"),
@@ -71,23 +73,28 @@ def excluded(definition: Definition) -> Word | None:
     return Word(f"不计入:{'、'.join(zh)}。", f"Left out: {', '.join(en)}.")
 
 
-def _csv(report: Report) -> bytes:
+def _csv(report: Report | Extract) -> bytes:
     from infra.reports.tables import csv
 
     return csv(report)
 
 
-def _xlsx(report: Report) -> bytes:
+def _xlsx(report: Report | Extract) -> bytes:
     from infra.reports.tables import xlsx
 
     return xlsx(report)
 
 
-def _pdf(report: Report) -> bytes:
+def _pdf(report: Report | Extract) -> bytes:
     from infra.reports.paper import pdf
 
+    assert isinstance(report, Report), "an extract is a table"
     return pdf(report)
 
 
-FORMS: Final[dict[str, Callable[[Report], bytes]]] = {"xlsx": _xlsx, "csv": _csv, "pdf": _pdf}
+FORMS: Final[dict[str, Callable[[Report | Extract], bytes]]] = {
+    "xlsx": _xlsx,
+    "csv": _csv,
+    "pdf": _pdf,
+}
 """By ending. What makes them is loaded when first asked for: a server that is not, stays small."""

@@ -10,7 +10,7 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from domain.calendar import OFFICE_TIME
-from domain.reports import Cell, Report, Shape, Table
+from domain.reports import Cell, Extract, Report, Shape, Table
 from domain.words import Word
 from infra.reports import NOTHING, about, excluded, shown
 
@@ -18,7 +18,7 @@ DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a text for a formula, at its beginning."""
 
 
-def csv(report: Report) -> bytes:
+def csv(report: Report | Extract) -> bytes:
     """One table after another, in UTF-8 with the mark that spreadsheets look for."""
     out = io.StringIO(newline="")
     rows = writer(out)
@@ -45,8 +45,9 @@ def csv(report: Report) -> bytes:
             )
         if table.note:
             write(*table.note)
-    write()
-    write("指标定义 Definitions")
+    if report.definitions:
+        write()
+        write("指标定义 Definitions")
     for definition in report.definitions:
         left_out = excluded(definition)
         for language in (0, 1):
@@ -78,10 +79,12 @@ _NUMBER_FORMATS: Final = {
 }
 
 
-def xlsx(report: Report) -> bytes:
+def xlsx(report: Report | Extract) -> bytes:
     """A sheet for each table, before them what they are about, behind them the definitions."""
     out = io.BytesIO()
-    safe = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    safe = {"strings_to_formulas": False, "strings_to_urls": False}
+    # A long list is written row by row, and not held.
+    safe |= {"constant_memory" if isinstance(report, Extract) else "in_memory": True}
     with Workbook(out, safe | {"default_date_format": _NUMBER_FORMATS[Shape.TIME]}) as book:
         # The time of the log, not of the clock: asked again, the same file.
         created = report.at.astimezone(OFFICE_TIME).replace(tzinfo=None, microsecond=0)
@@ -90,7 +93,8 @@ def xlsx(report: Report) -> bytes:
         paper.cover(report)
         for table in report.tables:
             paper.table(table)
-        paper.definitions(report)
+        if report.definitions:
+            paper.definitions(report)
     return out.getvalue()
 
 
@@ -112,7 +116,7 @@ class _Paper:
             for shape, form in _NUMBER_FORMATS.items()
         }
 
-    def cover(self, report: Report) -> None:
+    def cover(self, report: Report | Extract) -> None:
         """What the report is about."""
         sheet = self._sheet("说明", (18, 72))
         sheet.write_string(0, 0, report.title.zh, self._title)
@@ -127,16 +131,17 @@ class _Paper:
         sheet = self._sheet(table.word.zh, widths)
         for number, column in enumerate(table.columns):
             sheet.write_string(0, number, _both(column.word), self._head)
+        line = 0
         for line, row in enumerate(table.rows, 1):
             for number, (cell, column) in enumerate(zip(row, table.columns, strict=True)):
                 self._cell(sheet, line, number, cell, column.shape)
         if table.note:
-            below = len(table.rows) + 2
+            below = line + 2
             sheet.write_string(below, 0, table.note.zh, self._quiet)
             sheet.write_string(below + 1, 0, table.note.en, self._quiet)
         sheet.freeze_panes(1, 1)
 
-    def definitions(self, report: Report) -> None:
+    def definitions(self, report: Report | Extract) -> None:
         """What the figures mean."""
         sheet = self._sheet("指标定义", (28, 80, 40))
         for number, word in enumerate(("指标 Figure", "算法 Formula", "不计入 Left out")):

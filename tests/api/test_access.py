@@ -289,6 +289,32 @@ def audit(served: Served, by: Actor, cases: Cases) -> None:
     assert bool(rows) is within(PLACE, territory)
 
 
+def audit_file(served: Served, by: Actor, cases: Cases) -> None:
+    """As the trail: a file of what one may see, and no file for others."""
+    role, territory = grant_of(by)
+    headers = {"Authorization": f"Bearer {served.token(by.id)}"}
+    response = served.client.get(
+        f"{API}/audit/export", params={"object": f"case:{cases.case}"}, headers=headers
+    )
+    if role not in (Role.SUPERVISOR, Role.ADMINISTRATOR):
+        assert response.json()["code"] == "query.not_permitted"
+        return
+    assert (f",case:{cases.case}," in response.text) is within(PLACE, territory)
+
+
+def audited(served: Served, by: Actor, _cases: Cases) -> None:
+    """An entry of the trail: who may not see it is not told that it exists."""
+    role, territory = grant_of(by)
+    last = served.app.state.services.gateway.head()
+    entry = served.store.event(last)
+    assert entry is not None
+    code = _code(served, by, "GET", f"/audit/{last}")
+    if role not in (Role.SUPERVISOR, Role.ADMINISTRATOR):
+        assert code == "query.not_permitted"
+    else:
+        assert code == ("" if within(entry.territory, territory) else "audit.unknown")
+
+
 def metric(path: str) -> Check:
     """Those who answer for a territory, for all within it."""
     readers = {Role.COORDINATOR, Role.SUPERVISOR, Role.SHIFT_LEAD, Role.ADMINISTRATOR}
@@ -385,6 +411,14 @@ def console_case(path: str) -> Check:
     return check
 
 
+def console_entry(served: Served, by: Actor, _cases: Cases) -> None:
+    """The page of an entry of the trail, which is of the office as a whole."""
+    role, _ = grant_of(by)
+    code = _code(served, by, "GET", "/audit/1", None, None, CONSOLE)
+    readers = (Role.SUPERVISOR, Role.ADMINISTRATOR)
+    assert code == ("audit.unknown" if role in readers else "query.not_permitted")
+
+
 def public(method: str, path: str, body: Any = None) -> Check:
     """Open to whoever comes."""
 
@@ -447,6 +481,9 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("GET", f"{CONSOLE}/worklist"): console("/worklist"),
     ("GET", f"{CONSOLE}/worklist/places"): console("/worklist/places"),
     ("GET", f"{CONSOLE}/worklist/{{case}}/preview"): console_case("/worklist/{case}/preview"),
+    ("GET", f"{CONSOLE}/audit"): console("/audit", Reading.AUDIT),
+    ("GET", f"{CONSOLE}/audit/access"): console("/audit/access", Reading.AUDIT),
+    ("GET", f"{CONSOLE}/audit/{{entry}}"): console_entry,
     ("GET", f"{CONSOLE}/metrics"): console("/metrics", Reading.METRICS),
     ("GET", f"{CONSOLE}/metrics/parts/{{part}}"): console("/metrics/parts/flow", Reading.METRICS),
     ("GET", f"{CONSOLE}/metrics/compare"): console("/metrics/compare", Reading.METRICS),
@@ -632,6 +669,8 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("POST", f"{API}/webhooks/{{receiver}}/resend"): receiver("ResendDeadLetters", "/resend", {}),
     # reports
     ("GET", f"{API}/audit"): audit,
+    ("GET", f"{API}/audit/export"): audit_file,
+    ("GET", f"{API}/audit/{{entry}}"): audited,
     ("GET", f"{API}/reports/{{period}}/{{territory:path}}"): reporting,
     ("GET", f"{API}/metrics"): anybody("GET", "/metrics"),
     ("GET", f"{API}/metrics/{{metric}}"): metric("containment"),
