@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help

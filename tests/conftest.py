@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 import psycopg
 import pytest
@@ -28,7 +29,37 @@ from tests.forked import Nursery
 settings.register_profile("wangge", deadline=None)
 settings.load_profile("wangge")
 
+LONGEST: Final = (
+    "tests/mining/",
+    "tests/infra/test_forgetting.py",
+    "tests/kafka/test_faults.py",
+    "tests/crash/",
+    "tests/infra/test_cli.py",
+    "tests/bench/",
+    "tests/simulation/",
+    "tests/infra/test_importers.py",
+    "tests/kafka/",
+    "tests/api/test_reports.py",
+    "tests/infra/test_workers.py",
+    "tests/infra/test_attachments.py",
+    "tests/projections/test_runner.py",
+    "tests/projections/test_rebuild.py",
+    "tests/projections/test_metrics.py",
+)
+"""What takes longest, the longest first: begun last, it would keep one core waiting for another."""
+
 _numbers = count(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In random order, but for what takes longest."""
+
+    def rank(item: pytest.Item) -> int:
+        found = (n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name))
+        return next(found, len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture
