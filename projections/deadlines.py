@@ -189,13 +189,15 @@ _READS: Final = shapes(
         e.CaseMerged: "",
     }
 )
-_BY_SHAPE: Final = {_READS[event]: turn for event, turn in _TURNS.items()}
+_TURN_OF: Final = {
+    shape: turn for event, turn in _TURNS.items() for shape in (event, _READS[event])
+}
 
 
 def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
     """Change the row of an event's case."""
     case, event = case_id(recorded), recorded.event
-    turn = _BY_SHAPE.get(type(event))
+    turn = _TURN_OF.get(type(event))
     if turn is None:
         rows[case] = _filed(case, event)
     elif case in rows:  # a case that was merged before it was filed never had a deadline

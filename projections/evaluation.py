@@ -223,5 +223,5 @@ CLOSURES: Final = Spans(
     reads=_READS,
 )
 EVALUATION: Final[Projection] = spans.projection(
-    "evaluation", 1, SCHEMA, INDEXES, DISPATCHES, CLOSURES
+    "evaluation", 2, SCHEMA, INDEXES, DISPATCHES, CLOSURES
 )

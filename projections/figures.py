@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Final, Literal, TypeAlias
 
 import psycopg
@@ -22,12 +22,14 @@ from domain.places import EVERYWHERE, depth, within
 from domain.roles import Actor, Reading, scope
 from projections import ages, daily
 from projections.ages import Ages
-from projections.measures import Figure, Metric, Part, Rows
+from projections.daily import Window
+from projections.measures import DROPPED, WAITED, Figure, Metric, Part, Rows
 from projections.metrics import BACKLOG, BIG_WEIGHT, CASELOAD, METRICS
 from projections.past import AsOf, Moment, moment, quoted
 
 Sql: TypeAlias = sql.SQL | sql.Composed
 By: TypeAlias = Literal["territory", "category", "size", "source", "day", "month"]
+_NOTHING: Final = sql.SQL("")
 Ready: TypeAlias = Callable[..., AbstractContextManager[psycopg.Connection]]
 """Hands out a connection on which some read models know the log up to a position."""
 
@@ -150,9 +152,11 @@ _SIMPLE_DIMENSIONS: Final = ("category", "size", "source")
 class Figures:
     """Answers metrics. Every question names who asks, and is answered within their scope."""
 
-    def __init__(self, ready: Ready) -> None:
-        """``ready(position, *read_models)`` hands out connections."""
-        self._ready = ready
+    def __init__(self, ready: Ready, *, by_rows: bool = False) -> None:
+        """``ready(position, *read_models)`` hands out connections; ``by_rows``: count every row,
+        and use no sums, which come to the same."""
+        self.ready = ready
+        self._by_rows = by_rows
 
     def answer(
         self, by: Actor, metric: Metric, asked: Question, over: By | None = None, position: int = 0
@@ -165,7 +169,7 @@ class Figures:
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)
         with self._at(then, metric, position) as connection:
-            return _answer(connection, metric, asked, then, paths, over)
+            return _answer(connection, metric, asked, then, paths, over, by_rows=self._by_rows)
 
     def cases(
         self,
@@ -226,7 +230,7 @@ class Figures:
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)
         with self._at(then, BACKLOG, position) as connection:
-            answer = _answer(connection, BACKLOG, asked, then, paths, over)
+            answer = _answer(connection, BACKLOG, asked, then, paths, over, by_rows=self._by_rows)
             (rows,) = BACKLOG.rows
             clocks = _rows(BACKLOG, rows, asked, then, paths, ages.CLOCK)
             calendar, running = ages.reckoned(connection, clocks, then)
@@ -242,7 +246,7 @@ class Figures:
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)
         with self._at(then, CASELOAD, position) as connection:
-            answer = _answer(connection, CASELOAD, asked, then, paths, over)
+            answer = _answer(connection, CASELOAD, asked, then, paths, over, by_rows=self._by_rows)
             with connection.cursor(row_factory=class_row(GridLoad)) as cursor:
                 grids = cursor.execute(_grid_loads(asked, then, paths)).fetchall()
         loads = [grid.load for grid in grids if grid.load is not None]
@@ -258,13 +262,13 @@ class Figures:
 
     def _moment(self, by: Actor, asked: Question) -> Moment:
         _within_scope(by, asked)  # before anything is looked up for somebody who may not ask
-        with self._ready(0) as connection:
+        with self.ready(0) as connection:
             return moment(connection, asked.as_of, asked.now)
 
     def _at(
         self, then: Moment, metric: Metric, position: int
     ) -> AbstractContextManager[psycopg.Connection]:
-        return self._ready(max(position, then.position or 0), metric.model, snapshot=True)
+        return self.ready(max(position, then.position or 0), metric.model, snapshot=True)
 
 
 def _within_scope(by: Actor, asked: Question) -> tuple[str, ...]:
@@ -282,6 +286,27 @@ def _within_scope(by: Actor, asked: Question) -> tuple[str, ...]:
 # --- counting ---
 
 
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The sums that answer a question: of all stretches up to the position ``upto``; the rest up to
+    ``last``, or (None) all there is, is counted. ``waits`` are the least and most days that rows
+    have to wait, by the name of their sums."""
+
+    upto: int
+    stretch: int
+    last: int | None
+    waits: Mapping[str, tuple[int, int]]
+
+    def since(self, edge: str, but: str | None = None) -> Sql:
+        """Whether a row began or ended after what is summed up, in SQL; none in ``but`` itself."""
+        bounds: list[Sql] = [sql.SQL("t.{} > {}").format(sql.Identifier(edge), quoted(self.upto))]
+        if self.last is not None:
+            bounds.append(sql.SQL("t.{} <= {}").format(sql.Identifier(edge), quoted(self.last)))
+        if but:
+            bounds.append(sql.SQL("t.territory <> {}").format(quoted(but)))
+        return sql.SQL(" AND ").join([*bounds, sql.SQL("t.begun IS NOT NULL")])
+
+
 def _answer(
     connection: psycopg.Connection,
     metric: Metric,
@@ -289,11 +314,14 @@ def _answer(
     then: Moment,
     paths: tuple[str, ...],
     over: By | None,
+    *,
+    by_rows: bool,
 ) -> Answer:
     earlier = asked.before(then)
-    ((_, now),) = _count(connection, metric, asked, then, paths)
-    before = _count(connection, metric, earlier, then, paths)[0][1] if earlier else None
-    groups = _count(connection, metric, asked, then, paths, over) if over else []
+    sums = None if by_rows else _sums_for(connection, metric, then)
+    ((_, now),) = _count(connection, metric, asked, then, paths, sums)
+    before = _count(connection, metric, earlier, then, paths, sums)[0][1] if earlier else None
+    groups = _count(connection, metric, asked, then, paths, sums, over) if over else []
     checkpoint = sql.SQL("SELECT min(position) FROM {}").format(
         sql.Identifier(metric.model, "checkpoint")
     )
@@ -330,23 +358,25 @@ def _count(
     asked: Question,
     then: Moment,
     paths: tuple[str, ...],
+    sums: _Sums | None,
     over: By | None = None,
 ) -> list[tuple[str, dict[str, int]]]:
     """The sums of all figures, by what they are broken down by; in one group without it."""
-    names, sums = _sums(metric.name)
+    names, added = _added(metric.name)
     # By kind, all marks and what it is broken down by, which are the first columns.
-    places = [quoted(place) for place in range(1, len(metric.marks) + 3)]
+    places = range(1, len(metric.marks) + len(metric.pairs) + 3)
+    grouped = sql.SQL(", ").join(map(quoted, places))
     counted = [
-        sql.SQL("{} GROUP BY {}").format(each, sql.SQL(", ").join(places))
+        sql.SQL("{} GROUP BY {}").format(each, grouped)
         for rows in metric.rows
-        for each in _counted(metric, rows, asked, then, paths, over)
+        for each in _counted(metric, rows, asked, then, paths, over, sums)
     ]
     # Without a breakdown there is one row, also where nothing is counted.
     query = sql.SQL("SELECT {over}, {sums} FROM ({counted}) counted {by}").format(
         over=sql.SQL("over" if over else "''"),
-        sums=sums,
+        sums=added,
         counted=sql.SQL(" UNION ALL ").join(counted),
-        by=sql.SQL("GROUP BY over ORDER BY over" if over else ""),
+        by=sql.SQL("GROUP BY over HAVING sum(n) <> 0 ORDER BY over" if over else ""),
     )
     return [
         (key, dict(zip(names, values, strict=True)))
@@ -355,7 +385,7 @@ def _count(
 
 
 @cache
-def _sums(metric: str) -> tuple[tuple[str, ...], Sql]:
+def _added(metric: str) -> tuple[tuple[str, ...], Sql]:
     """What is added up for the figures of a metric, and under which names."""
     sums: dict[str, Sql] = {}
     for figure in METRICS[metric].figures:
@@ -379,84 +409,205 @@ def _counted(
     then: Moment,
     paths: tuple[str, ...],
     over: By | None,
+    sums: _Sums | None,
 ) -> list[Sql]:
     """The rows of one kind: one by one, or whole days of them from their sums and the rest so."""
-    columns = "{over} AS over, count(*) AS n"
     window = _window(rows, asked, then)
-    days = daily.whole_days(*window) if _has_sums(rows, asked, then, paths, over) else None
-    if days is None:
-        return [_rows(metric, rows, asked, then, paths, columns, over)]
-    since, until = window
-    edges = [edge for edge in ((since, days.first), (days.last, until)) if edge[0] != edge[1]]
-    found: list[Sql] = [_sums_of_days(metric, rows, asked, then, paths, over, days)]
-    found += [_rows(metric, rows, asked, then, paths, columns, over, edge) for edge in edges]
-    if over == "territory" and EVERYWHERE not in paths:
-        # What was filed in the territory itself lies in nothing below it.
-        found.append(_rows(metric, rows, asked, then, paths, columns, over, days, exactly=True))
+    if sums is None or not _has_sums(rows, asked, paths, over):
+        return [_rows(metric, rows, asked, then, paths, _COUNTED, over)]
+    one_by_one = partial(_rows, metric, rows, asked, then, paths, over=over, paired=False)
+    itself = paths[0] if over == "territory" else None
+    found: list[Sql] = []
+    for part, waited in _by_waiting(rows, window, then, sums):
+        days = None if waited is None else daily.whole_days(part)
+        if days is None:
+            found.append(one_by_one(_COUNTED, window=part))
+            continue
+        found.append(_sums_of_days(metric, rows, asked, paths, over, days, sums, waited))
+        # Since the last stretch that is summed up some rows have begun, and some have ended.
+        found.append(one_by_one(_COUNTED, window=days, holds=sums.since("begun", itself)))
+        found.append(one_by_one(_TAKEN_BACK, window=days, holds=sums.since("ended", itself)))
+        edges = (Window(part.since, days.since), Window(days.until, part.until))
+        found += [one_by_one(_COUNTED, window=e) for e in edges if e.since != e.until]
+        if itself:
+            # What was filed in the territory itself lies in nothing below it.
+            found.append(one_by_one(_COUNTED, window=days, exactly=True))
+    if rows.paired:
+        found.append(_paired(metric, rows, asked, then, paths, over))
     return found
 
 
-def _has_sums(
-    rows: Rows, asked: Question, then: Moment, paths: tuple[str, ...], over: By | None
-) -> bool:
-    """Sums are of the present, of higher territories, and of all categories together."""
-    return (
-        rows.daily is not None
-        and then.position is None
-        and asked.category is None
-        and over != "category"
-        and daily.covers(paths, below=over == "territory")
-        and (over != "territory" or len(paths) == 1)
+_COUNTED: Final = "{over} AS over, count(*) AS n"
+_TAKEN_BACK: Final = "{over} AS over, -count(*) AS n"
+
+
+def _sums_for(connection: psycopg.Connection, metric: Metric, then: Moment) -> _Sums | None:
+    """How far the sums of a metric go for a moment; None if it has none."""
+    if not any(rows.daily for rows in metric.rows):
+        return None
+    summed = sql.SQL("SELECT upto, stretch FROM {}").format(
+        sql.Identifier(metric.model, daily.SUMMED)
     )
+    row = connection.execute(summed).fetchone()
+    assert row is not None
+    upto, stretch = row
+    if then.position is not None:
+        upto = min(upto, then.position // stretch * stretch)
+    waits = {}
+    for rows in metric.rows:
+        if rows.daily and rows.wait:
+            query = sql.SQL("SELECT min({0}), max({0}) FROM {1}").format(
+                sql.Identifier(daily.WAIT), sql.Identifier(metric.model, f"{rows.daily}_kinds")
+            )
+            least, most = connection.execute(query).fetchone() or (None, None)
+            if least is not None:
+                waits[rows.daily] = (least, most)
+    return _Sums(upto, stretch, then.position, waits)
+
+
+def _has_sums(rows: Rows, asked: Question, paths: tuple[str, ...], over: By | None) -> bool:
+    """Sums are of higher territories; by category, of the highest only."""
+    if rows.daily is None or not daily.covers(paths, below=over == "territory"):
+        return False
+    if asked.category is None and over != "category":
+        return over != "territory" or len(paths) == 1
+    return over != "territory" and all(depth(path) <= daily.BY_CATEGORY for path in paths)
+
+
+def _by_waiting(
+    rows: Rows, window: Window, then: Moment, sums: _Sums
+) -> list[tuple[Window, bool | None]]:
+    """A window in parts: all rows in it have waited long enough, none, or (None) some."""
+    if rows.wait is None:
+        return [(window, False)]
+    waits = sums.waits.get(str(rows.daily))
+    if waits is None:  # nothing is summed up yet
+        return [(window, None)]
+    # Whoever waits until this very moment has waited.
+    least, most = (then.at - timedelta(days=n) + timedelta(microseconds=1) for n in waits)
+    parts = ((None, most, True), (most, least, None), (least, None, False))
+    found = [
+        (window.within(since, until), waited) for since, until, waited in parts if since != until
+    ]
+    return [(part, waited) for part, waited in found if part is not None]
 
 
 def _sums_of_days(
     metric: Metric,
     rows: Rows,
     asked: Question,
-    then: Moment,
     paths: tuple[str, ...],
     over: By | None,
-    days: daily.Days,
+    days: Window,
+    sums: _Sums,
+    waited: bool | None,
 ) -> Sql:
     """What whole days come to, in the shape of counted rows."""
-    conditions = [
-        sql.SQL("t.n <> 0"),  # what was taken back leaves an empty sum
-        *_covered(asked, paths, exactly=over != "territory"),
+    conditions: list[Sql] = [
+        sql.SQL("s.stretch < {}").format(quoted(sums.upto // sums.stretch)),
+        *_days(days),
     ]
     if over == "territory":
-        parts = quoted(depth(paths[0]) + 2)
+        (top,) = paths
         conditions.append(
-            sql.SQL("cardinality(string_to_array(t.territory, '/')) = {}").format(parts)
+            sql.SQL(
+                "s.territory ^@ {} AND cardinality(string_to_array(s.territory, '/')) = {}"
+            ).format(quoted(top), quoted(depth(top) + 2))
         )
-    conditions += [
-        sql.SQL("t.day {} {}").format(sql.SQL(sign), quoted(edge.date()))
-        for sign, edge in ((">=", days.first), ("<", days.last))
-        if edge is not None
-    ]
-    marks = (
-        sql.SQL("NULL::text AS {0}" if name == daily.UNSUMMED else "t.{0}").format(
+    else:
+        tops = [path for path in paths if not any(within(path, p) for p in paths if p != path)]
+        conditions.append(sql.SQL("s.territory = ANY({})").format(quoted(tops)))
+    if asked.category is not None:
+        conditions.append(sql.SQL("s.category = {}").format(quoted(asked.category)))
+    else:
+        none = "s.category IS NOT NULL" if over == "category" else "s.category IS NULL"
+        conditions.append(sql.SQL(none))
+    kept = daily.marks(metric, rows)
+    literals = {WAITED: str(waited).lower()}
+    marks = [
+        sql.SQL("k.{0}" if name in kept else literals.get(name, unsaid) + " AS {0}").format(
             sql.Identifier(name)
         )
-        for name in metric.marks
-    )
-    midnight = sql.SQL("(t.day::timestamp AT TIME ZONE 'Asia/Shanghai')")
+        for names, unsaid in ((metric.marks, "NULL::text"), (metric.pairs, "false"))
+        for name in names
+    ]
+    of_kind = [
+        sql.SQL("k.{} = {}").format(sql.Identifier(column), quoted(value))
+        for column in ("size", "source")
+        if (value := getattr(asked, column)) is not None
+    ]
+    midnight = sql.SQL("(s.day::timestamp AT TIME ZONE 'Asia/Shanghai')")
+    of_kind_over = over in ("size", "source")
     return sql.SQL(
-        "SELECT {kind} AS kind, {marks}, {over} AS over, sum(n) AS n FROM {table} t WHERE {where}"
+        "SELECT {kind} AS kind, {marks}, {over} AS over, sum(d.n) AS n FROM (SELECT s.kind,"
+        " {over_day} AS over, sum(s.n) AS n FROM {sums} s WHERE {where} GROUP BY 1, 2) d"
+        " JOIN {kinds} k ON k.kind = d.kind WHERE {of_kind}"
     ).format(
         kind=quoted(rows.kind),
         marks=sql.SQL(", ").join(marks),
-        over=_over(over, midnight, paths),
-        table=sql.Identifier(metric.model, str(rows.daily)),
+        over=sql.Identifier("k", over or "") if of_kind_over else sql.Identifier("d", "over"),
+        over_day=_over(None if of_kind_over else over, midnight, paths, "s"),
+        sums=sql.Identifier(metric.model, str(rows.daily)),
+        kinds=sql.Identifier(metric.model, f"{rows.daily}_kinds"),
         where=sql.SQL(" AND ").join(conditions),
+        of_kind=sql.SQL(" AND ").join(of_kind or [sql.SQL("true")]),
     )
 
 
-def _window(rows: Rows, asked: Question, then: Moment) -> tuple[datetime | None, datetime | None]:
+def _days(days: Window) -> list[Sql]:
+    return [
+        sql.SQL("s.day {} {}").format(sql.SQL(sign), quoted(edge.date()))
+        for sign, edge in ((">=", days.since), ("<", days.until))
+        if edge is not None
+    ]
+
+
+def _paired(
+    metric: Metric,
+    rows: Rows,
+    asked: Question,
+    then: Moment,
+    paths: tuple[str, ...],
+    over: By | None,
+) -> Sql:
+    """The rows that stand in pairs: counted as what they are, and taken back as what the sums say
+    they are, which know of no pairs."""
+    standing = sql.SQL(" UNION ALL ").join(
+        sql.SQL('SELECT p.{} AS "case", p.{} AS nth, {} FROM {} p WHERE {}').format(
+            sql.Identifier(pairs.case),
+            sql.Identifier(pairs.nth),
+            sql.SQL(", ").join(
+                sql.SQL("{} AS {}").format(quoted(name == each), sql.Identifier(each))
+                for each in metric.pairs
+            ),
+            sql.Identifier(metric.model, pairs.table),
+            then.holds("p"),
+        )
+        for name, pairs in metric.pairs.items()
+        if name in rows.paired
+    )
+    flags = sql.SQL(", ").join(
+        sql.SQL("bool_or({0}) AS {0}").format(sql.Identifier(name)) for name in metric.pairs
+    )
+    joined = sql.SQL(
+        ' JOIN (SELECT "case", nth, {flags} FROM ({standing}) p GROUP BY "case", nth) x'
+        ' ON x."case" = t."case" AND x.nth = t.nth'
+        " CROSS JOIN (VALUES (1, true), (-1, false)) v (step, says)"
+    ).format(flags=flags, standing=standing)
+    says = {
+        name: sql.SQL("(v.says AND x.{})").format(sql.Identifier(name)) for name in metric.pairs
+    }
+    return _rows(
+        metric, rows, asked, then, paths, "{over} AS over, sum(v.step) AS n", over,
+        joined=joined, says=says,
+    )  # fmt: skip
+
+
+def _window(rows: Rows, asked: Question, then: Moment) -> Window:
     """The instants between which rows count; what has to have passed ends now."""
     if rows.passed:
-        return asked.since, min(asked.until or then.at, then.at)
-    return asked.since, asked.until
+        return Window(asked.since, min(asked.until or then.at, then.at))
+    return Window(asked.since, asked.until)
 
 
 def _rows(
@@ -467,32 +618,57 @@ def _rows(
     paths: tuple[str, ...],
     columns: str,
     over: By | None = None,
-    window: tuple[datetime | None, datetime | None] | None = None,
     *,
+    window: Window | None = None,
     exactly: bool = False,
+    paired: bool = True,
+    holds: Sql | None = None,
+    joined: Sql = _NOTHING,
+    says: Mapping[str, Sql] | None = None,
 ) -> sql.Composed:
     """The rows of one kind with their marks, and what else is wanted of them: ``{at}`` is the time
-    at which they count, ``{over}`` what they are broken down by."""
+    at which they count, ``{over}`` what they are broken down by.
+
+    ``holds`` says otherwise than the moment which of them. Whether they stand in pairs is looked up
+    for each, unless ``paired`` is false, or ``says`` says it in terms of what is ``joined``.
+    """
     known = _known(asked, then)
     at = sql.Identifier("t", rows.at)
-    conditions: list[Sql] = [then.holds("t"), sql.SQL(rows.where).format(**known)]
+    conditions: list[Sql] = [holds or then.holds("t"), sql.SQL(rows.where).format(**known)]
     if rows.dropped is not None:
         conditions.append(sql.SQL(f"t.dropped IS {'NOT ' if rows.dropped else ''}NULL"))
     conditions += _covered(asked, paths, exactly=exactly)
     if not rows.owed:
         conditions += _between(at, *(window or _window(rows, asked, then)))
-    marks = metric.marks
-    if rows.dropped is False and daily.UNSUMMED in marks:
-        marks = {**marks, daily.UNSUMMED: "NULL::text"}  # an index need not hold it
+    marks = dict(metric.marks)
+    if rows.dropped is False and DROPPED in marks:
+        marks[DROPPED] = "NULL::text"  # an index need not hold it
     listed = [
         sql.SQL("{} AS {}").format(sql.SQL(mark).format(**known), sql.Identifier(name))
         for name, mark in marks.items()
     ]
-    return sql.SQL("SELECT {kind} AS kind, {marks}, {columns} FROM {table} t WHERE {where}").format(
+    for name, pairs in metric.pairs.items():
+        mark: Sql = sql.SQL("false")
+        if says is not None:
+            mark = says[name]
+        elif paired and name in rows.paired:
+            mark = sql.SQL(
+                'EXISTS (SELECT FROM {} p WHERE p.{} = t."case" AND p.{} = t.nth AND {})'
+            ).format(
+                sql.Identifier(metric.model, pairs.table),
+                sql.Identifier(pairs.case),
+                sql.Identifier(pairs.nth),
+                then.holds("p"),
+            )
+        listed.append(sql.SQL("{} AS {}").format(mark, sql.Identifier(name)))
+    return sql.SQL(
+        "SELECT {kind} AS kind, {marks}, {columns} FROM {table} t{joined} WHERE {where}"
+    ).format(
         kind=quoted(rows.kind),
         marks=sql.SQL(", ").join(listed),
         columns=sql.SQL(columns).format(at=at, over=_over(over, at, paths)),
         table=sql.Identifier(metric.model, metric.table),
+        joined=joined,
         where=sql.SQL(" AND ").join(conditions),
     )
 
@@ -502,7 +678,6 @@ def _known(asked: Question, then: Moment) -> dict[str, Sql]:
     return {
         "now": quoted(then.at),
         "end": quoted(asked.until or then.at),
-        "pair_holds": then.holds("p"),
         "in_force": _in_force(asked, then),
     }
 
@@ -543,28 +718,28 @@ def _between(at: sql.Composable, since: datetime | None, until: datetime | None)
     return bounds
 
 
-def _over(over: By | None, at: sql.Composable, paths: tuple[str, ...]) -> Sql:
+def _over(over: By | None, at: sql.Composable, paths: tuple[str, ...], table: str = "t") -> Sql:
     """What rows are broken down by."""
     match over:
         case None:
             return sql.SQL("''::text")
         case "territory":
-            return _child(paths)
+            return _child(paths, table)
         case "day":
             return sql.SQL("to_char({} AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD')").format(at)
         case "month":
             return sql.SQL("to_char({} AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM')").format(at)
         case _:
-            return sql.SQL("t.{}").format(sql.Identifier(over))
+            return sql.SQL("{}").format(sql.Identifier(table, over))
 
 
-def _child(paths: tuple[str, ...]) -> Sql:
+def _child(paths: tuple[str, ...], table: str) -> Sql:
     """The territory directly below the one asked for that a row lies in, or that one itself."""
     top = paths[0] if len(paths) == 1 else EVERYWHERE
     return sql.SQL(
-        "CASE WHEN t.territory = {top} THEN t.territory"
-        " ELSE {top} || split_part(t.territory, '/', {nth}) || '/' END"
-    ).format(top=quoted(top), nth=quoted(depth(top) + 1))
+        "CASE WHEN {path} = {top} THEN {path} ELSE {top} || split_part({path}, '/', {nth}) || '/'"
+        " END"
+    ).format(path=sql.Identifier(table, "territory"), top=quoted(top), nth=quoted(depth(top) + 1))
 
 
 # --- grids ---

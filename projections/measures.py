@@ -8,9 +8,15 @@ row it counts has a ``kind`` and a time at which it counts.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from domain.errors import Refused
+
+DROPPED: Final = "dropped"
+"""The mark that says why a row counts no more; null in rows that are not dropped."""
+
+WAITED: Final = "waited"
+"""The mark of rows that have waited long enough by now, see ``Rows.wait``."""
 
 
 class Part(StrEnum):
@@ -28,8 +34,12 @@ class Rows:
     In ``where`` (and the marks of a metric), ``{now}`` is the moment of the question and ``{end}``
     the end of the window, or that moment if it has none. Unless it is ``owed``, ``at`` must lie in
     the window; if it is ``passed``, before now too. ``dropped`` (void, merged, rejected) are the
-    rows that are, those that are not, or (None) both. ``daily`` names the table of their sums by
-    day (see there), for which ``where`` and the marks may speak of neither moment.
+    rows that are, those that are not, or (None) both.
+
+    ``daily`` names the table of their sums by day (see there), for which ``where`` and the marks
+    may speak of neither moment; but rows may have to wait for so many days, an expression ``wait``,
+    until they have the mark ``waited``. ``paired`` are those of the metric's ``pairs`` that figures
+    look at here.
     """
 
     kind: str
@@ -39,6 +49,8 @@ class Rows:
     passed: bool = False
     dropped: bool | None = False
     daily: str | None = None
+    wait: str | None = None
+    paired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +95,19 @@ class Figure:
         return {Part.NUMERATOR: self.times, Part.DENOMINATOR: self.of_times}.get(part, "1")
 
 
+class Paired(NamedTuple):
+    """A table of pairs of rows that has a span of its own, and the columns that say which row of a
+    pair is meant."""
+
+    table: str
+    case: str
+    nth: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """Figures over the rows of one table. ``marks`` are what the figures look at, each a column or
-    an expression of its own."""
+    an expression of its own. ``pairs`` are further marks: which rows stand in a table of pairs."""
 
     name: str
     zh: str
@@ -96,6 +117,7 @@ class Metric:
     marks: Mapping[str, str]
     rows: tuple[Rows, ...]
     figures: tuple[Figure, ...]
+    pairs: Mapping[str, Paired] = field(default_factory=dict)
 
     def figure(self, name: str) -> Figure:
         """A figure by its name.

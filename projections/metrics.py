@@ -5,7 +5,7 @@ from typing import Final
 from domain.case.commands import EscalationReason
 from domain.places import Tier
 from projections.containment import bits
-from projections.measures import Figure, Metric, Rows
+from projections.measures import Figure, Metric, Paired, Rows
 from projections.quality import FOLLOW_UP_DAYS, NEAR_METRES, REPEAT_DAYS
 
 BIG_WEIGHT: Final = 3
@@ -15,7 +15,10 @@ _GONE: Final = {
     "void": "kind = 'dropped' AND dropped = 'void'",
     "merged": "kind = 'dropped' AND dropped = 'merged'",
 }
-_DROPPED: Final = Rows(kind="dropped", at="filed_at", where="true", dropped=True)
+
+
+def _dropped(daily: str) -> Rows:
+    return Rows(kind="dropped", at="filed_at", where="true", dropped=True, daily=daily)
 
 
 # --- 1, 2: did a matter stay where it belongs ---
@@ -59,7 +62,7 @@ CONTAINMENT: Final = Metric(
             where="closed_at IS NOT NULL",
             daily="closed_daily",
         ),
-        _DROPPED,
+        _dropped("dropped_daily"),
     ),
     figures=(
         _contained(
@@ -152,7 +155,7 @@ FLOW: Final = Metric(
     },
     rows=(
         Rows(kind="filed", at="filed_at", where="true", daily="filed_daily"),
-        _DROPPED,
+        _dropped("flow_dropped_daily"),
     ),
     figures=(
         *(
@@ -227,7 +230,7 @@ TIMELINESS: Final = Metric(
             where="closed_at >= due AND closed_at >= {end} AND due <= {end}",
             owed=True,
         ),
-        _DROPPED,
+        _dropped("dropped_daily"),
     ),
     figures=(
         Figure(
@@ -289,9 +292,22 @@ RESPONSE: Final = Metric(
             passed=True,
             daily="contacts_daily",
         ),
-        Rows(kind="contact", at="contact_due", where=_OWED_CONTACT, passed=True, dropped=True),
+        Rows(
+            kind="contact",
+            at="contact_due",
+            where=_OWED_CONTACT,
+            passed=True,
+            dropped=True,
+            daily="contacts_dropped_daily",
+        ),
         Rows(kind="dispatch", at="dispatched_at", where=_DISPATCHED, daily="dispatches_daily"),
-        Rows(kind="dispatch", at="dispatched_at", where=_DISPATCHED, dropped=True),
+        Rows(
+            kind="dispatch",
+            at="dispatched_at",
+            where=_DISPATCHED,
+            dropped=True,
+            daily="dispatches_dropped_daily",
+        ),
     ),
     figures=(
         Figure(
@@ -350,7 +366,16 @@ EVALUATION: Final = Metric(
         "reopened": "coalesce(reopened_at <= closed_at + reopen_days * interval '1 day', false)",
         "dropped": "dropped",
     },
-    rows=(Rows(kind="closed", at="closed_at", where="closed_at IS NOT NULL", dropped=None),),
+    rows=(
+        Rows(
+            kind="closed",
+            at="closed_at",
+            where="closed_at IS NOT NULL",
+            dropped=None,
+            daily="closed_daily",
+            wait="reopen_days",
+        ),
+    ),
     figures=(
         Figure(
             name="solved_rate",
@@ -417,17 +442,30 @@ QUALITY: Final = Metric(
         "waited": f"reported_at + interval '{FOLLOW_UP_DAYS} days' <= {{now}}",
         "settled": "settled",
         "placed": "band IS NOT NULL",
-        "follows": '(t."case", t.nth) IN (SELECT p.again, p.again_nth FROM quality.follow_ups p'
-        " WHERE {pair_holds})",
-        "followed": '(t."case", t.nth) IN (SELECT p."case", p.nth FROM quality.follow_ups p'
-        " WHERE {pair_holds})",
-        "repeated": '(t."case", t.nth) IN (SELECT p."case", p.nth FROM quality.repeats p'
-        " WHERE {pair_holds})",
         "dropped": "dropped",
     },
+    pairs={
+        "follows": Paired("follow_ups", "again", "again_nth"),
+        "followed": Paired("follow_ups", "case", "nth"),
+        "repeated": Paired("repeats", "case", "nth"),
+    },
     rows=(
-        Rows(kind="reported", at="reported_at", where="true", dropped=None),
-        Rows(kind="closed", at="closed_at", where="closed_at IS NOT NULL"),
+        Rows(
+            kind="reported",
+            at="reported_at",
+            where="true",
+            dropped=None,
+            daily="reported_daily",
+            wait=str(FOLLOW_UP_DAYS),
+            paired=("follows", "followed"),
+        ),
+        Rows(
+            kind="closed",
+            at="closed_at",
+            where="closed_at IS NOT NULL",
+            daily="closed_daily",
+            paired=("repeated",),
+        ),
     ),
     figures=(
         Figure(

@@ -272,7 +272,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 QUALITY: Final = Projection(
     name="quality",
-    version=1,
+    version=2,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, FOLLOW_UPS, REPEATS),

@@ -230,7 +230,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=3,
+    version=4,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),

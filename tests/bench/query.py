@@ -1,20 +1,21 @@
 """Questions to a city's read models: metrics, now and as of a past, and pages of the worklist.
 
 The rows are those that the read models' own folds make out of a year of cases, some ten events
-each, which are made here and not decided: nothing but the reading is measured. Questions are drawn
-from a mix that is printed with the results; each is asked through the gateway, with the comparison
-with the window before.
+each, which are made here and not decided: nothing but the reading is measured. Beyond ``FOLDED``
+cases they are copies of these rows, each copy a little earlier and elsewhere, by other people, for
+a million is wanted in minutes. Questions are drawn from a mix that is printed with the results;
+each is asked through the gateway, with the comparison with the window before.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -27,7 +28,7 @@ from domain.case import events as e
 from domain.history import LOG, Recorded
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
-from domain.territory import Place
+from domain.territory import Place, TerritoryCreated
 from infra.migrations import migrate, role_dsn
 from projections import schemas
 from projections.catalog import read_models
@@ -35,7 +36,10 @@ from projections.figures import Question
 from projections.gateway import CaseFilter, Gateway, Order
 from projections.metrics import METRICS
 from projections.past import Moment
+from projections.projection import Projection
+from projections.quality import BAND_DEGREES
 from projections.search import index_key
+from projections.tables import AnyTable
 from tests import samples
 from tests.bench.measure import Row, console, create_database, durable_postgres, percentile, publish
 from tests.domain.schedules import local
@@ -47,8 +51,18 @@ NOW: Final = BEGIN + YEAR
 BATCH: Final = 2_000
 """Cases folded and written together."""
 
+FOLDED: Final = 50_000
+"""So many cases are folded at most; more of them are copies."""
+
+EVERY: Final = YEAR / 10_000_000
+"""How often the log grows: ten events for each of a million cases in a year."""
+
+EARLIER: Final = 12 * EVERY
+"""How much earlier each copy lies than the one before it."""
+
 ASKED: Final = (
     "containment", "timeliness", "caseload", "evaluation", "quality", "worklist", "search",
+    "deadlines",
 )  # fmt: skip
 """The read models that the questions are about."""
 
@@ -197,6 +211,8 @@ def _fill(dsn: str, cases: int) -> None:
     """Make the rows of all read models that are asked, as a rebuild would."""
     known = read_models(index_key(SECRET))
     models = [known[name] for name in ASKED]
+    copies = -(-cases // FOLDED)
+    folded = cases // copies
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -209,27 +225,87 @@ def _fill(dsn: str, cases: int) -> None:
     ):
         for model in models:
             schemas.create(connection, model, model.name, (LOG,), indexed=False)
-        task = progress.add_task("cases", total=cases)
+        task = progress.add_task("cases", total=folded)
         chance = random.Random(7)
-        for first in range(0, cases, BATCH):
-            lives = [_life(chance, n, cases) for n in range(first, min(first + BATCH, cases))]
+        for first in range(0, folded, BATCH):
+            lives = [_life(chance, n, folded) for n in range(first, min(first + BATCH, folded))]
             page = [recorded for life in lives for recorded in life]
             for model in models:
-                wanted = [each for each in page if isinstance(each.event, model.events)]
-                with connection.transaction():
-                    schemas.use(connection, model.name)
-                    model.apply(connection, wanted, True)
+                _apply(connection, model, page)
             progress.update(task, completed=first + len(lives))
         for model in models:
             begun = time.monotonic()
+            _apply(connection, model, [*_grids_made(), _published()])
             with connection.transaction():
                 schemas.use(connection, model.name)
-                if model.name == "timeliness":
-                    model.apply(connection, [_published()], True)
+                for table in model.tables:
+                    if "case" in table.columns:
+                        _copy(connection, table, copies)
+            made = time.monotonic()
+            with connection.transaction():
+                schemas.use(connection, model.name)
                 schemas.index(connection, model)
                 schemas.move(connection, LOG, _position(NOW))
-            took = time.monotonic() - begun
-            console.print(f"indexes of {model.name}: {took:.1f} s", highlight=False)
+            console.print(
+                f"{model.name}: rows {made - begun:.1f} s, indexes {time.monotonic() - made:.1f} s",
+                highlight=False,
+            )
+
+
+def _apply(
+    connection: psycopg.Connection, model: Projection, page: Sequence[Recorded[Any]]
+) -> None:
+    wanted = [recorded for recorded in page if isinstance(recorded.event, model.events)]
+    if wanted:
+        with connection.transaction():
+            schemas.use(connection, model.name)
+            model.apply(connection, wanted, True)
+
+
+def _copy(connection: psycopg.Connection, table: AnyTable, copies: int) -> None:
+    """More cases like those that are there: other numbers, other people, earlier and elsewhere."""
+    described = connection.execute(
+        sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(table.name))
+    )
+    types = {column.name: column.type_display for column in described.description or ()}
+    moved = sql.SQL(", ").join(
+        sql.SQL(_copied(name, kind)).format(
+            sql.Identifier(name),
+            by=sql.Literal(EARLIER),
+            positions=sql.Literal(EARLIER // EVERY),
+            bands=sql.Literal(BANDS),
+            degrees=sql.Literal(BANDS * BAND_DEGREES),
+        )
+        for name, kind in types.items()
+    )
+    connection.execute(
+        sql.SQL("INSERT INTO {0} SELECT {1} FROM {0}, generate_series(1, {2}) copy").format(
+            sql.Identifier(table.name), moved, sql.Literal(copies - 1)
+        )
+    )
+
+
+BANDS: Final = 20
+"""How many bands of latitude further north each copy lies."""
+
+
+def _copied(name: str, kind: str) -> LiteralString:
+    """What becomes of a column in a copy."""
+    match name, kind:
+        case (("case" | "again" | "reporter" | "parent"), _):
+            return "{} || '-' || copy"
+        case (("begun" | "ended" | "position"), _):
+            return "{} - copy * {positions}"
+        case "latitude", _:
+            return "{} + copy * {degrees}"
+        case "band", _:
+            return "{} + copy * {bands}"
+        case _, "timestamptz":
+            return "{} - copy * {by}"
+        case _, "timestamptz[]":
+            return "ARRAY(SELECT edge - copy * {by} FROM unnest({}) edge)"
+        case _:
+            return "{}"
 
 
 def _vacuumed(connection: psycopg.Connection) -> Moment:
@@ -254,11 +330,30 @@ def _vacuumed(connection: psycopg.Connection) -> Moment:
 
 
 def _position(at: datetime) -> int:
-    """Places in the log are as good as times: a millisecond each."""
-    return int((at - BEGIN) / timedelta(milliseconds=1)) + 1
+    """Where the log was at a time; it grows evenly, and what happened together shares a place."""
+    return int((at - BEGIN) / EVERY) + 1
 
 
 _PUBLISHED: Final = samples.CALENDAR.years[2026]
+
+
+def _grids_made() -> list[Recorded[Any]]:
+    paths = [
+        f"d1/s{street}/c{community}/g{grid}/"
+        for street in range(STREETS)
+        for community in range(COMMUNITIES)
+        for grid in range(GRIDS)
+    ]
+    return [
+        Recorded(
+            1, f"territory:{path}", 1,
+            TerritoryCreated(
+                at=BEGIN, territory=path, tier=Tier.GRID, name="网格", boundary=None,
+                effective=BEGIN.date(),
+            ),
+        )
+        for path in paths
+    ]  # fmt: skip
 
 
 def _published() -> Recorded[Any]:

@@ -17,6 +17,8 @@ from domain.places import Tier
 from domain.roles import Actor, Grant, Role
 from domain.sla import Pause, elapsed
 from infra.event_store import Batch, EventStore
+from projections.catalog import FIGURES
+from projections.daily import summed
 from projections.figures import Figures, Question
 from projections.gateway import Gateway
 from projections.measures import Figure, Metric, Part
@@ -31,13 +33,14 @@ LATER = samples.after(days=200)
 """Long after every sample: whatever waits has waited long enough."""
 
 
-MODELS = {metric.model for metric in METRICS.values()}
+STRETCH = 20
+"""So few positions are summed up together that a short history has several of them."""
 
 
 @pytest.fixture
 def runner(runner: Runner) -> Runner:
     """Of the read models that metrics ask, and no others."""
-    runner.projections = tuple(each for each in runner.projections if each.name in MODELS)
+    runner.projections = tuple(summed(each, METRICS.values(), STRETCH) for each in FIGURES)
     return runner
 
 
@@ -900,22 +903,28 @@ def test_sums_by_day_are_what_the_rows_come_to(
     for n in range(3):
         live(store, chance, str(n))
         runner.catch_up()
-    head = store.recorder.max_notification_id()
+    head = store.recorder.max_notification_id() or 0
+    by_rows = Figures(gateway.figures.ready, by_rows=True)
     windows = [(None, None), *(sorted(chance.sample(MIDNIGHTS, 2)) for _ in range(3))]
 
     def add_up() -> None:
         for name, metric in METRICS.items():
             for since, until in windows:
                 for over, path in BROKEN_DOWN:
-                    # Now, the sums are used; as of the head, the rows are.
-                    asked = Question(now=MOMENTS[1], since=since, until=until, territory=path)
-                    rows = replace(asked, as_of=Moment(asked.now, head))
+                    asked = Question(
+                        now=MOMENTS[1],
+                        as_of=chance.choice((None, Moment(MOMENTS[1], chance.randrange(head)))),
+                        since=since,
+                        until=until,
+                        territory=path,
+                        category=chance.choice((None, None, "exposed_garbage")),
+                    )
                     found = [
-                        gateway.figures.answer(supervisor(), metric, each, over)
-                        for each in (asked, rows)
+                        figures.answer(supervisor(), metric, asked, over)
+                        for figures in (gateway.figures, by_rows)
                     ]
-                    assert found[0].figures == found[1].figures, (seed, name, since, until)
-                    assert found[0].groups == found[1].groups, (seed, name, over)
+                    assert found[0].figures == found[1].figures, (seed, name, asked)
+                    assert found[0].groups == found[1].groups, (seed, name, over, asked)
 
     add_up()
     for projection in runner.projections:
@@ -924,8 +933,8 @@ def test_sums_by_day_are_what_the_rows_come_to(
 
 
 BROKEN_DOWN: tuple[Any, ...] = (
-    *((over, "") for over in (None, "territory", "day", "size")),
-    *(("territory", path) for path in ("d1/", "d1/s1/")),
+    *((over, "") for over in (None, "territory", "day", "size", "category")),
+    *((over, path) for over in (None, "territory") for path in ("d1/", "d1/s1/")),
 )
 MIDNIGHTS = [
     local("2026-03-01 00:00") + timedelta(hours=hours) for hours in (0, 24, 30, 48, 200, 240, 2400)
