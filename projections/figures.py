@@ -531,7 +531,8 @@ def _sums_of_days(
         for names, unsaid in ((metric.marks, "NULL::text"), (metric.pairs, "false"))
         for name in names
     ]
-    of_kind = [
+    of_kind: list[Sql] = [sql.SQL("true")]
+    of_kind += [
         sql.SQL("k.{} = {}").format(sql.Identifier(column), quoted(value))
         for column in ("size", "source")
         if (value := getattr(asked, column)) is not None
@@ -550,7 +551,7 @@ def _sums_of_days(
         sums=sql.Identifier(metric.model, str(rows.daily)),
         kinds=sql.Identifier(metric.model, f"{rows.daily}_kinds"),
         where=sql.SQL(" AND ").join(conditions),
-        of_kind=sql.SQL(" AND ").join(of_kind or [sql.SQL("true")]),
+        of_kind=sql.SQL(" AND ").join(of_kind),
     )
 
 
