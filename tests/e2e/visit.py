@@ -70,8 +70,12 @@ STOP: Final = """() => {
   const element = document.activeElement;
   if (!element || element === document.body) return null;
   if (element.dataset.stop === "wanted") element.dataset.stop = "reached";
-  const style = getComputedStyle(element);
-  const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  const outlined = (at) => {
+    const style = getComputedStyle(at);
+    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  };
+  // A row may show it for the link that stands for it.
+  const seen = outlined(element) || outlined(element.closest("li, tr") ?? element);
   return { seen, what: element.outerHTML.slice(0, 120) };
 }"""
 
