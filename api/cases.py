@@ -38,6 +38,9 @@ from projections import worklist
 from projections.gateway import CaseCard, CaseFilter, Listing
 from projections.todo import ToDo
 
+RELATED_SHOWN: Final = 10
+"""Related cases of one case, at most."""
+
 ISSUED: Final = problems(404, 409, 412, 413, 415)
 """What a command to a case may answer besides success."""
 
@@ -348,6 +351,18 @@ def timeline(
             if upto is None or step.position <= upto
         ],
     )
+
+
+@router.get("/{case}/related", summary="相关事项 · Related cases", responses=problems(404))
+def related(
+    case: s.CaseId, wanted: Annotated[s.Known, Query()], desk: AtDesk, seen: Seen = 0
+) -> s.Related:
+    """同类别、同网格或附近、前后三十天内上报的事项,新的在前,可能重复。Cases of the same category,
+    in the same grid or near by, reported within thirty days: one may be the same matter."""
+    rows = desk.services.gateway.related(
+        desk.by, case, RELATED_SHOWN, desk.known(wanted.position, seen)
+    )
+    return s.Related(rows=[s.CaseCard.model_validate(row) for row in rows])
 
 
 def _as_of(

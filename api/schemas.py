@@ -665,6 +665,12 @@ class CaseCounts(BaseModel):
     ended: int = Field(description="已办.")
 
 
+class Related(BaseModel):
+    """Cases that one may have to do with."""
+
+    rows: list[CaseCard]
+
+
 class StepAnswer(BaseModel):
     """One step of a case, with its details; what is personal among them reads `***`, or 已删除
     once forgotten."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from math import cos, radians
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -22,7 +23,7 @@ from domain.deadlines import Automatic
 from domain.errors import Refused
 from domain.history import Recorded
 from domain.personal import SEALED
-from domain.places import EVERYWHERE, Tier
+from domain.places import EVERYWHERE, Tier, at_tier
 from domain.privacy import Purpose
 from domain.roles import Actor, Reading, Scope, scope
 from projections import past_cases, search, worklist
@@ -81,6 +82,10 @@ MASKS: Final = (
     "reporter_phone",
     "reporter_address",
 )
+
+RELATED_DAYS: Final = 30
+RELATED_METRES: Final = 300.0
+"""What is so near in time and place may have to do with a case."""
 
 Order = Literal["due", "updated", "reported"]
 
@@ -320,6 +325,29 @@ class Gateway:
         if not rows:
             raise Refused("case.unknown", case=case_id)
         return rows[0]
+
+    def related(self, by: Actor, case_id: str, limit: int, position: int = 0) -> list[CaseCard]:
+        """Cases in scope that one may have to do with, latest first: of its category once it has
+        one, within ``RELATED_DAYS`` of its report, in its grid or within some ``RELATED_METRES``.
+
+        Raises:
+            Refused: ``case.unknown``. Behind: not known up to ``position`` in time.
+        """
+        card = self.card(by, case_id, position)
+        span = timedelta(days=RELATED_DAYS)
+        conditions = [
+            _in_scope(scope(by, Reading.CASES)),
+            sql.SQL('c."case" <> {}').format(sql.Literal(case_id)),
+            *_within_window("reported_at", card.reported_at - span, card.reported_at + span),
+            _near(card),
+        ]
+        if card.category is not None:
+            conditions.append(_equals("category", card.category))
+        query = sql.SQL('{} WHERE {} ORDER BY reported_at DESC, c."case" DESC LIMIT {}').format(
+            _CARDS, sql.SQL(" AND ").join(conditions), sql.Literal(limit)
+        )
+        with self._ready(position, "worklist", "search") as connection:
+            return _fetch(connection, CaseCard, query)
 
     def timeline(self, by: Actor, case_id: str, position: int = 0) -> list[Step]:
         """The steps of a case in scope.
@@ -660,6 +688,25 @@ def _matches(index: search.Index, wanted: CaseFilter) -> list[Sql]:
             raise Refused("query.bad_phone")
         conditions.append(sql.SQL("s.phone = {}").format(sql.Literal(token)))
     return conditions
+
+
+def _near(card: CaseRow) -> Sql:
+    """In the same place; or, of the same community, in a square about the same spot."""
+    here = _equals("territory", card.territory)
+    community = at_tier(card.territory, Tier.COMMUNITY)
+    if card.longitude is None or card.latitude is None or community is None:
+        return here
+    # A degree of longitude is shorter by the cosine of the latitude.
+    north = RELATED_METRES / 111_320
+    east = north / max(cos(radians(card.latitude)), 0.01)
+    return sql.SQL(
+        "({} OR (longitude BETWEEN {} AND {} AND latitude BETWEEN {} AND {})) AND {}"
+    ).format(
+        here,
+        *map(sql.Literal, (card.longitude - east, card.longitude + east)),
+        *map(sql.Literal, (card.latitude - north, card.latitude + north)),
+        _any_within("territory", (community,)),
+    )
 
 
 def _reported_by(person: str) -> Sql:

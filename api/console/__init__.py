@@ -11,11 +11,12 @@ from typing import Final
 from fastapi import FastAPI
 
 from api.auth import asks_who
-from api.console import audit, metrics, signin, static, worklist
+from api.console import audit, case, metrics, signin, static, worklist
 
 ROUTERS: Final = (
     signin.router,
     worklist.router,
+    case.router,
     metrics.router,
     audit.router,
 )

@@ -6,14 +6,31 @@ lull on a Monday. A limit of hours or days runs through the night, and so does i
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from domain.calendar import Calendar, office_time
 from domain.sla import Limit, Unit
-from projections.worklist import CaseRow
 
 SOON: Final = 0.75
 """The share of a limit from which on a case is called nearly due."""
+
+
+class Timed(Protocol):
+    """What a bar is made of: a row of the read model, or the API's answer."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def due(self) -> datetime | None: ...
+    @property
+    def provisional(self) -> bool: ...
+    @property
+    def breached(self) -> bool: ...
+    @property
+    def parked_until(self) -> datetime | None: ...
+    @property
+    def closed_at(self) -> datetime | None: ...
+
 
 Standing = Literal["none", "running", "soon", "late", "parked", "kept", "broken"]
 """``none``: no due; ``late``: open and overdue; ``kept`` and ``broken``: over, in time or not."""
@@ -38,7 +55,7 @@ class Bar:
     until: datetime | None
 
 
-def bar(calendar: Calendar, row: CaseRow, limit: Limit | None, now: datetime) -> Bar:
+def bar(calendar: Calendar, row: Timed, limit: Limit | None, now: datetime) -> Bar:
     """The bar of a case as of ``now``; ``limit`` is the one it was filed with, None if unknown."""
     working = limit is None or limit.unit not in (Unit.HOUR, Unit.DAY)
     ended = row.closed_at is not None or row.state in ("rejected", "merged", "void")
@@ -56,7 +73,7 @@ def bar(calendar: Calendar, row: CaseRow, limit: Limit | None, now: datetime) ->
     )
 
 
-def _standing(row: CaseRow, ended: bool, left: int, used: float | None) -> Standing:
+def _standing(row: Timed, ended: bool, left: int, used: float | None) -> Standing:
     if row.due is None or (ended and row.closed_at is None):
         return "none"
     if ended:

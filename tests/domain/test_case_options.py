@@ -91,7 +91,7 @@ AT_ANY_TIME: Final = {"AddNote", "AttachFile"}
 def asked(now: Known, by: Actor) -> dict[str, str | None]:
     """For each command the code of its refusal."""
     answers = options(now, by, samples.NEXT_DAY, FORMS)
-    return {name: refused and refused.code for name, refused in answers.items()}
+    return {name: refused.code if refused else None for name, refused in answers.items()}
 
 
 def can(now: Known, by: Actor) -> set[str]:
