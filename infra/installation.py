@@ -96,7 +96,8 @@ def opened(
             _migrate(dsn, secret, "log", "vault")
         pool = stack.enter_context(_pool(dsn, secret, "wangge_app", settings.connections))
         reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 6))
-        keys = stack.enter_context(_pool(vault_dsn, secret, "wangge_vault", 2))
+        # One beside that of the group commit, so that neither waits for the other.
+        keys = stack.enter_context(_pool(vault_dsn, secret, "wangge_vault", 1))
         vault = Vault(keys, KeyFile(settings.kek_file), apart=vault_dsn != dsn)
         codec = Codec()
         store = EventStore(LogRecorder(pool), codec, vault)

@@ -11,6 +11,11 @@ and its name random, so that the index on (stream, version) is met in random pla
 Beside them the ceiling of this way of appending on this machine: pgbench calls ``log.append`` with
 as many events as there are writers, on one connection, as fast as it can. It is what a client would
 reach that costs nothing and never waits for a writer.
+
+And what a round of ours is made of, each part as the difference of two measurements: a round trip
+with the same columns that does nothing, the append without its wait for the disk, the append, and
+the round with the writers who wait for it. The peer is the time that plain INSERT takes for as many
+events: where the append alone takes as long, no client can be faster.
 """
 
 import asyncio
@@ -35,8 +40,10 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 
-from infra.event_store import Entry
+from infra.event_store import Entry, columns_of
 from infra.installation import Installation, opened
+from infra.line import Line, Query, integer
+from infra.migrations import role_dsn
 from infra.postgres import EmbeddedPostgres, find_binaries
 from infra.settings import Settings
 from tests.bench.measure import (
@@ -87,6 +94,10 @@ def run(size: Size) -> Path:
                         "plain": partial(plain.turn, server, writers, size.seconds),
                         "library": partial(library.turn, server, writers, size.seconds),
                         "ceiling": partial(ceiling, server, writers, size.seconds),
+                        **{
+                            name: partial(alone, installation, query, writers, size.seconds)
+                            for name, query in PARTS.items()
+                        },
                     },
                 )
                 rows += _rows(writers, found)
@@ -103,6 +114,34 @@ def _rows(writers: int, found: dict[str, Side]) -> list[Row]:
         compare(what, found["ours"], found["plain"], "plain INSERT (pgbench)"),
         compare(what, found["ours"], found["library"], "eventsourcing, as shipped"),
         compare(what, found["ours"], found["ceiling"], "ceiling (log.append by pgbench)"),
+        *_budget(writers, found),
+    ]
+
+
+def _budget(writers: int, found: dict[str, Side]) -> list[Row]:
+    """What a round of as many events as writers is made of, in microseconds."""
+    took = {name: writers / side.rate * 1e6 for name, side in found.items()}
+    parts = {
+        "round trip": took["trip"],
+        "PostgreSQL": took["lazy"] - took["trip"],
+        "the disk": took["durable"] - took["lazy"],
+        "writers": took["ours"] - took["durable"],
+        "all but the writers": took["durable"],
+    }
+    return [
+        Row(
+            what=f"of a round of {writers}: {part}",
+            ours=round(microseconds, 1),
+            peer=round(took["plain"], 1),
+            peer_name="plain INSERT, as many events",
+            ratio=round(microseconds / took["plain"], 2),
+            unit="µs",
+            runs=len(found["ours"].turns),
+            p50_ms=0.0,
+            p99_ms=0.0,
+            rss_mb=0.0,
+        )
+        for part, microseconds in parts.items()
     ]
 
 
@@ -147,6 +186,57 @@ def ours(
 
     took, spent, database = uvloop.run(all_of_them())
     return Turn(len(waits), took, waits, rss_mb(os.getpid()), spent, database)
+
+
+_COLUMNS: Final = (
+    "$1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],"
+    " $8::text[], $9::text[], $10::bytea[]"
+)
+PARTS: Final = {
+    "trip": Query(b"trip", f"SELECT num_nonnulls({_COLUMNS})", (integer,)),
+    "lazy": Query(
+        b"lazy",
+        "SELECT log.append("
+        f"{_COLUMNS}) FROM set_config('synchronous_commit', 'off', true) AS lazily",
+        (integer,),
+    ),
+    "durable": Query(b"durable", f"SELECT log.append({_COLUMNS})", (integer,)),
+}
+"""A round trip and no more; the append, told before it is on the disk; the append."""
+
+
+def alone(installation: Installation, query: Query, events: int, seconds: float) -> Turn:
+    """So many events again and again on one connection of ours, when nobody waits for them."""
+
+    def entry() -> Entry:
+        return Entry(
+            originator_id=f"case:{random.getrandbits(64):016x}",
+            originator_version=1,
+            topic="case.note_added",
+            state=PAYLOAD,
+            at=datetime.now(UTC),
+            actor="li",
+            roles="grid_worker",
+            territory="d1/s1/c1/g1/",
+            correlation="5b1c6f3e5b1c6f3e",
+        )
+
+    async def rounds() -> Turn:
+        line = Line(role_dsn(installation.dsn, installation.secret, "wangge_app"))
+        done, took = 0, 0.0
+        try:
+            await line.ask(query, *columns_of([]))  # prepared before time counts
+            while took < seconds:
+                columns = columns_of([entry() for _ in range(events)])
+                begun = time.perf_counter()
+                await line.ask(query, *columns)
+                took += time.perf_counter() - begun
+                done += events
+        finally:
+            await line.close()
+        return Turn(done, took)
+
+    return uvloop.run(rounds())
 
 
 class _Plain:
