@@ -126,14 +126,14 @@ def _budget(writers: int, found: dict[str, Side]) -> list[Row]:
         "PostgreSQL": took["lazy"] - took["trip"],
         "the disk": took["durable"] - took["lazy"],
         "writers": took["ours"] - took["durable"],
-        "all but the writers": took["durable"],
+        "all but writers": took["durable"],
     }
     return [
         Row(
-            what=f"of a round of {writers}: {part}",
+            what=f"of {writers}: {part}",
             ours=round(microseconds, 1),
             peer=round(took["plain"], 1),
-            peer_name="plain INSERT, as many events",
+            peer_name="plain INSERT, as many",
             ratio=round(microseconds / took["plain"], 2),
             unit="µs",
             runs=len(found["ours"].turns),
