@@ -896,6 +896,13 @@ class TreeQuery(Query):
     levels: int = Field(default=4, ge=0, le=4, description="How many tiers below.")
 
 
+class PointQuery(Query):
+    """A point; WGS-84 degrees. What a map gives in GCJ-02 is converted before it is sent."""
+
+    longitude: float = Field(ge=-180, le=180, allow_inf_nan=False, examples=[121.4737])
+    latitude: float = Field(ge=-90, le=90, allow_inf_nan=False, examples=[31.2304])
+
+
 class PathQuery(Query):
     """Which territory."""
 
@@ -921,6 +928,24 @@ class TerritoryTree(BaseModel):
 
     on: date
     nodes: list[TerritoryNode]
+
+
+class GridAnswer(BaseModel):
+    """A grid as it is today."""
+
+    path: str
+    version: int
+    names: list[str] = Field(
+        description="From the district down.", examples=[["示范区", "春风街道", "第一网格"]]
+    )
+
+
+class GridsAt(BaseModel):
+    """The grids in which a point lies: one as a rule, none where no boundary is known, several
+    where boundaries overlap."""
+
+    on: date
+    grids: list[GridAnswer]
 
 
 class TerritoryVersion(Answer):

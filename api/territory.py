@@ -11,7 +11,7 @@ from api.desk import Desk
 from api.errors import problems
 from domain import territory as t
 from domain.calendar import office_time
-from domain.places import depth, within
+from domain.places import EVERYWHERE, depth, within
 from domain.roles import Reading, demand, scope
 
 CHANGED: Final = problems(404, 409, 413, 415)
@@ -28,6 +28,29 @@ def tree(asked: Annotated[s.TreeQuery, Query()], desk: AtDesk) -> s.TerritoryTre
     deepest = depth(asked.path) + asked.levels
     near = [_node(desk, node, day) for node in nodes if depth(node.path) <= deepest]
     return s.TerritoryTree(on=day, nodes=near)
+
+
+@router.get("/at", summary="所在网格 · The grid at a point", responses=problems())
+def at(asked: Annotated[s.PointQuery, Query()], desk: AtDesk) -> s.GridsAt:
+    """按经纬度查找今日所在网格,限本人属地。One's own grids around a point today."""
+    day = office_time(desk.at).date()
+    tree = desk.office.territory
+    grounds = [grant.territory for grant in desk.by.grants]
+    around = tree.around(asked.longitude, asked.latitude, EVERYWHERE, day)
+    found = [
+        tree.resolve(node.path, day)
+        for node in around
+        if any(within(node.path, ground) for ground in grounds)
+    ]
+    return s.GridsAt(
+        on=day,
+        grids=[
+            s.GridAnswer(
+                path=place.path, version=place.version, names=list(tree.names(place.path, day))
+            )
+            for place in found
+        ],
+    )
 
 
 @router.get("/versions", summary="属地沿革 · History of a territory", responses=problems(404))

@@ -11,10 +11,11 @@ from typing import Final
 from fastapi import FastAPI
 
 from api.auth import asks_who
-from api.console import audit, case, metrics, signin, static, worklist
+from api.console import audit, case, metrics, report, signin, static, worklist
 
 ROUTERS: Final = (
     signin.router,
+    report.router,
     worklist.router,
     case.router,
     metrics.router,

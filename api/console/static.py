@@ -5,6 +5,8 @@ Each is served below an address that changes with its content, so a browser asks
 
 import gzip
 import hashlib
+import json
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
@@ -61,9 +63,41 @@ def address(name: str) -> str:
     return f"{CONSOLE}/static/{file(name).version}/{name}"
 
 
+WORKER: Final = f"{CONSOLE}/sw.js"
+"""Where the service worker is served: pages below that path can be its own."""
+
+_offline: set[str] = set()
+
+
+def works_offline(needed: Iterable[str]) -> None:
+    """Name files that the service worker keeps, so that a page opens without a network."""
+    _offline.update(needed)
+
+
+@cache
+def _worker() -> tuple[bytes, bytes]:
+    """The service worker, with the addresses of what it keeps; plain and compressed."""
+    kept = sorted(address(name) for name in _offline)
+    code = _FOLDER.joinpath("sw.js").read_text("utf-8")
+    version = hashlib.sha256(json.dumps([kept, code]).encode()).hexdigest()[:12]
+    head = f"const VERSION = {json.dumps(version)};\nconst FILES = {json.dumps(kept)};\n"
+    content = (head + code).encode()
+    return content, gzip.compress(content, 9, mtime=0)
+
+
 def serve(app: FastAPI) -> None:
     """Add the route of the files; they are public, for they say nothing of anybody."""
     app.router.add_route(PATH, _answer, methods=["GET"], include_in_schema=False)
+    app.router.add_route(WORKER, _answer_worker, methods=["GET"], include_in_schema=False)
+
+
+async def _answer_worker(request: Request) -> Response:
+    plain, smaller = _worker()
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(smaller, media_type=_TYPES["js"], headers=headers)
+    return Response(plain, media_type=_TYPES["js"], headers=headers)
 
 
 async def _answer(request: Request) -> Response:

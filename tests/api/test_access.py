@@ -18,9 +18,11 @@ from api.cases import STEPS
 from api.console import static
 from api.docs import FILES
 from api.services import API
+from domain.calendar import office_time
 from domain.errors import Refused
 from domain.places import EVERYWHERE, within
 from domain.roles import Actor, Reading, Role, permitted, scope
+from domain.territory import RedrawGrid
 from domain.webhooks import AddReceiver, RemoveReceiver
 from tests import samples
 from tests.api.conftest import MATRIX, Served, description
@@ -368,6 +370,24 @@ def territory(served: Served, by: Actor, _cases: Cases) -> None:
             assert (node["households"] is not None, node["residents"] is not None) == (told, told)
 
 
+def at(served: Served, by: Actor, _cases: Cases) -> None:
+    """In the own territories alone; what lies elsewhere is as if it were nowhere."""
+    _, own = grant_of(by)
+    served.store.execute(
+        RedrawGrid(
+            by=samples.SYSTEM,
+            at=served.clock(),
+            path=samples.OTHER_GRID,
+            boundary=(((121.0, 31.0), (121.1, 31.0), (121.1, 31.1), (121.0, 31.0)),),
+            effective=office_time(served.clock()).date(),
+        )
+    )
+    grids = served.as_(by).get("/territory/at", longitude=121.08, latitude=31.02)["grids"]
+    assert [grid["path"] for grid in grids] == (
+        [samples.OTHER_GRID] if within(samples.OTHER_GRID, own) else []
+    )
+
+
 def versions(served: Served, by: Actor, _cases: Cases) -> None:
     """As with the tree."""
     role, own = grant_of(by)
@@ -473,6 +493,8 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     # the console
     ("GET", "/"): public("GET", "/"),
     ("GET", static.PATH): public("GET", static.address("console.css")),
+    ("GET", static.WORKER): public("GET", static.WORKER),
+    ("GET", f"{CONSOLE}/report"): console("/report"),
     ("GET", f"{CONSOLE}/sign-in"): public("GET", f"{CONSOLE}/sign-in"),
     ("POST", f"{CONSOLE}/session"): public(
         "POST", f"{CONSOLE}/session", {"username": "hotline", "password": "wrong"}
@@ -522,6 +544,7 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ),
     # territory
     ("GET", f"{API}/territory"): territory,
+    ("GET", f"{API}/territory/at"): at,
     ("GET", f"{API}/territory/versions"): versions,
     ("POST", f"{API}/territory/create"): command(
         "CreateTerritory",

@@ -322,6 +322,44 @@ def test_no_change_can_hold_from_before_the_newest_version() -> None:
 # redrawing
 
 
+HOLED: Final = (*SQUARE, tuple((x / 10 + 101.745, y / 10 + 25.245) for x, y in SQUARE[0]))
+"""A square with a small one cut out around its middle, (113.05, 28.05)."""
+
+
+@pytest.mark.parametrize(
+    ("boundary", "longitude", "latitude", "inside"),
+    [
+        (SQUARE, 113.05, 28.05, True),
+        (SQUARE, 113.11, 28.05, False),
+        (SQUARE, 112.99, 28.05, False),
+        (SQUARE, 113.05, 28.11, False),
+        (HOLED, 113.05, 28.05, False),
+        (HOLED, 113.02, 28.05, True),
+        (MAP, 113.05, 28.05, False),
+        (None, 113.05, 28.05, False),
+    ],
+)
+def test_a_boundary_encloses_what_is_in_its_ring_and_in_no_hole(
+    boundary: Boundary | None, longitude: float, latitude: float, inside: bool
+) -> None:
+    assert territory.encloses(boundary, longitude, latitude) is inside
+
+
+def test_a_point_on_a_shared_border_lies_in_one_grid() -> None:
+    east = (((113.1, 28.0), (113.2, 28.0), (113.2, 28.1), (113.1, 28.1), (113.1, 28.0)),)
+    assert sum(territory.encloses(grid, 113.1, 28.05) for grid in (SQUARE, east)) == 1
+
+
+def test_the_grid_at_a_point_is_the_one_of_that_day() -> None:
+    drawn = GridRedrawn(at=NOW, territory=G2, version=2, name="g2", boundary=SQUARE, effective=MAY)
+    tree = territory.evolve(reduce(territory.evolve, TREE, territory.initial), drawn)
+    point = (113.05, 28.05)
+    assert [node.path for node in tree.around(*point, "d1/", MAY)] == [G2]
+    assert tree.around(*point, "d1/", MAY - DAY) == ()
+    assert tree.around(*point, G1, MAY) == ()
+    assert tree.around(113.5, 28.05, "d1/", MAY) == ()
+
+
 @pytest.mark.parametrize("boundary", [MAP, SQUARE])
 def test_a_grid_is_redrawn_from_a_day_on(boundary: Boundary) -> None:
     given(*TREE).when(redraw(G1, boundary)).then(

@@ -222,6 +222,8 @@ document.addEventListener("click", async (event) => {
     form.elements.password.value = button.dataset.password;
     form.elements.password.focus();
   } else if (at("[data-sign-out]")) {
+    const { person, drafts } = document.body.dataset;
+    if (drafts && !await (await import(drafts)).mayLeave(person, t)) return;
     await send("/console/session/end");
     setCookie("wangge_position", "", 0);
     location.assign("/console/sign-in");
