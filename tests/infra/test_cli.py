@@ -18,6 +18,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from api.passwords import StoredPasswords
+from domain.operations import stream
 from domain.personal import SEALED
 from domain.roles import Grant, Role
 from infra import cli
@@ -416,3 +417,66 @@ def test_files_that_no_case_names_are_found_and_deleted_after_a_day(
     assert wangge("sweep", "--remove").stdout.split() == [orphan, "11"]
     assert wangge("sweep").stdout == ""
     assert (store / fresh[:2] / fresh).exists()
+
+
+def test_what_happens_by_itself_is_listed_and_done(wangge: Wangge, folder: Path) -> None:
+    rows = request("1", closed="", status="Open") + request("2", kind="Rodent")
+    (folder / "requests.csv").write_text(HEADER + rows)
+    answer(wangge("import", "nyc311", "requests.csv", "--json"))
+    listed = wangge("deadlines", "list")
+    assert listed.returncode == 0, listed.stderr
+    late = wangge("deadlines", "list", "--due").stdout
+    assert "超期上报" in late
+    assert "nyc311-1" in late
+    assert len(wangge("deadlines", "list", "--limit", "1").stdout.splitlines()) < len(
+        listed.stdout.splitlines()
+    )
+    done = wangge("deadlines", "run")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"done [1-9]\d*,失败 · failed 0", done.stdout)
+    shown = wangge("case", "show", "nyc311-1").stdout
+    assert shown.count("case.deadline_breached") == 1
+    assert "done 0," in wangge("deadlines", "run").stdout
+    assert "nyc311-1" not in wangge("deadlines", "list", "--due").stdout
+
+
+def test_an_event_is_left_out_by_a_named_person_with_a_reason(
+    wangge: Wangge, folder: Path, database: str, store: EventStore
+) -> None:
+    chiefs(wangge)
+    (folder / "requests.csv").write_text(HEADER + request("1") + request("2", kind="Rodent"))
+    answer(wangge("import", "nyc311", "requests.csv", "--json"))
+    with psycopg.connect(database) as connection:  # as no role of ours could
+        connection.execute("ALTER TABLE log.event DISABLE TRIGGER ALL")
+        found = connection.execute(
+            "UPDATE log.event SET data = 'broken' WHERE name = 'case.filed'"
+            " AND stream = 'case:nyc311-1' RETURNING position"
+        ).fetchone()
+        connection.execute("ALTER TABLE log.event ENABLE TRIGGER ALL")
+    assert found is not None
+    position = str(found[0])
+    halted = wangge("deadlines", "list")
+    assert halted.returncode == 1
+    assert position in halted.stderr
+    assert f"halted at {position}" in re.sub(r"\s+", " ", wangge("project", "status").stdout)
+
+    def skip(at: str, *more: str, by: str = "chief") -> subprocess.CompletedProcess[str]:
+        words = ("project", "skip", "deadlines", at, "--by", by, "--password-stdin")
+        return wangge(*words, *more, given=f"password of {by}\n")
+
+    assert skip(position).returncode == 2  # why?
+    assert skip(position, "--reason", "x", by="nobody").returncode == 2
+    other = skip("1", "--reason", "坏事件")
+    assert (other.returncode, "Traceback" in other.stderr) == (2, False)
+    assert store.history(stream("deadlines")) == []
+    done = skip(position, "--reason", "坏事件")
+    assert done.returncode == 0, done.stderr
+    (skipped,) = store.history(stream("deadlines"))
+    assert (skipped.actor, skipped.event.position) == ("chief", int(position))
+    listed = wangge("deadlines", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "nyc311-2" in listed.stdout
+    assert wangge("project", "pause", "deadlines").returncode == 0
+    assert "已暂停" in wangge("project", "status").stdout
+    assert wangge("project", "resume", "deadlines").returncode == 0
+    assert wangge("project", "skip", "no-such", "1", "--by", "x", "--reason", "y").returncode == 2
