@@ -8,6 +8,7 @@ from api import schemas as s
 from api.auth import routes, services_of
 from api.errors import problems
 from api.services import Services
+from domain.history import CLOCKS_APART
 from projections.standing import Standing
 
 router: Final = routes("/health", ["运行状况 Health"])
@@ -21,18 +22,21 @@ def live() -> s.Alive:
 
 @router.get("", summary="就绪 · Ready", responses=problems())
 def ready(services: Annotated[Services, Depends(services_of)]) -> s.Health:
-    """数据库可用,各读模型的进度;有停滞、暂停或落后过多的则为 degraded。The database answers, and
-    how far each read model is; degraded where one stands still, is paused, or is too far behind."""
+    """数据库可用,各读模型的进度;有停滞、暂停、落后过多或时钟不准的则为 degraded。The database
+    answers, and how far each read model is; degraded where one stands still, is paused or too far
+    behind, and where the clocks of server and database are apart."""
     standings = services.gateway.standings()
     head = services.gateway.head()
     well = all(at.well and at.lag_seconds <= services.lag_seconds for at in standings)
     late = services.gateway.lateness(services.store.office().catalogue.ahead, services.clock())
-    well = well and late.seconds <= services.lag_seconds
+    ahead = services.gateway.clock_ahead()
+    well = well and late.seconds <= services.lag_seconds and abs(ahead) <= CLOCKS_APART
     return s.Health(
         status="ok" if well else "degraded",
         position=head,
         projections=[_projection(at) for at in standings],
         deadlines=s.DeadlineHealth(late=round(late.seconds, 3), failing=late.failing),
+        clock_ahead=round(ahead, 3),
         relays=[
             s.RelayHealth(
                 topic=at.topic,

@@ -138,6 +138,11 @@ class _ReadModels(Collector):
             for at in known:
                 family.add_metric((at.name,), value(at))
             yield family
+        ahead = GaugeMetricFamily(
+            "wangge_clock_ahead_seconds", "By how much this clock is ahead of the database's."
+        )
+        ahead.add_metric((), self._gateway.clock_ahead())
+        yield ahead
         yield from self._relays()
 
     def _relays(self) -> Iterable[Metric]:

@@ -1515,6 +1515,9 @@ class Health(BaseModel):
     position: int
     projections: list[ProjectionHealth]
     deadlines: DeadlineHealth
+    clock_ahead: float = Field(
+        description="Seconds that the server's clock is ahead of the database's; ten and it is ill."
+    )
     relays: list[RelayHealth] = Field(
         description="Topics that this log is carried to; their lag does not change the status."
     )

@@ -10,6 +10,10 @@ E = TypeVar("E")
 LOG: Final = "log"
 """The part that a log in one database is: its only one. A topic of Kafka has several."""
 
+CLOCKS_APART: Final = 10.0
+"""Seconds that the clocks of a machine and of its database may differ before they are ill: what
+happens is stamped with the machine's, and one that is ahead puts it into the future."""
+
 UNTOLD: Final = datetime(1, 1, 1, tzinfo=UTC)
 """A time that the reader did not ask for."""
 

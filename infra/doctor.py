@@ -16,6 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from domain.history import CLOCKS_APART
 from domain.roles import system
 from infra.installation import AlreadyRunning, Installation
 from infra.migrations import MigrationError, migrations
@@ -56,6 +57,7 @@ def examine(
         with composed(settings) as opened:
             yield Finding("database", True, _version(opened.installation))
             yield _migrated(opened.installation)
+            yield _clock(opened)
             yield from _rights(opened.installation)
             yield from _lag(opened)
     except PostgresUnavailable as error:
@@ -195,6 +197,18 @@ def _migrated(installation: Installation) -> Finding:
         ).fetchone()
     assert row is not None
     return Finding("migrations", row[0] == len(numbers), f"{row[0]} / {len(numbers)}")
+
+
+def _clock(opened: Any) -> Finding:
+    """What happens is stamped with this machine's clock; so is what is due."""
+    ahead = opened.gateway.clock_ahead()
+    return Finding(
+        "clock",
+        abs(ahead) <= CLOCKS_APART,
+        f"{ahead:+.1f} s",
+        "本机时钟与数据库相差过大,请在两处启用时间同步(NTP)。",
+        "This machine's clock and the database's are apart: let both be set by NTP.",
+    )
 
 
 def _rights(installation: Installation) -> Iterator[Finding]:

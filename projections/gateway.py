@@ -34,7 +34,7 @@ from projections.figures import Figures
 from projections.looks import LookRow
 from projections.past import AsOf, Moment, moment
 from projections.runner import reached
-from projections.standing import Carried, Standing, carried, standings
+from projections.standing import Carried, Standing, carried, clock_ahead, standings
 from projections.timeline import Step
 from projections.todo import ToDo
 from projections.worklist import CaseRow
@@ -202,6 +202,11 @@ class Gateway:
         """How far the log was carried out to topics; for watching the system."""
         with self._pool.connection() as connection:
             return carried(connection)
+
+    def clock_ahead(self) -> float:
+        """By how many seconds this machine's clock is ahead of the database's."""
+        with self._pool.connection() as connection:
+            return clock_ahead(connection)
 
     def worklist(
         self,

@@ -1,13 +1,17 @@
 """How far the read models are: what health checks, operators and Prometheus are told."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from projections import bulk
 from projections.projection import Poison
+
+_now: Final = time.time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,16 @@ def carried(connection: psycopg.Connection) -> list[Carried]:
         " LEFT JOIN log.event e ON e.position = t.position + 1 ORDER BY t.topic"
     )
     return [Carried(topic, at, max(lag, 0), max(age, 0.0)) for topic, at, lag, age in rows]
+
+
+def clock_ahead(connection: psycopg.Connection) -> float:
+    """By how many seconds the clock of this machine is ahead of the database's, to about the time
+    that a question takes; negative: behind."""
+    asked = _now()
+    row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+    assert row is not None
+    ahead: float = (asked + _now()) / 2 - row[0]
+    return ahead
 
 
 def standings(connection: psycopg.Connection, names: Iterable[str]) -> list[Standing]:

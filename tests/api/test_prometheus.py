@@ -1,6 +1,7 @@
 """``/metrics``: what it says, and to whom."""
 
 import re
+import time
 from dataclasses import replace
 
 import psycopg
@@ -54,6 +55,17 @@ def test_it_tells_how_far_the_log_was_carried_out(
     text = scrape(served)[1]
     assert 'wangge_relay_lag_positions{topic="a.log"} 3.0' in text
     assert re.search(r'wangge_relay_lag_seconds{topic="a.log"} [1-9.][\d.e-]*', text)
+
+
+def test_a_clock_that_is_ahead_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.runner.catch_up()
+    health = served.nobody.get("/health")
+    assert (health["status"], abs(health["clock_ahead"]) < 5) == ("ok", True)
+    monkeypatch.setattr("projections.standing._now", lambda: time.time() + 60)
+    ill = served.nobody.get("/health")
+    assert ill["status"] == "degraded"
+    assert 55 < ill["clock_ahead"] < 65
+    assert re.search(r"wangge_clock_ahead_seconds [56]\d", scrape(served)[1])
 
 
 @pytest.mark.parametrize("header", ["X_Forwarded_For", "Forwarded", "X_Real_IP"])

@@ -285,6 +285,7 @@ def test_the_doctor_finds_nothing_and_then_something(
     done = wangge("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
+    assert "clock" in done.stdout
     (Path(environment["WANGGE_DATA"]) / "secret").chmod(0o644)
     with psycopg.connect(database) as connection:
         connection.execute("GRANT DELETE ON log.event TO wangge_app")
