@@ -11,13 +11,14 @@ from typing import Final
 from fastapi import FastAPI
 
 from api.auth import asks_who
-from api.console import audit, case, metrics, report, signin, static, worklist
+from api.console import account, audit, case, metrics, report, signin, static, worklist
 
 ROUTERS: Final = (
     signin.router,
     report.router,
     worklist.router,
     case.router,
+    account.router,
     metrics.router,
     audit.router,
 )

@@ -500,6 +500,7 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
         "POST", f"{CONSOLE}/session", {"username": "hotline", "password": "wrong"}
     ),
     ("POST", f"{CONSOLE}/session/end"): public("POST", f"{CONSOLE}/session/end"),
+    ("GET", f"{CONSOLE}/more"): console("/more"),
     ("GET", f"{CONSOLE}/worklist"): console("/worklist"),
     ("GET", f"{CONSOLE}/worklist/places"): console("/worklist/places"),
     ("GET", f"{CONSOLE}/worklist/{{case}}/preview"): console_case("/worklist/{case}/preview"),
