@@ -261,17 +261,17 @@ def _choices(me: Visitor, state: Known, able: Sequence[str]) -> Choices:
 
 def _named(me: Visitor, refused: Refused) -> str:
     """Why not, with names for ids where a text in Chinese has them."""
-    if me.language == "en":
-        return refused.en
     units = me.desk.office.staff.units
     spoken = dict(refused.facts)
     if "unit" in spoken:
         unit = units.get(spoken["unit"])
-        spoken["unit"] = unit.name if unit else "—"
+        known = spoken["unit"] if me.language == "en" else unit and unit.name
+        spoken["unit"] = known if unit else "—"
     for name in ("at", "last"):
         if name in spoken:
             spoken[name] = f"{office_time(datetime.fromisoformat(spoken[name])):%Y-%m-%d %H:%M}"
-    return Refused(refused.code, **spoken).zh
+    told = Refused(refused.code, **spoken)
+    return me.t(told.zh, told.en)
 
 
 def _purposes(me: Visitor, card: s.CaseCard) -> list[Purpose]:

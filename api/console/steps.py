@@ -13,12 +13,12 @@ from api import schemas as s
 from domain.words import Word
 
 Kind = Literal[
-    "text", "lines", "person", "unit", "units", "place", "tier", "when", "case", "children",
+    "text", "lines", "person", "unit", "units", "place", "tier", "move", "when", "case", "children",
     "category", "limit", "yes", "number", "code",
     "SOURCES", "SIZES", "ESCALATION_REASONS", "OUTCOMES", "STATES", "ASKED",
 ]  # fmt: skip
-"""How a value is said. ``text`` is personal: hidden until somebody gives a purpose. A name in
-capitals is a table of ``domain.words``."""
+"""How a value is said. ``text`` is personal: hidden until somebody gives a purpose; ``move``
+is from one tier to another. A name in capitals is a table of ``domain.words``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ FIELDS: Final[dict[str, tuple[Word, Kind]]] = {
     "duplicate": (Word("重复事项", "Duplicate"), "case"),
     "evidence": (Word("证据", "Evidence"), "lines"),
     "first_contact": (Word("首次联系", "First contact"), "yes"),
-    "from_tier": (Word("原层级", "From tier"), "tier"),
+    "from_tier": (Word("层级", "Tier"), "move"),
     "holder": (Word("责任属地", "Responsible"), "place"),
     "into": (Word("并入", "Into"), "case"),
     "more": (Word("延长", "Extended by"), "limit"),
@@ -75,7 +75,6 @@ FIELDS: Final[dict[str, tuple[Word, Kind]]] = {
     "terms": (Word("类别", "Category"), "category"),
     "terms.size": (Word("大小", "Size"), "SIZES"),
     "text": (Word("内容", "Text"), "text"),
-    "tier": (Word("层级", "Tier"), "tier"),
     "unit": (Word("责任单位", "Unit"), "unit"),
     "units": (Word("被吹哨单位", "Units called"), "units"),
     "until": (Word("挂账至", "Parked until"), "when"),
@@ -96,8 +95,8 @@ STEPS: Final[dict[str, str]] = {
     "case.dispatched": "unit worker holder",
     "case.transferred": "unit worker holder reason",
     "case.accepted": "first_contact",
-    "case.escalated": "from_tier tier holder reason note",
-    "case.returned": "from_tier tier holder directive",
+    "case.escalated": "from_tier holder reason note",
+    "case.returned": "from_tier holder directive",
     "case.whistled": "units purpose reply_by",
     "case.unit_reported_in": "unit",
     "case.unit_absent": "unit",
@@ -147,7 +146,11 @@ def _told(name: str, details: Mapping[str, Any]) -> Iterator[Said]:
             continue
         if path == "occurred" and value == details.get("at"):
             continue
-        yield Said(path, label, kind, datetime.fromisoformat(value) if kind == "when" else value)
+        if kind == "when":
+            value = datetime.fromisoformat(value)
+        elif kind == "move":
+            value = (value, details["tier"])
+        yield Said(path, label, kind, value)
 
 
 def _at(details: Mapping[str, Any], path: str) -> Any:

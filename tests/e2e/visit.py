@@ -22,7 +22,7 @@ expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 FOREIGN: Final = r"""(language) => {
   const chinese = /[\u3400-\u9fff]/, english = /[A-Za-z]{3,}[ ]+[A-Za-z]{3,}/;
   const wrong = (text, element) => {
-    const said = (element.closest("[lang]")?.lang ?? "").slice(0, 2);
+    const said = (element.closest("[lang]")?.getAttribute("lang") ?? "").slice(0, 2);
     if (element.closest("code, pre, kbd, .mono, script, style, textarea")) return false;
     const foreign = language === "en" ? chinese : english;
     return said !== (language === "en" ? "zh" : "en") && foreign.test(text);
