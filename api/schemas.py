@@ -1469,6 +1469,48 @@ class AuditPage(BaseModel):
     next: str | None
 
 
+# --- read models ------------------------------------------------------------------------------
+
+
+class ProjectionAnswer(BaseModel):
+    """How far a read model is. `built` of `of` positions of a rebuild beside it are done."""
+
+    name: str
+    position: int
+    lag: int = Field(description="Positions behind the log.")
+    lag_seconds: float
+    paused: bool
+    error: str | None = Field(description="Why it stands still.")
+    halted_at: int | None = Field(description="The position of the event it cannot fold.")
+    halted_by: str | None
+    stream: str | None
+    built: int | None
+    of: int | None
+
+
+class ProjectionList(BaseModel):
+    """The read models, and how far the log is."""
+
+    position: int
+    rows: list[ProjectionAnswer]
+
+
+class ProjectionSwitched(BaseModel):
+    """A read model was told to stand still or to go on."""
+
+    name: str
+    paused: bool
+
+
+class SkipIn(Body):
+    """Which event is left out of a read model, and why."""
+
+    position: Annotated[int, Field(ge=1, le=2**53)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(
+        description="About the program, not about people: it stands in clear."
+    )
+
+
 # --- health -----------------------------------------------------------------------------------
 
 

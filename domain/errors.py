@@ -121,6 +121,11 @@ REASONS: Final[dict[str, Reason]] = {
         "A resident reports in the own name, as a resident.",
     ),
     "request.unknown_path": Reason(404, "没有这个地址。", "There is nothing at this address."),
+    "projection.unknown": Reason(
+        404,
+        "没有这个读模型:{projection}。",
+        "There is no such read model: {projection}.",
+    ),
     "audit.unknown": Reason(
         404,
         "没有日志位置 {position} 的审计记录,或不在本人属地内。",

@@ -208,6 +208,14 @@ class Gateway:
         with self._pool.connection() as connection:
             return clock_ahead(connection)
 
+    def hold(self, by: Actor, name: str, *, paused: bool) -> None:
+        """Let a read model stand still, or go on; who may decide that was asked before."""
+        with self._pool.connection() as connection:
+            if paused:
+                connection.execute("SELECT projector.pause(%s, %s)", (name, by.id))
+            else:
+                connection.execute("SELECT projector.resume(%s)", (name,))
+
     def worklist(
         self,
         by: Actor,

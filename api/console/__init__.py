@@ -11,7 +11,17 @@ from typing import Final
 from fastapi import FastAPI
 
 from api.auth import asks_who
-from api.console import account, audit, case, metrics, report, signin, static, worklist
+from api.console import (
+    account,
+    audit,
+    case,
+    metrics,
+    operations,
+    report,
+    signin,
+    static,
+    worklist,
+)
 
 ROUTERS: Final = (
     signin.router,
@@ -21,6 +31,7 @@ ROUTERS: Final = (
     account.router,
     metrics.router,
     audit.router,
+    operations.router,
 )
 
 

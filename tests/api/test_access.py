@@ -317,6 +317,13 @@ def audited(served: Served, by: Actor, _cases: Cases) -> None:
         assert code == ("" if within(entry.territory, territory) else "audit.unknown")
 
 
+def read_models(served: Served, by: Actor, _cases: Cases) -> None:
+    """As the trail."""
+    role, _ = grant_of(by)
+    allowed = role in (Role.SUPERVISOR, Role.ADMINISTRATOR)
+    assert _code(served, by, "GET", "/projections") == ("" if allowed else "query.not_permitted")
+
+
 def metric(path: str) -> Check:
     """Those who answer for a territory, for all within it."""
     readers = {Role.COORDINATOR, Role.SUPERVISOR, Role.SHIFT_LEAD, Role.ADMINISTRATOR}
@@ -508,6 +515,10 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("GET", f"{CONSOLE}/audit/access"): console("/audit/access", Reading.AUDIT),
     ("GET", f"{CONSOLE}/audit/{{entry}}"): console_entry,
     ("GET", f"{CONSOLE}/cases/{{case}}"): console_case("/cases/{case}"),
+    ("GET", f"{CONSOLE}/operations"): console("/operations", Reading.AUDIT),
+    ("GET", f"{CONSOLE}/operations/webhooks/{{receiver}}/dead"): console(
+        "/operations/webhooks/x/dead", Reading.AUDIT
+    ),
     ("GET", f"{CONSOLE}/metrics"): console("/metrics", Reading.METRICS),
     ("GET", f"{CONSOLE}/metrics/parts/{{part}}"): console("/metrics/parts/flow", Reading.METRICS),
     ("GET", f"{CONSOLE}/metrics/compare"): console("/metrics/compare", Reading.METRICS),
@@ -697,6 +708,16 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("GET", f"{API}/audit"): audit,
     ("GET", f"{API}/audit/export"): audit_file,
     ("GET", f"{API}/audit/{{entry}}"): audited,
+    ("GET", f"{API}/projections"): read_models,
+    ("POST", f"{API}/projections/{{name}}/pause"): command(
+        "SkipEvent", EVERYWHERE, "/projections/quality/pause"
+    ),
+    ("POST", f"{API}/projections/{{name}}/resume"): command(
+        "SkipEvent", EVERYWHERE, "/projections/quality/resume"
+    ),
+    ("POST", f"{API}/projections/{{name}}/skip"): command(
+        "SkipEvent", EVERYWHERE, "/projections/quality/skip", {"position": 1, "reason": "x"}
+    ),
     ("GET", f"{API}/reports/{{period}}/{{territory:path}}"): reporting,
     ("GET", f"{API}/metrics"): anybody("GET", "/metrics"),
     ("GET", f"{API}/metrics/{{metric}}"): metric("containment"),
