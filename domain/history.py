@@ -1,9 +1,9 @@
 """Events as the log holds them, and what a reader can ask of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 E = TypeVar("E")
 
@@ -85,6 +85,13 @@ class Page(NamedTuple):
 
     events: Sequence[Recorded[Any]]
     last: int
+
+
+Reading: TypeAlias = Callable[[Wanted], Sequence[Recorded[Any]]]
+"""A stretch that was read once, and is made into events for each of those it was read for.
+
+Raises ``Unreadable``: an event cannot be read; it is named.
+"""
 
 
 class Unreadable(Exception):

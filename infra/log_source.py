@@ -1,7 +1,7 @@
 """The log as the projection runner reads it: by position to follow, by stream to build anew."""
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Collection, Sequence
+from functools import cache, partial
 from types import NoneType
 from typing import Any, Final, LiteralString
 
@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from domain import operations
-from domain.history import BESIDE, LOG, Page, Recorded, Unreadable, Wanted
+from domain.history import BESIDE, LOG, Page, Reading, Recorded, Unreadable, Wanted
 from infra.codec import Codec
 from infra.vault import Vault
 
@@ -44,8 +44,12 @@ class LogSource:
             Unreadable: an event cannot be read; it is named.
         """
         assert part == LOG
+        return Page(self.between(after, upto, (wanted,))(wanted), upto)
+
+    def between(self, after: int, upto: int, wanted: Collection[Wanted]) -> Reading:
+        """The events with a position in ``(after, upto]``, in order, read once for several."""
         where = "position > %s AND position <= %s"
-        return Page(self._events(wanted, where, (after, upto), "position"), upto)
+        return self._reading(wanted, where, (after, upto), "position")
 
     def bounds(self, upto: int, each: int) -> list[str]:
         """Names of streams that divide all those up to a position into stretches of about ``each``
@@ -65,18 +69,16 @@ class LogSource:
         every = max(each // step, 1)
         return sorted({row[0] for row in rows[every - 1 :: every]})
 
-    def streams(self, after: str, until: str | None, upto: int, wanted: Wanted) -> Page:
-        """The events wanted of the streams in ``(after, until]`` up to a position, stream by stream
-        in order of version; None: to the last one.
-
-        Raises:
-            Unreadable: an event cannot be read; it is named.
-        """
+    def streams(
+        self, after: str, until: str | None, upto: int, wanted: Collection[Wanted]
+    ) -> Reading:
+        """The events of the streams in ``(after, until]`` up to a position, stream by stream in
+        order of version, read once for several; None: to the last one."""
         where = "stream > %s AND position <= %s AND stream <= %s"
         values: tuple[Any, ...] = (after, upto, until)
         if until is None:
             where, values = "stream > %s AND position <= %s", (after, upto)
-        return Page(self._events(wanted, where, values, "stream, version"), upto)
+        return self._reading(wanted, where, values, "stream, version")
 
     def skipped(self, projection: str) -> frozenset[int]:
         """The positions that a read model is to leave out, as somebody has decided."""
@@ -88,20 +90,35 @@ class LogSource:
             ).fetchall()
         return frozenset(self._codec.decode(*row).position for row in rows)
 
-    def _events(
-        self, wanted: Wanted, where: LiteralString, values: tuple[Any, ...], order: LiteralString
-    ) -> list[Recorded[Any]]:
-        unread = not wanted.json and all(
-            wanted.shapes.get(event) is NoneType for event in wanted.events
+    def _reading(
+        self,
+        wanted: Collection[Wanted],
+        where: LiteralString,
+        values: tuple[Any, ...],
+        order: LiteralString,
+    ) -> Reading:
+        unread = all(
+            not each.json and all(each.shapes.get(event) is NoneType for event in each.events)
+            for each in wanted
         )
-        last = max((BESIDE.index(each) for each in wanted.beside), default=0)
-        beside = BESIDE if wanted.json else BESIDE[: last + 1]
+        last = max((BESIDE.index(name) for each in wanted for name in each.beside), default=0)
+        whole = any(each.json for each in wanted)
+        names = {name for each in wanted for name in self._codec.names_of(each.events)}
         with self._pool.connection() as connection:
             rows = connection.execute(
-                _query(beside, unread, where, order),
-                (*values, self._codec.names_of(wanted.events)),
+                _query(BESIDE if whole else BESIDE[: last + 1], unread, where, order),
+                (*values, sorted(names)),
                 binary=True,
             ).fetchall()
+        return partial(self._made, rows, names)
+
+    def _made(
+        self, rows: Sequence[Any], names: Collection[str], wanted: Wanted
+    ) -> list[Recorded[Any]]:
+        """Those of some rows that somebody wants, as events."""
+        mine = frozenset(self._codec.names_of(wanted.events))
+        if len(mine) < len(names):
+            rows = [row for row in rows if row[4] in mine]
         if wanted.skipped:
             rows = [row for row in rows if row[0] not in wanted.skipped]
         made = self._opened if wanted.opened else self._sealed

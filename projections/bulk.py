@@ -19,7 +19,7 @@ import psycopg
 
 from domain.history import LOG, Recorded, Unreadable, Wanted
 from projections import schemas
-from projections.projection import ByStream, Poison, Poisoned, Projection, Superseded
+from projections.projection import Log, Poison, Poisoned, Projection, Superseded
 
 _PLAN: Final = """
 CREATE TABLE bulk (upto bigint NOT NULL);
@@ -49,7 +49,7 @@ def plan(
     connection: psycopg.Connection,
     projection: Projection,
     schema: str,
-    source: ByStream,
+    source: Log,
     upto: int,
     each: int,
 ) -> int:
@@ -84,7 +84,7 @@ def work(
     connection: psycopg.Connection,
     projection: Projection,
     schema: str,
-    source: ByStream,
+    source: Log,
     skipped: frozenset[int],
     goes_on: Callable[[psycopg.Connection], bool],
 ) -> None:
@@ -191,8 +191,8 @@ def _take(connection: psycopg.Connection, projection: Projection, schema: str) -
     return Stretch(*row) if row else None
 
 
-def _read(source: ByStream, stretch: Stretch, wanted: Wanted) -> Sequence[Recorded[Any]]:
-    return source.streams(stretch.after, stretch.until, stretch.upto, wanted).events
+def _read(source: Log, stretch: Stretch, wanted: Wanted) -> Sequence[Recorded[Any]]:
+    return source.streams(stretch.after, stretch.until, stretch.upto, (wanted,))(wanted)
 
 
 def _first_bad(

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import psycopg
 
 from projections import bulk
-from projections.projection import ByStream, Poisoned, Projection, Source, Superseded
+from projections.projection import Log, Poisoned, Projection, Source, Superseded
 
 
 class Bench(NamedTuple):
@@ -59,7 +59,7 @@ class Crew(NamedTuple):
 def _help(open_: Open, name: str, schema: str, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends us
     with open_() as bench, bench.connect() as connection:
-        assert isinstance(bench.source, ByStream)
+        assert isinstance(bench.source, Log)
         try:
             bulk.work(
                 connection,

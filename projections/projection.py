@@ -1,12 +1,12 @@
 """What a read model is to the runner, and what the runner asks of a source of events."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import psycopg
 
-from domain.history import BESIDE, Page, Wanted
+from domain.history import BESIDE, Page, Reading, Wanted
 from projections.tables import AnyTable, Apply
 
 
@@ -73,21 +73,24 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class ByStream(Protocol):
-    """A source that also gives whole streams together, as a rebuild wants them."""
+class Log(Protocol):
+    """A source that is the log itself: what several want is read once, and whole streams together,
+    as a rebuild wants them."""
+
+    def between(self, after: int, upto: int, wanted: Collection[Wanted]) -> Reading:
+        """The events with a position in ``(after, upto]``, in order."""
+        ...
 
     def bounds(self, upto: int, each: int) -> list[str]:
         """Names of streams that divide all those up to a position into stretches of about ``each``
         events, ascending."""
         ...
 
-    def streams(self, after: str, until: str | None, upto: int, wanted: Wanted) -> Page:
-        """The events wanted of the streams in ``(after, until]`` up to a position, stream by stream
-        in order of version; None: to the last one.
-
-        Raises:
-            Unreadable: an event cannot be read; it is named.
-        """
+    def streams(
+        self, after: str, until: str | None, upto: int, wanted: Collection[Wanted]
+    ) -> Reading:
+        """The events of the streams in ``(after, until]`` up to a position, stream by stream in
+        order of version; None: to the last one."""
         ...
 
 

@@ -11,17 +11,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import psycopg
 import structlog
 
-from domain.history import LOG, Recorded, Unreadable
+from domain.history import LOG, Recorded, Unreadable, Wanted
 from domain.traces import Spans
 from projections import bulk, schemas
 from projections.crew import Crew
 from projections.projection import (
-    ByStream,
+    Log,
     NotTheSame,
     OnProgress,
     Poison,
@@ -61,6 +62,10 @@ TRACED: Final = 100
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway: one may be lost with its
 connection."""
+
+BREATH_SECONDS: Final = 0.02
+"""Between two looks at what is new there is so long at least: what comes meanwhile is cheaper
+together."""
 
 log = structlog.get_logger()
 
@@ -115,50 +120,123 @@ class Runner:
     def follow(self, stop: threading.Event) -> None:
         """Keep up with the log until told to stop, through lost connections.
 
-        Each projection has a thread, so none waits for another. One that is poisoned is reported
-        and stands still until somebody has the event skipped; one that a newer version keeps, until
-        the next start; one that is paused, until it is resumed.
+        Those that are at its end go together: what is new is read once, and folded into all of them
+        in one transaction. Whoever stumbles, is paused or is far behind goes alone, in a thread, so
+        that none waits for another, and comes back once it is at the end. One that is poisoned is
+        reported and stands still until somebody has the event skipped; one that a newer version
+        keeps, until the next start; one that is paused, until it is resumed.
         """
-        bell = _Bell(stop)
-        threads = [
-            threading.Thread(target=self._follow, args=(each, bell), name=f"projector {each.name}")
-            for each in self.projections
-        ]
-        for thread in threads:
-            thread.start()
+        bell, threads, company = _Bell(stop), list[threading.Thread](), _Company()
+
+        def start(work: Callable[[], None], name: str) -> None:
+            threads[:] = [each for each in threads if each.is_alive()]
+            threads.append(threading.Thread(target=work, name=f"projector {name}"))
+            threads[-1].start()
+
+        start(partial(self._listen, bell), "ear")
+        leaving: Sequence[Projection] = self.projections
         while not stop.is_set():
+            for each in leaving:
+                start(partial(self._follow_alone, each, bell), each.name)
+            leaving = self._follow_together(bell, company)
+        bell.ring(bell.head)
+        for thread in threads:
+            thread.join()
+
+    def _listen(self, bell: "_Bell") -> None:
+        while not bell.stop.is_set():
             try:
                 with self.connect() as connection:
                     # Before the first look: a notification between the two would be lost.
                     connection.execute("LISTEN log")
-                    while not stop.is_set():
+                    while not bell.stop.is_set():
                         bell.ring(self.source.head(LOG))
                         deadline = time.monotonic() + POLL_SECONDS
-                        while not stop.is_set() and time.monotonic() < deadline:
+                        while not bell.stop.is_set() and time.monotonic() < deadline:
                             # Of several that have come meanwhile the last says it all.
                             for told in connection.notifies(timeout=0.2, stop_after=1):
                                 bell.ring(int(told.payload))
             except psycopg.Error as error:
                 log.warning("projector.deaf", error=str(error).strip())
-                stop.wait(0.5)
-        bell.ring(bell.head)
-        for thread in threads:
-            thread.join()
+                bell.stop.wait(0.5)
 
-    def _follow(self, projection: Projection, bell: "_Bell") -> None:
+    def _follow_together(self, bell: "_Bell", company: "_Company") -> list[Projection]:
+        """Keep the company up, and those that join it, until some must go on alone: those."""
+        try:
+            with self.connect() as connection:
+                # What a crash of the database takes back is folded again: with its checkpoint.
+                connection.execute("SET synchronous_commit = off")
+                connection.prepare_threshold, connection.prepared_max = 1, None
+                known, looked = 0, -math.inf
+                while not bell.stop.is_set():
+                    begun = time.monotonic()
+                    if begun - looked > bulk.PAUSE_SECONDS:
+                        looked = begun
+                        if paused := schemas.paused(connection) & company.keys():
+                            return [company.pop(name)[0] for name in paused]
+                    known = bell.wait(known, bulk.PAUSE_SECONDS, company)
+                    while company and self._advance_together(connection, company, known):
+                        pass
+                    bell.stop.wait(begun + BREATH_SECONDS - time.monotonic())
+        except Exception as error:  # noqa: BLE001 - whose it is comes out when each goes alone
+            log.info("projector.apart", error=str(error).strip())
+        leaving = [each for each, _ in company.values()]
+        company.clear()
+        if not leaving:
+            bell.stop.wait(bulk.PAUSE_SECONDS)
+        return leaving
+
+    def _advance_together(
+        self, connection: psycopg.Connection, company: "_Company", head: int
+    ) -> bool:
+        """Fold the next page into all of them at once; whether there is more before the head."""
+        assert isinstance(self.source, Log)
+        begun, told = time.time_ns(), []
+        with connection.transaction():
+            versions = {name: company[name][0].version for name in sorted(company)}
+            places = schemas.claim_all(connection, versions, LOG)
+            behind = {name: at for name, at in zip(versions, places, strict=True) if at < head}
+            if not behind:
+                return False
+            after = min(behind.values())
+            last = min(head, after + self.page)
+            going = {name: at for name, at in behind.items() if at < last}
+            read = self.source.between(after, last, [company[name][1] for name in going])
+            for name, at in going.items():
+                projection, wanted = company[name]
+                events = [each for each in read(wanted) if each.position > at]
+                if events:
+                    schemas.use(connection, name)
+                    projection.apply(connection, events, False)
+                    told.append((name, events))
+            schemas.move_all(connection, going, LOG, last)
+        if self.spans is not None:
+            for name, events in told:
+                _tell_of(self.spans, name, begun, events)
+        return last < head
+
+    def _follow_alone(self, projection: Projection, bell: "_Bell") -> None:
+        """Bring one to the end of the log, whatever it takes, where it joins the others."""
         name = projection.name
         poison: Poison | None = None
         while not bell.stop.is_set():
             try:
                 with self.connect() as connection:
-                    # What a crash of the database takes back is folded again: with its checkpoint.
                     connection.execute("SET synchronous_commit = off")
                     skipped = self.source.skipped(name)
                     if poison is not None and poison.position not in skipped:
                         bell.stop.wait(POLL_SECONDS)
                         continue
                     poison = None
-                    self._keep_up(connection, projection, bell, skipped)
+                    if schemas.is_paused(connection, name):
+                        bell.stop.wait(bulk.PAUSE_SECONDS)
+                        continue
+                    self._prepare(connection, projection, None)
+                    for _ in range(2):  # the second time there is little left
+                        head = self.source.head(LOG)
+                        self._advance_part(connection, projection, name, LOG, head, None, skipped)
+                    bell.join(projection, self._wanted(projection, skipped))
+                    return
             except Poisoned as error:
                 poison = error.poison
                 log.error("projector.halted", projection=name, **asdict(poison))
@@ -169,26 +247,11 @@ class Runner:
                 log.warning("projector.interrupted", projection=name, error=str(error).strip())
                 bell.stop.wait(0.5)
 
-    def _keep_up(
-        self,
-        connection: psycopg.Connection,
-        projection: Projection,
-        bell: "_Bell",
-        skipped: frozenset[int],
-    ) -> None:
-        """As ``_follow`` on one connection, with as few round trips a page as there can be."""
-        prepared, known, looked = False, 0, -math.inf
-        while not bell.stop.is_set():
-            if time.monotonic() - looked > bulk.PAUSE_SECONDS:
-                if schemas.is_paused(connection, projection.name):
-                    bell.stop.wait(bulk.PAUSE_SECONDS)
-                    continue
-                looked = time.monotonic()
-            if not prepared:
-                self._prepare(connection, projection, None)
-                prepared = True
-            known = bell.wait(known, bulk.PAUSE_SECONDS)
-            self._advance_part(connection, projection, projection.name, LOG, known, None, skipped)
+    def _wanted(self, projection: Projection, skipped: frozenset[int]) -> Wanted:
+        wanted = projection.wanted(skipped)
+        if self.spans is not None:
+            wanted = wanted._replace(beside=(*wanted.beside, "correlation"))
+        return wanted
 
     def positions(self) -> dict[str, int]:
         """How far each projection is; 0 for one that was never built."""
@@ -264,7 +327,7 @@ class Runner:
     ) -> None:
         """The rows up to a position, or to where the source is now, in a schema of their own."""
         source = self.source
-        if not isinstance(source, ByStream):
+        if not isinstance(source, Log):
             schemas.create(connection, projection, beside, source.parts(), indexed=True)
             self._advance(connection, projection, beside, on_progress, upto)
             return
@@ -290,7 +353,7 @@ class Runner:
         name, source = projection.name, self.source
         version = schemas.version_of(connection, name)
         if version is None and not (
-            isinstance(source, ByStream) and source.head(LOG) > WORTH_HELP * self.stretch
+            isinstance(source, Log) and source.head(LOG) > WORTH_HELP * self.stretch
         ):
             schemas.create(connection, projection, name, source.parts(), indexed=True)
         elif version is None or version < projection.version:
@@ -329,10 +392,7 @@ class Runner:
         skipped: frozenset[int],
     ) -> None:
         started, begun_at = time.monotonic(), None
-        wanted = projection.wanted(skipped)
-        if self.spans is not None:
-            wanted = wanted._replace(beside=(*wanted.beside, "correlation"))
-        page = self.page
+        wanted, page = self._wanted(projection, skipped), self.page
         while True:
             after = last = 0
             event = None
@@ -414,24 +474,40 @@ def reached(connection: psycopg.Connection, projection: str, position: int) -> b
     return (schemas.position_of(connection, projection) or 0) >= position
 
 
+_Company: TypeAlias = dict[str, tuple[Projection, Wanted]]
+"""Those that go together, by name, with what each wants of the log."""
+
+
 class _Bell:
-    """Rung when something was appended; heard by all that wait. ``head`` is how far the log is."""
+    """Rung when something was appended, or somebody joins. ``head`` is how far the log is."""
 
     def __init__(self, stop: threading.Event) -> None:
         self.stop = stop
         self.head = 0
+        self._joining: _Company = {}
         self._rung = threading.Condition()
 
     def ring(self, head: int) -> None:
-        """Wake all that wait."""
+        """Say how far the log is."""
         with self._rung:
             self.head = max(self.head, head)
             self._rung.notify_all()
 
-    def wait(self, known: int, seconds: float) -> int:
-        """Wait for the log to be further than somebody knows, so long at most; returns the head."""
+    def join(self, projection: Projection, wanted: Wanted) -> None:
+        """Somebody is at the end of the log."""
         with self._rung:
-            self._rung.wait_for(lambda: self.head > known or self.stop.is_set(), seconds)
+            self._joining[projection.name] = projection, wanted
+            self._rung.notify_all()
+
+    def wait(self, known: int, seconds: float, company: _Company) -> int:
+        """Wait for the log to be further than somebody knows, so long at most; returns the head.
+        Who joins meanwhile is added to the company."""
+        with self._rung:
+            self._rung.wait_for(
+                lambda: self.head > known or self._joining or self.stop.is_set(), seconds
+            )
+            company.update(self._joining)
+            self._joining.clear()
             return self.head
 
 

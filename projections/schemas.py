@@ -5,7 +5,7 @@ in one transaction.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Final
@@ -124,13 +124,56 @@ def claim(connection: psycopg.Connection, schema: str, version: int, part: str) 
     return position
 
 
+def claim_all(connection: psycopg.Connection, versions: Mapping[str, int], part: str) -> list[int]:
+    """As ``claim`` of several schemas in the order given, in one round trip; uses none of them.
+
+    Raises:
+        Superseded: one of them is of another version, or does not know the part yet.
+    """
+    with connection.pipeline():
+        for schema in versions:
+            lock(connection, schema, shared=True)
+        found = [connection.execute(_claiming(schema), (part,)) for schema in versions]
+    rows = [each.fetchone() for each in found]
+    for row, (schema, version) in zip(rows, versions.items(), strict=True):
+        if row is None or row[0] != version:
+            raise Superseded(schema)
+    return [row[1] for row in rows if row is not None]
+
+
+def move_all(
+    connection: psycopg.Connection, schemas: Iterable[str], part: str, position: int
+) -> None:
+    """As ``move`` of several schemas, in one round trip."""
+    with connection.pipeline():
+        for schema in schemas:
+            connection.execute(_moving(schema), (position, part))
+
+
+@cache
+def _claiming(schema: str) -> bytes:
+    return (
+        sql.SQL("SELECT version, position FROM {} WHERE part = %s FOR UPDATE")
+        .format(sql.Identifier(schema, "checkpoint"))
+        .as_bytes(None)
+    )
+
+
+@cache
+def _moving(*schema: str) -> bytes:
+    return (
+        sql.SQL(
+            "UPDATE {} SET position = %s, error = NULL, poison = NULL, poison_name = NULL,"
+            " poison_stream = NULL WHERE part = %s"
+        )
+        .format(sql.Identifier(*schema, "checkpoint"))
+        .as_bytes(None)
+    )
+
+
 def move(connection: psycopg.Connection, part: str, position: int) -> None:
     """Say how far the schema that is used has come in a part."""
-    connection.execute(
-        "UPDATE checkpoint SET position = %s, error = NULL, poison = NULL, poison_name = NULL,"
-        " poison_stream = NULL WHERE part = %s",
-        (position, part),
-    )
+    connection.execute(_moving(), (position, part))
 
 
 def note(connection: psycopg.Connection, schema: str, part: str, poison: Poison) -> None:
@@ -182,6 +225,11 @@ def is_paused(connection: psycopg.Connection, name: str) -> bool:
     """Whether somebody has said that a read model is to stand still."""
     row = connection.execute("SELECT FROM projector.paused WHERE projection = %s", (name,))
     return row.fetchone() is not None
+
+
+def paused(connection: psycopg.Connection) -> set[str]:
+    """All that are to stand still."""
+    return {row[0] for row in connection.execute("SELECT projection FROM projector.paused")}
 
 
 def pause(connection: psycopg.Connection, name: str) -> None:

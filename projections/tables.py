@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeAlias, TypeVar
 
+import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Dumper
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Row = TypeVar("Row", bound="DataclassInstance")
-
-FEW: Final = 100
-"""So many rows are saved one by one, in one round trip; more by way of a temporary table."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +57,18 @@ class Table(Generic[Row]):
 
     def append(self, connection: psycopg.Connection, rows: Iterable[Row]) -> None:
         """Add rows that are new."""
-        self._copy(connection, self.name, rows)
+        copy_rows(connection, self.name, self.columns, map(self.values, rows))
 
     def save(self, connection: psycopg.Connection, rows: Collection[Row]) -> None:
-        """Add rows, or replace those with the same key. A key stands in ``rows`` once."""
-        if not rows:
-            return
-        if len(rows) <= FEW:
-            with connection.cursor() as cursor:
-                cursor.executemany(self._upsert_one, map(self._values, rows))
-            return
-        connection.execute(self._make_incoming)
-        self._copy(connection, self._incoming, rows)
-        connection.execute(self._upsert_incoming)
-        connection.execute(self._drop_incoming)
+        """Add rows, or replace those with the same key. A key stands in ``rows`` once.
+
+        One statement however many they are, so that what watches over the table is woken once.
+        """
+        if rows:
+            connection.execute(self._upsert, (msgspec.json.encode(list(rows)).decode(),))
 
     @cached_property
-    def _values(self) -> Callable[[Row], tuple[Any, ...]]:
+    def values(self) -> Callable[[Row], tuple[Any, ...]]:
         """The columns of a row."""
         return attrgetter(*self.columns)
 
@@ -92,50 +85,20 @@ class Table(Generic[Row]):
         )
 
     @cached_property
-    def _upsert_one(self) -> bytes:
-        return self._upsert(
-            sql.SQL("VALUES ({})").format(sql.SQL(", ").join(sql.Placeholder() * len(self.columns)))
-        )
-
-    @property
-    def _incoming(self) -> str:
-        return f"incoming_{self.name}"
-
-    @cached_property
-    def _make_incoming(self) -> bytes:
-        return _statement(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
-            sql.Identifier(self._incoming),
-            _list(self.columns),
-            sql.Identifier(self.name),
-        )
-
-    @cached_property
-    def _upsert_incoming(self) -> bytes:
-        temporary = sql.Identifier("pg_temp", self._incoming)
-        return self._upsert(sql.SQL("SELECT {} FROM {}").format(_list(self.columns), temporary))
-
-    @cached_property
-    def _drop_incoming(self) -> bytes:
-        return _statement("DROP TABLE {}", sql.Identifier("pg_temp", self._incoming))
-
-    def _upsert(self, rows: sql.Composable) -> bytes:
+    def _upsert(self) -> bytes:
         changes = sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column))
             for column in self.columns
             if column not in self.key
         )
         return _statement(
-            "INSERT INTO {} ({}) {} ON CONFLICT ({}) DO UPDATE SET {}",
+            "INSERT INTO {0} ({1}) SELECT {1} FROM json_populate_recordset(NULL::{0}, %s::json)"
+            " ON CONFLICT ({2}) DO UPDATE SET {3}",
             sql.Identifier(self.name),
             _list(self.columns),
-            rows,
             _list(self.key),
             changes,
         )
-
-    def _copy(self, connection: psycopg.Connection, table: str, rows: Iterable[Row]) -> None:
-        copy_rows(connection, table, self.columns, map(self._values, rows))
 
 
 def copy_rows(

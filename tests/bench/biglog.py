@@ -32,6 +32,9 @@ GRIDS: Final = [
     for grid in range(12)
 ]
 
+RESIDENTS: Final = 50_000
+"""How many people report: some of them again, and the same."""
+
 _COPY: Final = (
     "COPY log.event (position, stream, version, name, at, recorded_at, actor, roles, territory,"
     " correlation, causation, data) FROM STDIN (FORMAT binary)"
@@ -97,13 +100,19 @@ def steps(
 ) -> Iterator[Step]:
     """The steps of some cases, each with one of some lives, as an office could have taken them."""
     names = {number: f"{chance.getrandbits(40):010X}-{number}" for number in numbers}
-    keys = vault.provide({f"case:{name}" for name in names.values()} | {"person:p-1"})
+    people = {number: f"p-{chance.randrange(RESIDENTS)}" for number in numbers}
+    keys = vault.provide(
+        {f"case:{name}" for name in names.values()}
+        | {f"person:{person}" for person in people.values()}
+    )
     found = []
     for number, case in names.items():
         life, shift = chance.choice(every), BEGIN + number * EVERY - s.NOW
-        grid, start = chance.choice(GRIDS), chance.random()
+        place, start = chance.randrange(len(GRIDS)), chance.random()
+        grid, spot = GRIDS[place], _spot(place, chance)
         for version, event in enumerate(life, 1):
-            moved = replace(event, at=event.at + shift, territory=grid, **_named(event, case, grid))
+            named = _named(event, case, grid, people[number], spot)
+            moved = replace(event, at=event.at + shift, territory=grid, **named)
             stream = f"case:{case}"
             name, data = codec.encode(moved, stream, version, keys)
             start += chance.random()
@@ -112,10 +121,23 @@ def steps(
     return (step for _, step in found)
 
 
-def _named(event: Any, case: str, grid: str) -> dict[str, Any]:
+def _spot(place: int, chance: random.Random) -> tuple[float, float]:
+    """Somewhere in a grid, which is some 400 metres wide: longitude and latitude."""
+    east, north = place % 32 + chance.random(), place // 32 + chance.random()
+    return round(116.3 + 0.0047 * east, 6), round(39.8 + 0.0036 * north, 6)
+
+
+def _named(
+    event: Any, case: str, grid: str, person: str, spot: tuple[float, float]
+) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     if hasattr(event, "case"):
-        changed = {"case": case, "place": replace(event.place, path=grid)}
+        changed = {
+            "case": case,
+            "place": replace(event.place, path=grid),
+            "reporter": replace(event.reporter, person=person),
+            "spot": replace(event.spot, longitude=spot[0], latitude=spot[1]),
+        }
     if hasattr(event, "holder"):
         changed["holder"] = at_tier(grid, event.tier)
     return changed
