@@ -80,7 +80,10 @@ EVENTS: Final = tuple(event for decider in AGGREGATES for event in decider.event
 
 def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Add the entries of a page."""
-    copy_rows(connection, ENTRIES.name, ENTRIES.columns, map(_VALUES, page))
+    if fresh:
+        copy_rows(connection, ENTRIES.name, ENTRIES.columns, map(_VALUES, page))
+    else:
+        ENTRIES.save(connection, [AuditRow(*_VALUES(recorded)) for recorded in page])
 
 
 AUDIT: Final = Projection(

@@ -70,7 +70,8 @@ def fold(recorded: Recorded[Any]) -> LookRow:
 
 def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Add the looks of a page."""
-    ENTRIES.append(connection, map(fold, page))
+    put = Table.append if fresh else Table.save
+    put(ENTRIES, connection, list(map(fold, page)))
 
 
 LOOKS: Final = Projection(

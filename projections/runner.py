@@ -192,7 +192,8 @@ class Runner:
         """Fold the next page into all of them at once; whether there is more before the head."""
         assert isinstance(self.source, Log)
         begun, told = time.time_ns(), []
-        with connection.transaction():
+        # What has no answer to wait for goes off with the next question.
+        with connection.pipeline(), connection.transaction():
             versions = {name: company[name][0].version for name in sorted(company)}
             places = schemas.claim_all(connection, versions, LOG)
             behind = {name: at for name, at in zip(versions, places, strict=True) if at < head}

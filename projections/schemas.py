@@ -144,10 +144,9 @@ def claim_all(connection: psycopg.Connection, versions: Mapping[str, int], part:
 def move_all(
     connection: psycopg.Connection, schemas: Iterable[str], part: str, position: int
 ) -> None:
-    """As ``move`` of several schemas, in one round trip."""
-    with connection.pipeline():
-        for schema in schemas:
-            connection.execute(_moving(schema), (position, part))
+    """As ``move`` of several schemas."""
+    for schema in schemas:
+        connection.execute(_moving(schema), (position, part))
 
 
 @cache

@@ -11,6 +11,7 @@ one is the one that goes on.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -149,16 +150,18 @@ class Spans(Generic[S]):
                 row.begun = position
         return over
 
+    @cached_property
+    def _held(self) -> bytes:
+        query = 'SELECT {} FROM {} WHERE "case" = ANY(%s) AND ended IS NULL ORDER BY "case", nth'
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.table.columns))
+        return sql.SQL(query).format(columns, sql.Identifier(self.name)).as_bytes(None)
+
     def _holding(
         self, connection: psycopg.Connection, streams: Collection[str]
     ) -> dict[str, list[S]]:
-        columns = sql.SQL(", ").join(map(sql.Identifier, self.table.columns))
-        query = sql.SQL(
-            'SELECT {} FROM {} WHERE "case" = ANY(%s) AND ended IS NULL ORDER BY "case", nth'
-        ).format(columns, sql.Identifier(self.name))
         cases = [stream.removeprefix("case:") for stream in streams]
         found: dict[str, list[S]] = {}
-        for values in connection.execute(query, (cases,)):
+        for values in connection.execute(self._held, (cases,)):
             found.setdefault(f"case:{values[0]}", []).append(_row(self.row, values))
         return found
 

@@ -56,13 +56,14 @@ class Table(Generic[Row]):
         return found
 
     def append(self, connection: psycopg.Connection, rows: Iterable[Row]) -> None:
-        """Add rows that are new."""
+        """Add rows that are new, by COPY."""
         copy_rows(connection, self.name, self.columns, map(self.values, rows))
 
     def save(self, connection: psycopg.Connection, rows: Collection[Row]) -> None:
         """Add rows, or replace those with the same key. A key stands in ``rows`` once.
 
-        One statement however many they are, so that what watches over the table is woken once.
+        One statement however many they are, so that what watches over the table is woken once; and
+        without an answer to wait for.
         """
         if rows:
             connection.execute(self._upsert, (msgspec.json.encode(list(rows)).decode(),))

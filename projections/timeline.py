@@ -109,7 +109,10 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
         mode = sql.SQL("EXCLUSIVE" if wipings else "ROW SHARE")
         connection.execute(sql.SQL("LOCK TABLE forgotten IN {} MODE").format(mode))
     steps = [fold(each) for each in page if not isinstance(each.event, PersonForgotten)]
-    copy_rows(connection, STEPS.name, STEPS.columns, steps)
+    if fresh:
+        copy_rows(connection, STEPS.name, STEPS.columns, steps)
+    else:
+        STEPS.save(connection, [Step(*values) for values in steps])
     if wipings:
         _remember(connection, wipings)
     if not fresh:
