@@ -543,6 +543,15 @@ def rebuild(
                 "The read models here come from Kafka, not from this database's own log."
             )
         opened_.runner.crew = cli_projections.crew(opened_.installation, workers)
+        if name is None and not verify:
+            with progress("--all") as show_all:
+                opened_.runner.rebuild_all(
+                    tuple(opened_.models.values()),
+                    on_progress=lambda at: show_all(at.position, at.head, f"{at.rate:,.0f}/s"),
+                )
+            for each in opened_.models:
+                out.print(f"{each}: 完成 · done", highlight=False)
+            return
         chosen = tuple(opened_.models.values()) if name is None else (opened_.models[name],)
         for projection in chosen:
             if verify:

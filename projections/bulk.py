@@ -1,9 +1,10 @@
-"""Building a read model from nothing: whole streams at a time, by as many workers as there are.
+"""Building read models from nothing: whole streams at a time, by as many workers as there are.
 
 The streams are divided into stretches of about a page each, written down in a table beside the
-rows. A worker takes a stretch that nobody has, folds it, adds the rows and marks it done, all in
-one transaction. So it does not matter how many workers there are, in which order they come to the
-stretches, or when one of them is killed: what is done is done, and the rest is still to be taken.
+rows. A worker takes a stretch that nobody has, reads it once for all that are being built together,
+folds it, adds the rows and marks it done, all in one transaction. So it does not matter how many
+workers there are, in which order they come to the stretches, or when one of them is killed: what is
+done is done, and the rest is still to be taken.
 
 Reading by stream instead of by position means that every case is met once, and as a whole: nothing
 is loaded back, and no row is written twice.
@@ -11,9 +12,9 @@ is loaded back, and no row is written twice.
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -36,6 +37,14 @@ PAUSE_SECONDS: Final = 0.5
 """How often somebody who is paused looks whether to go on."""
 
 
+class Job(NamedTuple):
+    """A read model that is built in a schema, out of what it wants."""
+
+    projection: Projection
+    schema: str
+    wanted: Wanted
+
+
 class Stretch(NamedTuple):
     """The streams in ``(after, until]`` with their events up to a position; None: to the last."""
 
@@ -43,6 +52,10 @@ class Stretch(NamedTuple):
     after: str
     until: str | None
     upto: int
+
+
+Stopped: TypeAlias = Poisoned | Superseded
+"""Why one of several does not go on."""
 
 
 def plan(
@@ -82,68 +95,83 @@ def plan(
 
 def work(
     connection: psycopg.Connection,
-    projection: Projection,
-    schema: str,
+    jobs: Iterable[Job],
     source: Log,
-    skipped: frozenset[int],
     goes_on: Callable[[psycopg.Connection], bool],
-) -> None:
+) -> dict[str, Stopped]:
     """Take stretches and fold them until none is left, or it is not to go on.
 
-    While the projection is paused it waits. ``goes_on`` is asked before each stretch.
-
-    Raises:
-        Poisoned: an event cannot be folded; its stretch is not done.
-        Superseded: another version of the program has taken the schema away.
+    A projection that is paused is left out meanwhile. ``goes_on`` is asked before each stretch.
+    Returns those that cannot go on, by schema: their stretches are not done. ``Poisoned``: an event
+    cannot be folded; ``Superseded``: another version of the program has taken the schema away.
     """
-    wanted = projection.wanted(skipped)
-    while goes_on(connection):
-        if schemas.is_paused(connection, projection.name):
+    stopped: dict[str, Stopped] = {}
+    going = list(jobs)
+    while going and goes_on(connection):
+        paused = schemas.paused(connection)
+        ready = [job for job in going if job.projection.name not in paused]
+        with _no_garbage(), connection.transaction():
+            found = _take(connection, ready, stopped)
+            if found is not None:
+                _fold(connection, source, *found, stopped)
+        if found is None and not stopped.keys() & {job.schema for job in going}:
+            if len(ready) == len(going):
+                break
             time.sleep(PAUSE_SECONDS)
-            continue
-        stretch, page = None, None
+        going = [job for job in going if job.schema not in stopped]
+    return stopped
+
+
+def _fold(
+    connection: psycopg.Connection,
+    source: Log,
+    stretch: Stretch,
+    jobs: Sequence[Job],
+    stopped: dict[str, Stopped],
+) -> None:
+    read = source.streams(stretch.after, stretch.until, stretch.upto, [job.wanted for job in jobs])
+    for job in jobs:
+        name, page = job.projection.name, None
         try:
-            with _no_garbage(), connection.transaction():
-                stretch = _take(connection, projection, schema)
-                if stretch is None:
-                    return
-                page = _read(source, stretch, wanted)
-                projection.apply(connection, page, True)
+            with connection.transaction():
+                schemas.use(connection, job.schema)
+                page = read(job.wanted)
+                job.projection.apply(connection, page, True)
                 connection.execute(
                     "UPDATE stretch SET done = true WHERE number = %s", (stretch.number,)
                 )
-        except (psycopg.OperationalError, Superseded):
+        except psycopg.OperationalError:
             raise
         except Unreadable as error:
             poison = Poison(error.position, error.name, error.stream, repr(error.__cause__))
-            raise Poisoned(projection.name, poison) from error
+            stopped[job.schema] = Poisoned(name, poison)
         except Exception as error:
             # Whatever the fold stumbles over, the event is at fault or the fold is: neither may be
             # skipped.
             if page is None:
                 raise
-            first = _first_bad(connection, projection, schema, page)
-            raise Poisoned(
-                projection.name, Poison(first.position, first.name, first.stream, repr(error))
-            ) from error
+            first = _first_bad(connection, job, page)
+            poison = Poison(first.position, first.name, first.stream, repr(error))
+            stopped[job.schema] = Poisoned(name, poison)
 
 
-def finish(connection: psycopg.Connection, projection: Projection, schema: str) -> None:
-    """When no stretch is left: what was put off until the rows are in."""
+def finish(connection: psycopg.Connection, job: Job) -> bool:
+    """When no stretch is left: what was put off until the rows are in. Whether it is finished."""
     with connection.transaction():
-        schemas.lock(connection, schema)
-        schemas.use(connection, schema)
+        schemas.lock(connection, job.schema)
+        schemas.use(connection, job.schema)
         if not _is_planned(connection):
-            return  # finished by a run that was stopped afterwards
-        left = connection.execute("SELECT FROM stretch WHERE NOT done LIMIT 1").fetchone()
-        assert left is None, "finished only when nothing is left"
-        if projection.settle is not None:
-            projection.settle(connection)
-        schemas.index(connection, projection)
+            return True  # by somebody else, or by a run that was stopped afterwards
+        if connection.execute("SELECT FROM stretch WHERE NOT done LIMIT 1").fetchone():
+            return False
+        if job.projection.settle is not None:
+            job.projection.settle(connection)
+        schemas.index(connection, job.projection)
         row = connection.execute("SELECT upto FROM bulk").fetchone()
         assert row is not None
         connection.execute("DROP TABLE bulk, stretch")
         schemas.move(connection, LOG, row[0])
+    return True
 
 
 def standing(connection: psycopg.Connection, schema: str) -> tuple[int, int] | None:
@@ -176,30 +204,34 @@ def _is_planned(connection: psycopg.Connection) -> bool:
     return connection.execute("SELECT to_regclass('bulk')").fetchone() != (None,)
 
 
-def _take(connection: psycopg.Connection, projection: Projection, schema: str) -> Stretch | None:
-    """A stretch that is ours until the transaction ends; None when there is none left."""
-    schemas.lock(connection, schema, shared=True)
-    schemas.use(connection, schema)
-    if schemas.version_of(connection, schema) != projection.version:
-        raise Superseded(projection.name)
-    if not _is_planned(connection):
-        return None
-    row = connection.execute(
-        "SELECT number, after, until, (SELECT upto FROM bulk) FROM stretch WHERE NOT done"
-        " ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
-    ).fetchone()
-    return Stretch(*row) if row else None
-
-
-def _read(source: Log, stretch: Stretch, wanted: Wanted) -> Sequence[Recorded[Any]]:
-    return source.streams(stretch.after, stretch.until, stretch.upto, (wanted,))(wanted)
+def _take(
+    connection: psycopg.Connection, jobs: Sequence[Job], stopped: dict[str, Stopped]
+) -> tuple[Stretch, list[Job]] | None:
+    """A stretch that is ours until the transaction ends, and whose it is; None: none is left."""
+    stretch, company = None, list[Job]()
+    for job in jobs:
+        schemas.lock(connection, job.schema, shared=True)
+        schemas.use(connection, job.schema)
+        if schemas.version_of(connection, job.schema) != job.projection.version:
+            stopped[job.schema] = Superseded(job.projection.name)
+            continue
+        if not _is_planned(connection):
+            continue
+        row = connection.execute(
+            "SELECT number, after, until, (SELECT upto FROM bulk) FROM stretch"
+            " WHERE NOT done AND (%s::integer IS NULL OR number = %s)"
+            " ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED",
+            (stretch and stretch.number, stretch and stretch.number),
+        ).fetchone()
+        # Of those that an earlier run has begun the stretches may be others.
+        if row and stretch in (None, row):
+            stretch = Stretch(*row)
+            company.append(job)
+    return (stretch, company) if stretch else None
 
 
 def _first_bad(
-    connection: psycopg.Connection,
-    projection: Projection,
-    schema: str,
-    page: Sequence[Recorded[Any]],
+    connection: psycopg.Connection, job: Job, page: Sequence[Recorded[Any]]
 ) -> Recorded[Any]:
     """The event without which all before it can be folded: found by halving, leaving nothing."""
     good, bad = 0, len(page)
@@ -207,8 +239,8 @@ def _first_bad(
         middle = (good + bad) // 2
         try:
             with connection.transaction(force_rollback=True):
-                schemas.use(connection, schema)
-                projection.apply(connection, page[:middle], True)
+                schemas.use(connection, job.schema)
+                job.projection.apply(connection, page[:middle], True)
             good = middle
         except psycopg.OperationalError:
             raise

@@ -3,14 +3,14 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, TypeAlias
 
 import psycopg
 
 from projections import bulk
-from projections.projection import Log, Poisoned, Projection, Source, Superseded
+from projections.projection import Log, Projection, Source
 
 
 class Bench(NamedTuple):
@@ -32,7 +32,7 @@ class Crew(NamedTuple):
     open: Open
 
     @contextmanager
-    def helping(self, projection: Projection, schema: str) -> Iterator[None]:
+    def helping(self, jobs: Sequence[bulk.Job]) -> Iterator[None]:
         """All but one of them at work, until they find nothing left or the block is left early.
 
         What becomes of them does not matter: a stretch that one of them has not finished is still
@@ -40,7 +40,8 @@ class Crew(NamedTuple):
         """
         # Spawned, not forked: a fork would have a copy of the connections.
         context = multiprocessing.get_context("spawn")
-        arguments = self.open, projection.name, schema, os.getpid()
+        schemas = {job.projection.name: job.schema for job in jobs}
+        arguments = self.open, schemas, os.getpid()
         helpers = [
             context.Process(target=_help, args=arguments, daemon=True) for _ in range(self.size - 1)
         ]
@@ -56,18 +57,17 @@ class Crew(NamedTuple):
                 helper.join()
 
 
-def _help(open_: Open, name: str, schema: str, parent: int) -> None:
+def _help(open_: Open, schemas: Mapping[str, str], parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends us
     with open_() as bench, bench.connect() as connection:
-        assert isinstance(bench.source, Log)
-        try:
-            bulk.work(
-                connection,
-                bench.models[name],
-                schema,
-                bench.source,
-                bench.source.skipped(name),
-                lambda _: os.getppid() == parent,
-            )
-        except (Poisoned, Superseded):
-            return  # the parent comes to it too, and says so
+        source = bench.source
+        assert isinstance(source, Log)
+        jobs = [
+            bulk.Job(bench.models[name], schema, bench.models[name].wanted(source.skipped(name)))
+            for name, schema in schemas.items()
+        ]
+        # Whoever cannot go on is left to the parent, which comes to it too, and says so.
+        stopped = bulk.work(connection, jobs, source, lambda _: os.getppid() == parent)
+        for job in reversed(jobs):  # the parent comes from the other end
+            if job.schema not in stopped and os.getppid() == parent:
+                bulk.finish(connection, job)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -276,73 +277,113 @@ class Runner:
             Poisoned: an event cannot be folded.
             Superseded: the live one belongs to a newer version.
         """
-        return self._rebuild(projection, on_progress, verify=verify)
+        (digest,) = self._rebuild([projection], on_progress, verify=verify)
+        return digest
+
+    def rebuild_all(
+        self, projections: Sequence[Projection], *, on_progress: OnProgress | None = None
+    ) -> None:
+        """Build several anew, going through the log once.
+
+        Raises:
+            Poisoned, Superseded: one of them cannot go on. The others are in place.
+        """
+        self._rebuild(projections, on_progress)
 
     def _rebuild(
         self,
-        projection: Projection,
+        projections: Sequence[Projection],
         on_progress: OnProgress | None,
         *,
         verify: bool = False,
         again: bool = True,
-    ) -> str:
-        """As ``rebuild``; without ``again`` only if nobody else has done it meanwhile."""
-        beside = f"{projection.name}_rebuild"
+    ) -> list[str]:
+        """As ``rebuild``; without ``again`` only what nobody else has rebuilt meanwhile."""
+        stopped: dict[str, bulk.Stopped] = {}
+        digests = []
         with self.connect() as connection:
-            # One rebuild at a time; closing the connection, or its loss, gives the lock back.
-            connection.execute(
-                "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"rebuild {projection.name}",)
-            )
-            version = schemas.version_of(connection, projection.name) or 0
-            if version > projection.version:
-                raise Superseded(projection.name)
-            if version == projection.version and not again:
-                return ""
-            digest = ""
+            chosen = []
+            for each in sorted(projections, key=attrgetter("name")):
+                # One rebuild at a time; closing the connection, or its loss, gives the lock back.
+                connection.execute(
+                    "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"rebuild {each.name}",)
+                )
+                version = schemas.version_of(connection, each.name) or 0
+                if version > each.version:
+                    stopped[_beside(each)] = Superseded(each.name)
+                elif version < each.version or again:
+                    chosen.append(each)
+            live = {}
             if verify:
-                # Compared from the first event on: what an earlier run left behind proves nothing.
-                schemas.drop(connection, beside)
-                # One snapshot for checkpoint and rows, while the live projection moves on.
-                with schemas.snapshot(connection, projection.name):
-                    live_at = schemas.position_of(connection, projection.name) or 0
-                    live = schemas.digest(connection, projection)
-                self._build(connection, projection, beside, on_progress, upto=live_at)
-                with schemas.snapshot(connection, beside):
-                    digest = schemas.digest(connection, projection)
-                if digest != live:
-                    schemas.drop(connection, beside)
-                    raise NotTheSame(f"{projection.name} at position {live_at}: {digest} ≠ {live}")
-            else:
-                self._build(connection, projection, beside, on_progress)
-            self._advance(connection, projection, beside, on_progress)
-            self._swap(connection, projection, beside)
-        return digest
+                for each in chosen:
+                    # Compared from the first event on: what an earlier run left proves nothing.
+                    schemas.drop(connection, _beside(each))
+                    # One snapshot for checkpoint and rows, while the live projection moves on.
+                    with schemas.snapshot(connection, each.name):
+                        at = schemas.position_of(connection, each.name) or 0
+                        live[each.name] = at, schemas.digest(connection, each)
+            upto = min((at for at, _ in live.values()), default=None)
+            stopped |= self._build(connection, chosen, on_progress, upto)
+            for each in chosen:
+                if (beside := _beside(each)) in stopped:
+                    continue
+                digest = ""
+                if verify:
+                    with schemas.snapshot(connection, beside):
+                        digest = schemas.digest(connection, each)
+                    at, expected = live[each.name]
+                    if digest != expected:
+                        schemas.drop(connection, beside)
+                        raise NotTheSame(f"{each.name} at position {at}: {digest} ≠ {expected}")
+                schemas.tidy(connection, each, beside)
+                self._advance(connection, each, beside, on_progress)
+                self._swap(connection, each, beside)
+                digests.append(digest)
+        for error in stopped.values():
+            raise error
+        return digests
 
     def _build(
         self,
         connection: psycopg.Connection,
-        projection: Projection,
-        beside: str,
+        projections: Sequence[Projection],
         on_progress: OnProgress | None,
         upto: int | None = None,
-    ) -> None:
-        """The rows up to a position, or to where the source is now, in a schema of their own."""
+    ) -> dict[str, bulk.Stopped]:
+        """The rows up to a position, or to where the source is now, in schemas of their own.
+
+        Returns those that cannot go on, by schema.
+        """
         source = self.source
         if not isinstance(source, Log):
-            schemas.create(connection, projection, beside, source.parts(), indexed=True)
-            self._advance(connection, projection, beside, on_progress, upto)
-            return
+            for each in projections:
+                schemas.create(connection, each, _beside(each), source.parts(), indexed=True)
+                self._advance(connection, each, _beside(each), on_progress, upto)
+            return {}
         head = source.head(LOG) if upto is None else upto
-        stretches = bulk.plan(connection, projection, beside, source, head, self.stretch)
-        tell = _Telling(projection.name, beside, on_progress)
-        skipped = source.skipped(projection.name)
+        stretches, jobs = 0, []
+        for each in projections:
+            left = bulk.plan(connection, each, _beside(each), source, head, self.stretch)
+            stretches = max(stretches, left)
+            wanted = each.wanted(source.skipped(each.name))
+            jobs.append(bulk.Job(each, _beside(each), wanted))
+        tell = _Telling(jobs, on_progress)
+        stopped: dict[str, bulk.Stopped] = {}
+
+        def work() -> None:
+            going = [job for job in jobs if job.schema not in stopped]
+            stopped.update(bulk.work(connection, going, source, tell))
+            for job in going:
+                if job.schema not in stopped:
+                    bulk.finish(connection, job)
+
         with ExitStack() as stack:
             if self.crew is not None and stretches >= WORTH_HELP:
-                stack.enter_context(self.crew.helping(projection, beside))
-            bulk.work(connection, projection, beside, source, skipped, tell)
+                stack.enter_context(self.crew.helping(jobs))
+            work()
         # What a helper took and did not finish.
-        bulk.work(connection, projection, beside, source, skipped, tell)
-        bulk.finish(connection, projection, beside)
+        work()
+        return stopped
 
     def _prepare(
         self,
@@ -360,7 +401,7 @@ class Runner:
         elif version is None or version < projection.version:
             log.info("projector.rebuilds", projection=name, version=projection.version)
             try:
-                self._rebuild(projection, on_progress, again=False)
+                self._rebuild([projection], on_progress, again=False)
             except Poisoned as error:
                 # The live one stands still from here on, and health checks look there.
                 if version is None:
@@ -513,18 +554,26 @@ class _Bell:
 
 
 class _Telling:
-    """Tells how far a build is, before each stretch."""
+    """Tells how far a build is, before each stretch: of several that go together, the first."""
 
-    def __init__(self, projection: str, schema: str, on_progress: OnProgress | None) -> None:
-        self._projection, self._schema, self._on_progress = projection, schema, on_progress
+    def __init__(self, jobs: Sequence[bulk.Job], on_progress: OnProgress | None) -> None:
+        self._jobs, self._on_progress = jobs, on_progress
         self._begun: tuple[float, int] | None = None
 
     def __call__(self, connection: psycopg.Connection) -> bool:
-        if self._on_progress is None or (at := bulk.standing(connection, self._schema)) is None:
+        if self._on_progress is None or not self._jobs:
             return True
-        now, (done, of) = time.monotonic(), at
-        self._begun = self._begun or (now, done)
-        rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-6)
-        left = (of - done) / rate if rate else math.inf
-        self._on_progress(Progress(self._projection, done, of, rate, left))
+        first = self._jobs[0]
+        at = bulk.standing(connection, first.schema)
+        if at is not None:
+            now, (done, of) = time.monotonic(), at
+            self._begun = self._begun or (now, done)
+            rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-6)
+            left = (of - done) / rate if rate else math.inf
+            self._on_progress(Progress(first.projection.name, done, of, rate, left))
         return True
+
+
+def _beside(projection: Projection) -> str:
+    """The schema in which a read model is built anew."""
+    return f"{projection.name}_rebuild"

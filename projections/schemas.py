@@ -71,6 +71,13 @@ def index(connection: psycopg.Connection, projection: Projection) -> None:
         connection.execute(projection.indexes.encode())
 
 
+def tidy(connection: psycopg.Connection, projection: Projection, schema: str) -> None:
+    """After many rows came in: what lets the database answer from an index alone, and plan well."""
+    for table in projection.tables:
+        name = sql.Identifier(schema, table.name)
+        connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
+
+
 def use(connection: psycopg.Connection, schema: str) -> None:
     """Until the transaction ends, names without a schema are of this one."""
     connection.execute(_using(schema))
