@@ -441,7 +441,7 @@ QUALITY: Final = Metric(
         "known": "reporter IS NOT NULL",
         "waited": f"reported_at + interval '{FOLLOW_UP_DAYS} days' <= {{now}}",
         "settled": "settled",
-        "placed": "band IS NOT NULL",
+        "placed": "cell IS NOT NULL",
         "dropped": "dropped",
     },
     pairs={

@@ -36,15 +36,23 @@ REPEAT_DAYS: Final = 30
 
 NEAR_METRES: Final = 50
 
-BAND_DEGREES: Final = 0.00045
-"""Latitudes are sorted into bands of 50 metres: what is near lies in the same or the next one."""
+CELL_DEGREES: Final = (0.0009, 0.00045)
+"""Places are sorted into cells, so many degrees east and north, of 50 metres at least (up to 60
+degrees of latitude): what is near lies in the same cell or beside it."""
+
+ROW: Final = 2**20
+"""From a cell to the one north of it; to the one east of it, it is 1."""
+
+_AROUND: Final = ", ".join(
+    f"{{0}}.cell + ({north * ROW + east})" for north in (-1, 0, 1) for east in (-1, 0, 1)
+)
 
 SCHEMA: Final = f"""
 CREATE TABLE cases ({spans.COLUMNS}
     reporter       text COLLATE "C",
     longitude      double precision,
     latitude       double precision,
-    band           integer,
+    cell           bigint,
     reported_at    timestamptz NOT NULL,
     filed_at       timestamptz,
     first_handler  text COLLATE "C",
@@ -80,7 +88,7 @@ CREATE VIEW following AS
      AND r.reported_at > c.reported_at
      AND r.reported_at <= c.reported_at + interval '{FOLLOW_UP_DAYS} days'
      AND c.reported_at >= r.reported_at - interval '{FOLLOW_UP_DAYS} days'
-     AND CASE WHEN c.band IS NULL OR r.band IS NULL THEN r.territory = c.territory
+     AND CASE WHEN c.cell IS NULL OR r.cell IS NULL THEN r.territory = c.territory
               ELSE near(c.longitude, c.latitude, r.longitude, r.latitude) END
     WHERE c.filed_at IS NOT NULL AND r.filed_at IS NOT NULL
       AND (least(c.ended, r.ended) IS NULL OR greatest(c.begun, r.begun) < least(c.ended, r.ended));
@@ -90,8 +98,8 @@ CREATE VIEW repeating AS
     SELECT c."case", c.nth, r."case" AS again, r.nth AS again_nth,
            greatest(c.begun, r.begun) AS begun, least(c.ended, r.ended) AS ended
     FROM cases c JOIN cases r ON r.category = c.category
-     AND r.band = ANY (ARRAY[c.band - 1, c.band, c.band + 1])
-     AND c.band = ANY (ARRAY[r.band - 1, r.band, r.band + 1])
+     AND r.cell = ANY (ARRAY[{_AROUND.format("c")}])
+     AND c.cell = ANY (ARRAY[{_AROUND.format("r")}])
      AND r.reported_at > c.closed_at
      AND r.reported_at <= c.closed_at + interval '{REPEAT_DAYS} days'
      AND c.closed_at >= r.reported_at - interval '{REPEAT_DAYS} days'
@@ -104,9 +112,9 @@ CREATE VIEW repeating AS
 INDEXES: Final = """
 CREATE INDEX cases_by ON cases (reporter, category, reported_at)
     WHERE reporter IS NOT NULL AND filed_at IS NOT NULL;
-CREATE INDEX cases_near ON cases (category, band, reported_at)
-    WHERE band IS NOT NULL AND filed_at IS NOT NULL;
-CREATE INDEX cases_were_near ON cases (category, band, closed_at)
+CREATE INDEX cases_near ON cases (category, cell, reported_at)
+    WHERE cell IS NOT NULL AND filed_at IS NOT NULL;
+CREATE INDEX cases_were_near ON cases (category, cell, closed_at)
     WHERE closed_at IS NOT NULL AND dropped IS NULL;
 ANALYZE cases;
 INSERT INTO follow_ups SELECT * FROM following;
@@ -114,17 +122,17 @@ INSERT INTO repeats SELECT * FROM repeating;
 CREATE INDEX follow_ups_again ON follow_ups (again, again_nth);
 CREATE INDEX repeats_again ON repeats (again, again_nth);
 CREATE INDEX cases_reported ON cases (reported_at)
-    INCLUDE (territory, category, size, source, reporter, band, filed_at, closed_at,
+    INCLUDE (territory, category, size, source, reporter, cell, filed_at, closed_at,
              settled, dropped, "case", nth, begun, ended);
 CREATE INDEX cases_reported_in ON cases (territory, reported_at)
-    INCLUDE (category, size, source, reporter, band, filed_at, closed_at, settled,
+    INCLUDE (category, size, source, reporter, cell, filed_at, closed_at, settled,
              dropped, "case", nth, begun, ended);
 CREATE INDEX cases_closed ON cases (closed_at)
-    INCLUDE (territory, category, size, source, reporter, band, reported_at,
+    INCLUDE (territory, category, size, source, reporter, cell, reported_at,
              filed_at, settled, dropped, "case", nth, begun, ended)
     WHERE closed_at IS NOT NULL AND dropped IS NULL;
 CREATE INDEX cases_closed_in ON cases (territory, closed_at)
-    INCLUDE (category, size, source, reporter, band, reported_at, filed_at, settled,
+    INCLUDE (category, size, source, reporter, cell, reported_at, filed_at, settled,
              dropped, "case", nth, begun, ended)
     WHERE closed_at IS NOT NULL AND dropped IS NULL;
 """
@@ -138,7 +146,7 @@ class Row(Span):
     reporter: str | None
     longitude: float | None
     latitude: float | None
-    band: int | None
+    cell: int | None
     reported_at: datetime
     filed_at: datetime | None = None
     first_handler: str | None = None
@@ -172,9 +180,14 @@ def _reported(case: str, event: Any) -> Row:
         reporter=event.reporter.person if event.reporter else None,
         longitude=longitude if known else None,
         latitude=latitude if known else None,
-        band=floor(latitude / BAND_DEGREES) if known else None,
+        cell=_cell(longitude, latitude) if known else None,
         reported_at=event.at,
     )
+
+
+def _cell(longitude: float, latitude: float) -> int:
+    east, north = CELL_DEGREES
+    return floor(latitude / north) * ROW + floor(longitude / east)
 
 
 def _filed(row: Row, event: Any) -> None:
