@@ -136,8 +136,9 @@ class Names:
 
 def _single(source: LogSource, decider: Decider, position: int) -> Any:
     """The state of a stream that there is once, as of a position."""
-    page = source.streams(decider.name[:-1], decider.name, position, Wanted(decider.events))
-    return reduce(decider.evolve, (recorded.event for recorded in page.events), decider.initial)
+    wanted = Wanted(decider.events)
+    events = source.streams(decider.name[:-1], decider.name, position, (wanted,))(wanted)
+    return reduce(decider.evolve, (recorded.event for recorded in events), decider.initial)
 
 
 def export(
@@ -186,8 +187,8 @@ def _stretches(source: LogSource, chosen: Chosen, each: int) -> Iterator[_Stretc
     wanted = Wanted(CASE.events)
     bounds = [name for name in source.bounds(chosen.position, each) if FIRST < name < BEYOND]
     for number, (after, until) in enumerate(pairwise((FIRST, *bounds, BEYOND)), 1):
-        page = source.streams(after, until, chosen.position, wanted)
-        histories = (tuple(events) for _, events in groupby(page.events, key=attrgetter("stream")))
+        found = source.streams(after, until, chosen.position, (wanted,))(wanted)
+        histories = (tuple(events) for _, events in groupby(found, key=attrgetter("stream")))
         cases = (_steps(history) for history in histories if chosen.holds(history[0]))
         yield _Stretch(number, len(bounds) + 1, cases)
 

@@ -149,14 +149,18 @@ class LogSource:
 
     def _opened(self, rows: Sequence[Any], wanted: Wanted) -> list[Recorded[Any]]:
         """Rows as events, personal fields in clear as far as their keys are there."""
-        codec = self._codec
-        keys = self._vault.find({key for row in rows for key in codec.keys_in(row[3])})
+        codec, decode = self._codec, self._codec.decoders(wanted.shapes)
+        partly = frozenset(codec.names_of(tuple(wanted.shapes)))
+        whole = (row[3] for row in rows if row[4] not in partly)
+        keys = self._vault.find({key for data in whole for key in codec.keys_in(data)})
         return [
             Recorded(
                 position,
                 stream,
                 version,
-                codec.open(name, data, stream, version, keys),
+                decode[name](data)
+                if name in partly
+                else codec.open(name, data, stream, version, keys),
                 name,
                 *beside,
             )

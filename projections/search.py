@@ -27,6 +27,7 @@ from domain.privacy import PersonForgotten
 from domain.staff import UserAdded
 from projections import masking
 from projections.projection import Projection
+from projections.shapes import shapes
 from projections.tables import Apply, Table, case_id
 
 NAME: Final = "search"
@@ -115,6 +116,10 @@ KNOWN_PAIRS: Final = 65_536
 """How many tokens are kept at hand: a district's words are made of some thousand characters."""
 
 
+KNOWN_NAMES: Final = 16_384
+"""The same of names of places and categories, and numbers of cases."""
+
+
 class Index:
     """Makes tokens out of words: the same words give the same tokens under the same key only."""
 
@@ -124,6 +129,16 @@ class Index:
             raise ValueError("the key of the search index is of 16 to 64 bytes")
         self._key = key
         self._pairs: dict[str, int] = {}
+        self._named: dict[str, frozenset[int]] = {}
+
+    def names(self, *texts: str) -> list[int]:
+        """As ``words`` of what is not personal, and comes again and again: kept at hand."""
+        if len(self._named) > KNOWN_NAMES:
+            self._named.clear()
+        for text in texts:
+            if text not in self._named:
+                self._named[text] = frozenset(self.words(text))
+        return sorted(frozenset[int]().union(*map(self._named.__getitem__, texts)))
 
     def words(self, *texts: str | None) -> list[int]:
         """The tokens of some texts, sorted, each once."""
@@ -159,6 +174,12 @@ def pairs(text: str) -> set[str]:
     return {pair for word in text.split() for pair in map(str.__add__, word, word[1:])}
 
 
+_READS: Final = shapes(
+    dict.fromkeys((e.CaseFiled, e.CaseReclassified), "terms.name_zh terms.name_en")
+)
+_CLASSIFIED: Final = (*_READS, *_READS.values())
+
+
 def projection(key: bytes) -> Projection:
     """The read model under a key (``index_key``)."""
     return Projection(
@@ -170,6 +191,7 @@ def projection(key: bytes) -> Projection:
         events=(e.CaseReported, e.CaseFiled, e.CaseReclassified, UserAdded, PersonForgotten),
         apply=_applying(Index(key)),
         settle=settle,
+        reads=_READS,
         beside=(),
         opens=True,
     )
@@ -191,9 +213,9 @@ def _applying(index: Index) -> Apply:
             match recorded.event:
                 case e.CaseReported() as event:
                     rows[event.case] = _reported(index, recorded.position, event)
-                case e.CaseFiled(terms=terms) | e.CaseReclassified(terms=terms):
-                    row = rows[case_id(recorded)]
-                    row.tokens = index.words(row.case, row.place_name, terms.name_zh, terms.name_en)
+                case event if isinstance(event, _CLASSIFIED):
+                    row, terms = rows[case_id(recorded)], event.terms
+                    row.tokens = index.names(row.case, row.place_name, terms.name_zh, terms.name_en)
                 case UserAdded(user=user, name=name):
                     names[user] = NameRow(user, recorded.position, name)
                 case PersonForgotten() as event:
@@ -274,7 +296,7 @@ def _reported(index: Index, position: int, event: e.CaseReported) -> SearchRow:
         reporter_name=masking.name(who.name) if who else "",
         reporter_phone=masking.phone(who.phone) if who else "",
         reporter_address=masking.address(who.address) if who else "",
-        tokens=index.words(event.case, event.place.name),
+        tokens=index.names(event.case, event.place.name),
         personal=index.words(*filter(_readable, (event.description, where))),
         phone=index.phone(who.phone) if who and _readable(who.phone) else None,
     )
