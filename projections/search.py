@@ -177,7 +177,7 @@ def pairs(text: str) -> set[str]:
 _READS: Final = shapes(
     dict.fromkeys((e.CaseFiled, e.CaseReclassified), "terms.name_zh terms.name_en")
 )
-_CLASSIFIED: Final = (*_READS, *_READS.values())
+_CLASSIFIED: Final[tuple[Any, ...]] = (*_READS, *_READS.values())
 
 
 def projection(key: bytes) -> Projection:

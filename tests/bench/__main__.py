@@ -27,6 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
     parser.add_argument("--only", default=",".join(BENCHMARKS), metavar="NAME[,NAME]")
     parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
+    parser.add_argument(
+        "--events",
+        type=int,
+        metavar="N",
+        help="rebuild: all read models together, of a log of so many events, and nothing else",
+    )
     chosen = parser.parse_args()
     names = [name.strip() for name in chosen.only.split(",")]
     if unknown := set(names) - set(BENCHMARKS):
@@ -34,7 +40,10 @@ def main() -> None:
     logging.set_up(Settings(log_level="warning"))
     for name in names:
         full, quick = BENCHMARKS[name]
-        file = quick() if chosen.quick else full()
+        if name == "rebuild" and chosen.events:
+            file = rebuild.run(rebuild.Size(chosen.events, peer_events=0, models=()))
+        else:
+            file = quick() if chosen.quick else full()
         console.print(f"→ {file}", highlight=False)
 
 
