@@ -285,7 +285,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 QUALITY: Final = Projection(
     name="quality",
-    version=2,
+    version=3,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, FOLLOW_UPS, REPEATS),
