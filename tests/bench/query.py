@@ -37,7 +37,7 @@ from projections.gateway import CaseFilter, Gateway, Order
 from projections.metrics import METRICS
 from projections.past import Moment
 from projections.projection import Projection
-from projections.quality import BAND_DEGREES
+from projections.quality import CELL_DEGREES, ROW
 from projections.search import index_key
 from projections.tables import AnyTable
 from tests import samples
@@ -273,8 +273,8 @@ def _copy(connection: psycopg.Connection, table: AnyTable, copies: int) -> None:
             sql.Identifier(name),
             by=sql.Literal(EARLIER),
             positions=sql.Literal(EARLIER // EVERY),
-            bands=sql.Literal(BANDS),
-            degrees=sql.Literal(BANDS * BAND_DEGREES),
+            cells=sql.Literal(CELLS * ROW),
+            degrees=sql.Literal(CELLS * CELL_DEGREES[1]),
         )
         for name, kind in types.items()
     )
@@ -285,8 +285,8 @@ def _copy(connection: psycopg.Connection, table: AnyTable, copies: int) -> None:
     )
 
 
-BANDS: Final = 20
-"""How many bands of latitude further north each copy lies."""
+CELLS: Final = 20
+"""How many cells further north each copy lies."""
 
 
 def _copied(name: str, kind: str) -> LiteralString:
@@ -298,8 +298,8 @@ def _copied(name: str, kind: str) -> LiteralString:
             return "{} - copy * {positions}"
         case "latitude", _:
             return "{} + copy * {degrees}"
-        case "band", _:
-            return "{} + copy * {bands}"
+        case "cell", _:
+            return "{} + copy * {cells}"
         case _, "timestamptz":
             return "{} - copy * {by}"
         case _, "timestamptz[]":
