@@ -61,6 +61,39 @@ def test_several_processes_build_the_same(
     assert runner.rebuild(BY_NAME[name], verify=True) == alone
 
 
+def test_all_of_them_are_built_together(store: EventStore, runner: Runner, crew: Crew) -> None:
+    fill(store, 6)
+    runner.catch_up()
+    runner.stretch, runner.crew = 10, crew
+    before = made(runner)
+    runner.rebuild_all(runner.projections)
+    assert before.keys() == made(runner).keys()
+    assert set(before.items()).isdisjoint(made(runner).items())
+    runner.crew = None
+    for model in runner.projections:
+        runner.rebuild(model, verify=True)
+
+
+def test_of_several_one_that_stumbles_is_left_as_it_is(store: EventStore, runner: Runner) -> None:
+    fill(store, 6)
+    runner.catch_up()
+    runner.stretch = 10
+    before = made(runner)
+    every = [poisoned(BY_NAME["audit"], 17), BY_NAME["worklist"], BY_NAME["looks"]]
+    with pytest.raises(Poisoned, match="audit cannot fold position 17"):
+        runner.rebuild_all(every)
+    after = made(runner)
+    assert {name for name in before if before[name] != after[name]} == {"worklist", "looks"}
+    runner.rebuild(BY_NAME["worklist"], verify=True)
+
+
+def made(runner: Runner) -> dict[str, int]:
+    """Which schema each read model stands in."""
+    with runner.connect() as connection:
+        rows = connection.execute("SELECT nspname, oid FROM pg_namespace").fetchall()
+    return {name: oid for name, oid in rows if name in BY_NAME}
+
+
 def test_what_rests_on_the_order_of_streams_is_found_out(store: EventStore, runner: Runner) -> None:
     """The negative control: rows numbered as their events come differ from way to way."""
     fill(store, 6)
@@ -157,6 +190,23 @@ def test_a_follower_goes_on_once_the_event_is_skipped(store: EventStore, runner:
     runner.rebuild(model, verify=True)
 
 
+def test_of_those_that_follow_together_one_stumbles_alone_and_comes_back(
+    store: EventStore, runner: Runner
+) -> None:
+    models = [poisoned(BY_NAME["audit"], 17), BY_NAME["worklist"], BY_NAME["timeline"]]
+    with following(runner, *models):
+        fill(store, 6)
+        head = store.recorder.max_notification_id() or 0
+        wait_for(lambda: position_of(runner, "worklist") == position_of(runner, "timeline") == head)
+        wait_for(lambda: position_of(runner, "audit") == 16)
+        position = skip(store, 17)
+        wait_for(lambda: all(position_of(runner, each.name) == position for each in models))
+        late = store.execute(samples.report(case="late")).position
+        wait_for(lambda: all(position_of(runner, each.name) == late for each in models))
+    for model in models:
+        runner.rebuild(model, verify=True)
+
+
 def test_a_pause_holds_a_follower_and_a_rebuild(store: EventStore, runner: Runner) -> None:
     fill(store, 4)
     model = BY_NAME["audit"]
@@ -199,11 +249,11 @@ def position_of(runner: Runner, name: str) -> int:
 
 
 class following:  # noqa: N801 - reads as a word
-    """A follower of one read model, for as long as the block lasts."""
+    """A follower of some read models, for as long as the block lasts."""
 
-    def __init__(self, runner: Runner, model: Projection) -> None:
+    def __init__(self, runner: Runner, *models: Projection) -> None:
         self.stop = threading.Event()
-        one = Runner(runner.source, runner.connect, (model,))
+        one = Runner(runner.source, runner.connect, models)
         self.thread = threading.Thread(target=one.follow, args=(self.stop,))
 
     def __enter__(self) -> None:
