@@ -55,6 +55,9 @@ CREATE INDEX cases_provisional ON cases (due, "case")
     WHERE provisional AND phase IN ('running', 'parked');
 CREATE INDEX cases_parked ON cases (parked_until, "case") WHERE phase = 'parked';
 CREATE INDEX cases_reopens ON cases (reopens_until, "case") WHERE phase = 'closed';
+CREATE INDEX cases_running_in ON cases (territory)
+    WHERE phase = 'running' AND NOT breached AND due IS NOT NULL;
+CREATE INDEX cases_reopens_in ON cases (territory) WHERE phase = 'closed';
 """
 
 
@@ -206,7 +209,7 @@ def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
 
 DEADLINES: Final = Projection(
     name="deadlines",
-    version=2,
+    version=3,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),
