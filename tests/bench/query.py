@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from domain.calendar import YearPublished
 from domain.case import commands as c
 from domain.case import events as e
+from domain.case.states import OPEN
 from domain.history import LOG, Recorded
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
@@ -33,7 +34,7 @@ from infra.migrations import migrate, role_dsn
 from projections import schemas
 from projections.catalog import read_models
 from projections.figures import Question
-from projections.gateway import CaseFilter, Gateway, Order
+from projections.gateway import CaseFilter, Gateway, Order, PendingFilter
 from projections.metrics import METRICS
 from projections.past import Moment
 from projections.projection import Projection
@@ -85,10 +86,14 @@ class Size:
     cases: int = 1_000_000
     questions: int = 300
     pages: int = 300
+    alike: int = 20
 
 
-QUICK: Final = Size(cases=50_000, questions=100, pages=100)
-TINY: Final = Size(cases=300, questions=5, pages=5)
+QUICK: Final = Size(cases=50_000, questions=100, pages=100, alike=5)
+TINY: Final = Size(cases=300, questions=5, pages=5, alike=1)
+
+WIDEST: Final = (("a district's year", 1, 365), ("a grid's month", 4, 30))
+"""Questions that are asked of each metric: what, how deep the territory lies, how many days."""
 
 
 def run(size: Size) -> Path:
@@ -100,16 +105,23 @@ def run(size: Size) -> Path:
         with psycopg.connect(dsn, autocommit=True) as connection:
             past = _vacuumed(connection)
         with _gateway(role_dsn(dsn, SECRET, "wangge_app")) as gateway:
-            rows = [
-                _measured("now", f"metric now, {size.cases:,} cases", size.questions,
-                          partial(_ask, gateway, None)),
-                _measured("as of", f"metric as of a past, {size.cases:,} cases", size.questions,
-                          partial(_ask, gateway, past)),
-                _measured("page", f"worklist page, {size.cases:,} cases", size.pages,
-                          _Pages(gateway)),
-            ]  # fmt: skip
+            rows = list(_all_measured(gateway, past, size))
     notes = (f"the mix: {MIX}", "peer: what 95 of 100 are to take at most; a ratio above 1: less")
     return publish("query", rows, notes=notes)
+
+
+def _all_measured(gateway: Gateway, past: Moment, size: Size) -> Iterator[Row]:
+    for kind, then in (("now", None), ("as of", past)):
+        yield _measured(
+            kind, f"metrics {kind}, the mix", size.questions, partial(_ask, gateway, then)
+        )
+        for name in METRICS:
+            for what, depth, days in WIDEST:
+                asked = partial(_ask_alike, gateway, then, name, depth, days)
+                yield _measured(kind, f"{name} {kind}, {what}", size.alike, asked)
+    yield _measured("page", "worklist, a page", size.pages, _Pages(gateway))
+    yield _measured("page", "worklist, counts of six views", size.alike, partial(_views, gateway))
+    yield _measured("page", "deadlines, a page", size.alike, partial(_pending, gateway))
 
 
 def _measured(kind: str, what: str, times: int, ask: Callable[[random.Random], str]) -> Row:
@@ -148,7 +160,10 @@ _CHIEF: Final = Actor("chief", (Grant(Role.SUPERVISOR, ""),))
 
 
 def _ask(gateway: Gateway, past: Moment | None, chance: random.Random) -> str:
-    name, asked = chance.choice(tuple(METRICS)), _question(chance, past)
+    return _answered(gateway, chance.choice(tuple(METRICS)), _question(chance, past))
+
+
+def _answered(gateway: Gateway, name: str, asked: Question) -> str:
     match name:
         case "backlog":
             gateway.figures.backlog(_CHIEF, asked)
@@ -167,7 +182,7 @@ def _question(chance: random.Random, past: Moment | None) -> Question:
     since = end - length
     if length < YEAR:
         since -= timedelta(days=chance.randrange(60))
-    path = "".join(part + "/" for part in _grid(chance).split("/")[:depth])
+    path = _above(chance, depth)
     asked = Question(now=end, as_of=past, territory=path, since=since, until=since + length)
     if chance.random() < 0.3:
         narrowed: dict[str, Any] = chance.choice(
@@ -175,6 +190,44 @@ def _question(chance: random.Random, past: Moment | None) -> Question:
         )
         asked = replace(asked, **narrowed)
     return asked
+
+
+def _ask_alike(
+    gateway: Gateway, past: Moment | None, name: str, depth: int, days: int, chance: random.Random
+) -> str:
+    end = (past.at if past else NOW) - _HOUR * chance.random() * 48
+    asked = Question(
+        now=past.at if past else NOW,
+        as_of=past,
+        territory=_above(chance, depth),
+        since=end - timedelta(days=days),
+        until=end,
+    )
+    return _answered(gateway, name, asked)
+
+
+def _views(gateway: Gateway, chance: random.Random) -> str:
+    by = Actor("chief", (Grant(Role.SUPERVISOR, _above(chance, chance.choice((1, 2, 3)))),))
+    views = (
+        CaseFilter(states=OPEN),
+        CaseFilter(states=("reported", "filed")),
+        CaseFilter(states=OPEN, due_before=NOW),
+        CaseFilter(states=OPEN, person="li"),
+        CaseFilter(asked="park"),
+        CaseFilter(),
+    )
+    return f"{gateway.counts(by, views)} of {by.grants[0].territory}"
+
+
+def _pending(gateway: Gateway, chance: random.Random) -> str:
+    by = Actor("chief", (Grant(Role.SUPERVISOR, _above(chance, chance.choice((1, 2, 3, 4)))),))
+    gateway.pending(by, timedelta(days=1), PendingFilter())
+    return f"of {by.grants[0].territory}"
+
+
+def _above(chance: random.Random, depth: int) -> str:
+    """The territory of a depth above some grid."""
+    return "".join(part + "/" for part in _grid(chance).split("/")[:depth])
 
 
 class _Pages:
@@ -188,7 +241,7 @@ class _Pages:
     def __call__(self, chance: random.Random) -> str:
         if self._after is None or chance.random() < 0.1:
             order: Order = chance.choice(("due", "updated", "reported"))
-            path = "".join(p + "/" for p in _grid(chance).split("/")[: chance.choice((1, 2, 3))])
+            path = _above(chance, chance.choice((1, 2, 3)))
             self._by = Actor("chief", (Grant(Role.SUPERVISOR, path),))
             states = chance.choice(((), ("filed", "assigned", "in_progress")))
             self._wanted, self._after = CaseFilter(order=order, states=states), None
