@@ -6,17 +6,21 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from domain import territory
 from domain.calendar import PublishYear
 from domain.case import commands as c
 from domain.errors import Refused
+from domain.history import LOG
 from domain.metrics import Ratio
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
 from domain.sla import Pause, elapsed
 from infra.event_store import Batch, EventStore
+from infra.migrations import role_dsn
+from projections import schemas
 from projections.catalog import FIGURES
 from projections.daily import summed
 from projections.figures import Figures, Question
@@ -930,6 +934,42 @@ def test_sums_by_day_are_what_the_rows_come_to(
     for projection in runner.projections:
         runner.rebuild(projection, verify=True)
     add_up()
+
+
+def test_what_comes_late_is_added_to_sums_that_are_done(
+    database: str, secret: bytes, store: EventStore, gateway: Gateway
+) -> None:
+    """As when a topic's partitions, or several logs, do not keep step with one another."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for n in range(2):
+        live(store, chance, str(n))
+    streams = [f"case:{n}-{case}" for n in range(2) for case in CASES]
+    chance.shuffle(streams)
+    by_rows = Figures(gateway.figures.ready, by_rows=True)
+    dsn = role_dsn(database, secret, "wangge_projector")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for each in FIGURES:
+            model = summed(each, METRICS.values(), STRETCH)
+            schemas.create(connection, model, model.name, (LOG,), indexed=True)
+            for stream in streams:
+                page = [r for r in store.history(stream) if isinstance(r.event, model.events)]
+                with connection.transaction():
+                    schemas.use(connection, model.name)
+                    model.apply(connection, page, False)
+    counted = 0
+    for metric in METRICS.values():
+        for territory_ in ("", "d1/"):
+            asked = Question(now=LATER, territory=territory_)
+            one, other = (
+                figures.answer(supervisor(), metric, asked, "size")
+                for figures in (gateway.figures, by_rows)
+            )
+            assert one.figures == other.figures, (seed, metric.name)
+            assert one.groups == other.groups, (seed, metric.name)
+            counted += sum(figure.rate.denominator for figure in one.figures.values())
+    assert counted > 100
 
 
 BROKEN_DOWN: tuple[Any, ...] = (
