@@ -136,6 +136,7 @@ def create_app(services: Services) -> Application:
     docs.serve(app)
     measures = prometheus.Measures(services.gateway)
     prometheus.serve(app, services, measures)
+    app.state.measures = measures
     app.layers = Edge(
         Lane(
             app.routed(),
@@ -163,6 +164,7 @@ async def _running(app: FastAPI) -> AsyncIterator[None]:
     """Commands can be stored and the log be followed while the application runs; what waits in the
     end is stored too."""
     services: Services = app.state.services
+    services.commits.noting = app.state.measures.groups.observe
     async with services.commits, services.feed:
         yield
 

@@ -5,6 +5,7 @@ Behind a proxy everybody comes from this machine: then only the token lets anyon
 """
 
 import hmac
+import os
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -22,6 +23,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
@@ -36,28 +38,46 @@ PATH: Final = "/metrics"
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 _STEP: Final = re.compile(re.escape(API) + r"/cases/[^/]+/([a-z/-]+)")
+_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Measures:
-    """The figures of one application."""
+    """The figures of one application; ``registry`` is what is told of.
+
+    Of several server processes any one answers, for all: each counts in files of a folder that the
+    environment names (``PROMETHEUS_MULTIPROC_DIR``, set by ``wangge serve --workers``), and whoever
+    answers adds them up. What a process tells of itself (its memory) is left out then.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
+        together = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self.registry = CollectorRegistry()
+        own = CollectorRegistry() if together else self.registry
+        if together:
+            # That part of the package has no types.
+            MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]
+        else:
+            ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "wangge_requests",
             "Requests answered.",
             ("method", "route", "status"),
-            registry=self.registry,
+            registry=own,
+        )
+        self.groups = Histogram(
+            "wangge_group_commands",
+            "Commands that went to the disk together.",
+            buckets=_SIZES,
+            registry=own,
         )
         self.seconds = Histogram(
             "wangge_request_seconds",
             "How long an answer took.",
             ("route",),
             buckets=_BUCKETS,
-            registry=self.registry,
+            registry=own,
         )
-        ProcessCollector(registry=self.registry)
         self.registry.register(_ReadModels(gateway))
         # To look for a figure by its labels takes longer than to count.
         self._counted = lru_cache(self.requests.labels)

@@ -45,7 +45,12 @@ class Store(Protocol):
 
 
 class Commits(Protocol):
-    """The way of commands into the log, as ``infra.group_commit.GroupCommit`` offers it."""
+    """The way of commands into the log, as ``infra.group_commit.GroupCommit`` offers it.
+
+    ``noting`` hears how many commands go together.
+    """
+
+    noting: Callable[[int], None]
 
     async def __aenter__(self) -> Any: ...
     async def __aexit__(self, *error: object) -> None: ...

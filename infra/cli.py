@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -457,7 +458,9 @@ def _serve_by(workers: int, settings: Settings) -> None:
     with _listen(settings) as listening:
         err.print(f"网格已就绪 · Ready: {_address(listening)}", markup=False, highlight=False)
         config = uvicorn.Config("infra.cli:worker", factory=True, workers=workers, **UVICORN)
-        Multiprocess(config, sockets=[listening]).run()
+        with tempfile.TemporaryDirectory(prefix="wangge-metrics-") as counted:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counted  # for the workers, which share it
+            Multiprocess(config, sockets=[listening]).run()
 
 
 def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> None:

@@ -246,6 +246,7 @@ class GroupCommit:
         self._group = group
         self._waiting = waiting
         self._spans = spans
+        self.noting: Callable[[int], None] = lambda _size: None
 
     async def __aenter__(self) -> "GroupCommit":
         self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
@@ -371,6 +372,7 @@ class GroupCommit:
 
     async def _commit(self, group: list[_Request]) -> None:
         """Give every request of a group its verdict, whatever happens."""
+        self.noting(len(group))
         try:
             for attempt in range(ATTEMPTS):
                 if await self._attempt(group, again=attempt > 0):

@@ -28,6 +28,8 @@ def test_it_tells_of_requests_by_route_and_of_every_read_model(served: Served) -
     assert status == 200
     assert 'wangge_requests_total{method="GET",route="/api/v1/health/live",status="200"}' in text
     assert 'route="/api/v1/cases"' in text
+    assert re.search(r"wangge_group_commands_count [1-9]", text)
+    assert re.search(r"wangge_group_commands_sum [1-9]", text)
     assert case not in text
     assert 'wangge_projection_lag_positions{projection="worklist"} 1.0' in text
     assert re.search(r'wangge_projection_lag_seconds{projection="worklist"} [\d.e-]+', text)

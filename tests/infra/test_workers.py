@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -34,6 +35,15 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
+def told(address: str) -> int:
+    """How many requests were answered, as Prometheus is told."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=60) as response:
+        text = response.read().decode()
+    found = re.search(r'wangge_requests_total{.*route="/api/v1/health/live".*} (\d+)', text)
+    assert found is not None, text
+    return int(found[1])
+
+
 def test_a_worker_that_dies_is_replaced_and_all_end_together(
     environment: dict[str, str], folder: Path
 ) -> None:
@@ -49,7 +59,11 @@ def test_a_worker_that_dies_is_replaced_and_all_end_together(
             with urllib.request.urlopen(f"{address}/api/v1/health/live", timeout=60) as response:
                 return bool(json.load(response))
 
-        assert live()
+        for _ in range(20):
+            assert live()
+        # Whichever of them is asked, it tells of both.
+        asked = [told(address) for _ in range(5)]
+        assert asked == [20] * 5
         first = wait_for(lambda: (found := children(process.pid)) and len(found) == 2 and found)
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
