@@ -318,7 +318,7 @@ def _apply(
 def _copy(connection: psycopg.Connection, table: AnyTable, copies: int) -> None:
     """More cases like those that are there: other numbers, other people, earlier and elsewhere."""
     described = connection.execute(
-        sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(table.name))
+        sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(table.name)), prepare=False
     )
     types = {column.name: column.type_display for column in described.description or ()}
     moved = sql.SQL(", ").join(
