@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from api.auth import asks_who
 from api.console import (
     account,
+    administration,
     audit,
     case,
     metrics,
@@ -26,6 +27,7 @@ from api.console import (
 ROUTERS: Final = (
     signin.router,
     report.router,
+    administration.router,
     worklist.router,
     case.router,
     account.router,

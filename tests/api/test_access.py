@@ -500,6 +500,12 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     # the console
     ("GET", "/"): public("GET", "/"),
     ("GET", static.PATH): public("GET", static.address("console.css")),
+    **{
+        ("GET", f"{CONSOLE}/administration{tab}"): console(
+            f"/administration{tab}", Reading.ADMINISTRATION
+        )
+        for tab in ("", "/catalogue", "/calendar", "/people")
+    },
     ("GET", static.WORKER): public("GET", static.WORKER),
     ("GET", f"{CONSOLE}/report"): console("/report"),
     ("GET", f"{CONSOLE}/sign-in"): public("GET", f"{CONSOLE}/sign-in"),

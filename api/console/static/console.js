@@ -2,7 +2,8 @@
 //
 // A command is a form with data-command="/api/v1/…". Its fields go into a JSON body by their names
 // ("reporter.phone" goes into an object of its own), empty ones are left out, and data-type says
-// what is not text: number, boolean, lines (one entry a line), list (all that are chosen), instant.
+// what is not text: number, boolean, lines (one entry a line), list (all that are chosen), instant,
+// json. data-empty is the JSON that is sent for an empty field.
 // It is sent with a key of its own, so that a second press or a lost answer does nothing twice.
 // When it is done, data-then says what follows: "reload" (the rule), "stay", or an address in which
 // {case} is the case. When it is refused, the form keeps what was typed and says why.
@@ -76,7 +77,9 @@ function bodyOf(form) {
     } else if (input.multiple) {
       const chosen = [...input.selectedOptions].map((option) => option.value);
       if (chosen.length) put(input.name, chosen);
-    } else if (input.value.trim() !== "") {
+    } else if (input.value.trim() === "") {
+      if (input.dataset.empty !== undefined) put(input.name, JSON.parse(input.dataset.empty));
+    } else {
       const value = input.value.trim();
       if (type === "number") put(input.name, Number(value));
       else if (type === "lines") put(input.name, value.split(/\n+/).map((line) => line.trim()).filter(Boolean));

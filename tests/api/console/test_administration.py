@@ -1,0 +1,101 @@
+"""Administration at the console: who reads it, who changes it, and that names are only names."""
+
+import pytest
+
+from api.auth import CONSOLE
+from tests import samples
+from tests.api.conftest import Served
+
+TABS = ("", "/catalogue", "/calendar", "/people")
+
+
+def opened(served: Served, person: str, tab: str = "", expect: int = 200) -> str:
+    """A page as somebody sees it."""
+    answer = served.client.get(
+        f"{CONSOLE}/administration{tab}",
+        headers={"Authorization": f"Bearer {served.token(person)}", "Accept": "text/html"},
+    )
+    assert answer.status_code == expect, answer.text
+    return str(answer.text)
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_staff_reads_what_only_administrators_change(served: Served, tab: str) -> None:
+    assert "data-command" in opened(served, "administrator", tab)
+    read_only = opened(served, "dispatcher", tab)
+    assert "data-command" not in read_only
+    assert "只读" in read_only
+    assert "无权" in opened(served, samples.RESIDENT.id, tab, 403)
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_each_tab_speaks_both_languages(served: Served, tab: str) -> None:
+    assert "管理" in opened(served, "administrator", tab)
+    served.client.cookies.set("wangge_lang", "en")
+    assert "Administration" in opened(served, "administrator", tab)
+
+
+def test_a_grid_shows_its_history_its_worker_and_its_households(served: Served) -> None:
+    today = f"{served.clock():%Y-%m-%d}"
+    ring = [[121.0, 31.0], [121.1, 31.0], [121.1, 31.1], [121.0, 31.0]]
+    change = {"path": samples.GRID, "effective": today}
+    served.as_("administrator").post("/territory/redraw", {**change, "boundary": [ring]})
+    served.as_("administrator").post("/territory/rename", {**change, "name": "和平一格"})
+    html = opened(served, "administrator", f"?path={samples.GRID}")
+    assert html.count("和平一格") >= 2
+    assert "第一网格" in html  # its former name, in the history
+    assert "3 个顶点" in html
+    assert "300 / 800" in html
+    assert "[121.0, 31.0]" in html  # what the editor begins with
+
+
+def test_a_grid_worker_records_households_and_changes_nothing_else(served: Served) -> None:
+    html = opened(served, "li", f"?path={samples.GRID}")
+    assert "/territory/households" in html
+    assert "/territory/redraw" not in html
+    # Who lives elsewhere is for those of the scope.
+    assert "/territory/households" not in opened(served, "li", f"?path={samples.OTHER_GRID}")
+
+
+def test_an_administrator_of_a_part_gets_no_forms_for_the_whole_office(served: Served) -> None:
+    html = opened(served, "subdistrict_administrator", "/catalogue")
+    assert "/catalogue/define" not in html
+    assert "data-command" in opened(served, "subdistrict_administrator", "/people?user=li")
+
+
+def test_an_unknown_territory_is_told_and_no_failure(served: Served) -> None:
+    opened(served, "administrator", "?path=nowhere/", 404)
+
+
+def test_the_year_says_which_days_differ_and_what_is_not_published(served: Served) -> None:
+    day = {"day": "2026-03-04", "working": False, "reason": "停电"}
+    served.as_("administrator").post("/calendar/declare", day)
+    html = opened(served, "li", "/calendar?year=2026")
+    assert 'class="declared off' in html
+    assert "调休上班" in html
+    assert "未公布" in opened(served, "li", "/calendar?year=2028")
+
+
+def test_people_are_found_by_name_and_role(served: Served) -> None:
+    html = opened(served, "administrator", "/people?text=LI&role=grid_worker&user=li")
+    assert 'id="people"' in html
+    assert "/staff/users/li/suspend" in html
+    assert "没有找到人员" in opened(served, "administrator", "/people?text=nobody-at-all")
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_markup_in_names_is_text(served: Served, language: str) -> None:
+    markup = "<img src=x onerror=alert(1)>'\""
+    by = served.as_("administrator")
+    today = f"{served.clock():%Y-%m-%d}"
+    by.post("/territory/rename", {"path": samples.GRID, "name": markup, "effective": today})
+    named = {"code": "x", "name_zh": markup, "name_en": markup, "size": "small"}
+    by.post("/catalogue/define", {**named, "limit": None, "contact": None})
+    by.post("/staff/units", {"id": "x", "name": markup, "territory": samples.COMMUNITY}, 201)
+    by.post("/staff/users", {"id": "x", "name": markup, "unit": "x"}, 201)
+    served.runner.catch_up()
+    served.client.cookies.set("wangge_lang", language)
+    for tab in ("", f"?path={samples.GRID}", "/catalogue", "/people?user=x"):
+        html = opened(served, "administrator", tab)
+        assert "<img" not in html
+        assert tab == "" or "&lt;img" in html
