@@ -22,6 +22,7 @@ SHELL: Final = (
     "drafts.js",
     "icons.svg",
     "logo.svg",
+    "palette.js",
     "report.css",
     "report.js",
     "vendor/htmx.min.js",
