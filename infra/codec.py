@@ -16,7 +16,6 @@ texts are not sealed; the length of others can be told. That a whole ``sealed`` 
 out is for the proof over the log's bytes to show.
 """
 
-import base64
 import binascii
 import hmac
 import os
@@ -342,7 +341,7 @@ class _Opening:
 
     def _bytes(self, path: str, text: str) -> bytes:
         try:
-            return base64.b64decode(text, validate=True)
+            return binascii.a2b_base64(text, strict_mode=True)
         except ValueError:
             raise self.tampered(path, "no Base64") from None
 

@@ -59,7 +59,8 @@ def snippet(text: str) -> str:
 
 def normal_phone(text: str) -> str:
     """The digits of a phone number, without China's country code; empty where there are none."""
-    digits = "".join(str(int(each)) for each in text if each.isdecimal())
+    plain = text.isascii() and text.isdigit()
+    digits = text if plain else "".join(str(int(each)) for each in text if each.isdecimal())
     for country in ("0086", "86"):
         # A mobile has 11 digits from 1; a landline is written abroad without its leading zero.
         if digits.startswith(country) and len(digits) - len(country) >= 10:
