@@ -85,7 +85,7 @@ def _switch(desk: Desk, name: str, *, paused: bool) -> s.ProjectionSwitched:
 
 def _demand_known(name: str) -> None:
     if name not in NAMES:
-        raise Refused("projection.unknown", projection=name)
+        raise Refused("request.unknown_projection", projection=name)
 
 
 def _row(at: Standing) -> s.ProjectionAnswer:

@@ -121,7 +121,7 @@ REASONS: Final[dict[str, Reason]] = {
         "A resident reports in the own name, as a resident.",
     ),
     "request.unknown_path": Reason(404, "没有这个地址。", "There is nothing at this address."),
-    "projection.unknown": Reason(
+    "request.unknown_projection": Reason(
         404,
         "没有这个读模型:{projection}。",
         "There is no such read model: {projection}.",

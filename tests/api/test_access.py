@@ -295,6 +295,7 @@ def audit_file(served: Served, by: Actor, cases: Cases) -> None:
     """As the trail: a file of what one may see, and no file for others."""
     role, territory = grant_of(by)
     headers = {"Authorization": f"Bearer {served.token(by.id)}"}
+    served.runner.catch_up()  # it waits for all that the log has
     response = served.client.get(
         f"{API}/audit/export", params={"object": f"case:{cases.case}"}, headers=headers
     )

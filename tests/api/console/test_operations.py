@@ -39,7 +39,7 @@ def test_a_read_model_is_held_and_let_go(served: Served) -> None:
 
 def test_what_is_no_read_model_is_not_found(shared: Served) -> None:
     answer = shared.as_("administrator").post("/projections/nothing/pause", None, 404)
-    assert answer["code"] == "projection.unknown"
+    assert answer["code"] == "request.unknown_projection"
 
 
 def test_nothing_is_skipped_of_what_goes_on(shared: Served) -> None:
