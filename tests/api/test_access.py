@@ -308,6 +308,7 @@ def audit_file(served: Served, by: Actor, cases: Cases) -> None:
 def audited(served: Served, by: Actor, _cases: Cases) -> None:
     """An entry of the trail: who may not see it is not told that it exists."""
     role, territory = grant_of(by)
+    served.runner.catch_up()
     last = served.app.state.services.gateway.head()
     entry = served.store.event(last)
     assert entry is not None
