@@ -36,10 +36,6 @@ CATCHING_UP: Final = 2
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway."""
 
-PAUSE_SECONDS: Final = 0.05
-"""How long to let what is new gather, after each look: to look a hundred times a second would take
-as much of the server as many of its commands."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -138,7 +134,6 @@ class Feed:
         while True:
             while await self._advance(connection):
                 pass
-            await asyncio.sleep(PAUSE_SECONDS)
             async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                 pass
 
