@@ -138,6 +138,12 @@ LIMIT_UNITS: Final = {
     "same_day": Word("当日办结", "same day"),
 }
 
+SENT_BACK: Final = {
+    "returned": Word("下派退回", "returned"),
+    "failed": Word("返工", "rework"),
+    "reopened": Word("重办", "reopened"),
+}
+
 COMMANDS: Final = {
     # a case comes in
     "ReportCase": Word("上报", "report"),

@@ -185,12 +185,15 @@ FACTS: Final = {
     "filed_at": ("立案时间", "Filed at"),
     "due": ("时限", "Due"),
     "provisional": ("时限暂定", "Provisional due"),
+    "limit_amount": ("时限长度", "Length of the limit"),
+    "limit_unit": ("时限单位", "Unit of the limit"),
     "contact_due": ("首次联系时限", "First contact due"),
     "contacted_at": ("首次联系", "First contact"),
     "parked_until": ("挂账至", "Parked until"),
     "breached": ("已超期", "Breached"),
     "episode": ("办理轮次", "Episode"),
     "returns": ("下派次数", "Returns"),
+    "sent_back": ("退回原因", "Why it is at hand again"),
     "asked": ("待批申请", "Request that waits"),
     "asked_by": ("申请人", "Asked by"),
     "called": ("吹哨单位", "Units called"),
@@ -198,6 +201,7 @@ FACTS: Final = {
     "survivor": ("主事项", "Survivor"),
     "outcome": ("结果", "Outcome"),
     "closed_at": ("结案时间", "Closed at"),
+    "called_back": ("已回访", "Called back"),
 }
 """What a case's facts are called; its version and last change stand above."""
 
@@ -206,6 +210,8 @@ _WORDS: Final = {
     "source": words.SOURCES,
     "size": words.SIZES,
     "asked": words.ASKED,
+    "limit_unit": words.LIMIT_UNITS,
+    "sent_back": words.SENT_BACK,
     "outcome": words.OUTCOMES,
 }
 _TIERED: Final = ("tier", "highest", "intake")
