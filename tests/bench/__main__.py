@@ -8,10 +8,12 @@ from typing import Final
 from infra import logging
 from infra.settings import Settings
 from tests.bench import append, http, kafka, lag, query, rebuild, size
+from tests.bench import console as pages
 from tests.bench.measure import console
 
 BENCHMARKS: Final[dict[str, tuple[Callable[[], Path], Callable[[], Path]]]] = {
     "append": (lambda: append.run(append.Size()), lambda: append.run(append.QUICK)),
+    "console": (lambda: pages.run(pages.Size()), lambda: pages.run(pages.QUICK)),
     "http": (lambda: http.run(http.Size()), lambda: http.run(http.QUICK)),
     "kafka": (lambda: kafka.run(kafka.Size()), lambda: kafka.run(kafka.QUICK)),
     "lag": (lambda: lag.run(lag.Size()), lambda: lag.run(lag.QUICK)),
