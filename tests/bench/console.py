@@ -64,7 +64,9 @@ def run(size: Size) -> Path:
     with served() as base, ExitStack() as leaving:
 
         def sign_in(who: str) -> httpx.Client:
-            return leaving.enter_context(_signed_in(base, who))
+            client = _signed_in(base, who)
+            leaving.callback(client.close)
+            return client
 
         case = sign_in("handler").get("/api/v1/cases?limit=1").json()["rows"][0]["case"]
         addresses = {(who, path): f"/console{path.format(case=case)}" for who, path in PAGES}
