@@ -5,6 +5,7 @@ a process, everything through HTTP and the command line. First it is shown that 
 """
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -96,9 +97,18 @@ NEEDLES: Final = {
 }
 
 
+_swept: Final[dict[bytes, set[tuple[str, str]]]] = {}
+
+
 def sweep(data: bytes) -> set[tuple[str, str]]:
-    """What of the planted is in some bytes, and how it is written there."""
-    return {names for names, needle in NEEDLES.items() if needle in data}
+    """What of the planted is in some bytes, and how it is written there.
+
+    The same bytes are looked through once: most files of a database never change.
+    """
+    known = hashlib.sha256(data).digest()
+    if known not in _swept:
+        _swept[known] = {names for names, needle in NEEDLES.items() if needle in data}
+    return _swept[known]
 
 
 def sweep_files(folder: Path) -> dict[str, set[tuple[str, str]]]:
