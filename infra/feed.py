@@ -3,7 +3,8 @@
 The last events are kept in memory once for all of them, and each client has a place in the log and
 no buffer of its own: so one that is slow costs nothing, and when what it has not read is gone from
 memory it is told to come back. Who comes back, with the last position it has seen, is read to from
-the log until it has caught up.
+the log until it has caught up. While nobody listens the log is not followed: to be woken by every
+commit and to read it would take a lone command's own time once more.
 
 Rights change by events of the same log: what is handed out together with a position has been read
 after the register of staff was brought up to that position.
@@ -36,6 +37,9 @@ CATCHING_UP: Final = 2
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway."""
 
+LINGER_SECONDS: Final = 60.0
+"""How long to follow on after somebody listened: longer than any client goes without waiting."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -45,7 +49,8 @@ class Feed:
     def __init__(
         self, store: EventStore, pool: ConnectionPool, conninfo: str, *, kept: int = KEPT
     ) -> None:
-        """``pool`` and ``conninfo`` sign in as ``wangge_app``; one connection is held."""
+        """``pool`` and ``conninfo`` sign in as ``wangge_app``; while somebody listens one connection
+        is held."""
         self._store = store
         self._pool = pool
         self._conninfo = conninfo
@@ -58,6 +63,7 @@ class Feed:
 
     async def __aenter__(self) -> "Feed":
         self._begun, self._changed = asyncio.Event(), asyncio.Event()
+        self._wanted, self._until = asyncio.Event(), 0.0
         self._reading = asyncio.Semaphore(CATCHING_UP)
         self._closed = False
         self._task = asyncio.create_task(self._follow())
@@ -80,7 +86,8 @@ class Feed:
         return self._closed
 
     async def ready(self, seconds: float) -> bool:
-        """Whether the log is followed by now; waits for that."""
+        """Whether the log is followed by now; waits for that. To be asked before all else."""
+        self._listened()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._begun.wait()
@@ -107,11 +114,16 @@ class Feed:
 
     async def wait(self, after: int, seconds: float) -> bool:
         """Wait until there is something after a position; whether there is."""
+        self._listened()
         if self.position <= after and not self._closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
         return self.position > after
+
+    def _listened(self) -> None:
+        self._until = asyncio.get_running_loop().time() + LINGER_SECONDS
+        self._wanted.set()
 
     def _read(self, after: int, upto: int) -> list[tuple[Any, ...]]:
         with self._pool.connection() as connection:
@@ -119,6 +131,7 @@ class Feed:
 
     async def _follow(self) -> None:
         while True:
+            await self._wanted.wait()
             try:
                 async with await connected(self._conninfo) as connection:
                     await self._follow_by(connection)
@@ -131,37 +144,38 @@ class Feed:
         await connection.execute("LISTEN log")
         if not self._begun.is_set():
             await self._begin(connection)
-        while True:
+        while asyncio.get_running_loop().time() < self._until:
             while await self._advance(connection):
                 pass
             async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                 pass
+        # Whoever listens next begins at what will be the end of the log then.
+        self._begun.clear()
+        self._wanted.clear()
 
     async def _begin(self, connection: psycopg.AsyncConnection) -> None:
         """Stand at the end of the log; what came before is read from it, by who asks."""
-        head = await self._head(connection)
+        cursor = await connection.execute("SELECT position FROM log.head")
+        row = await cursor.fetchone()
+        self._gone = row[0] if row else 0
         self.staff = await self._present()
-        self._gone = head
-        self._publish([], head)
+        self._kept.clear()
+        self._publish([], self._gone)
         self._begun.set()
 
     async def _advance(self, connection: psycopg.AsyncConnection) -> bool:
-        """Take in what is new, a page at most; whether there is more."""
-        head = await self._head(connection)
-        if head <= self.position:
+        """Take in what is new, a page at most; whether there may be more."""
+        # Positions have no holes: the end of the log need not be asked for.
+        reach = self.position + PAGE
+        cursor = await connection.execute(QUERY, (self.position, reach), binary=True)
+        rows = await cursor.fetchall()
+        if not rows:
             return False
-        upto = min(self.position + PAGE, head)
-        cursor = await connection.execute(QUERY, (self.position, upto), binary=True)
-        found = told(await cursor.fetchall())
+        found = told(rows)
         if found.staff:
             self.staff = await self._present()
-        self._publish(found.news, upto)
-        return upto < head
-
-    async def _head(self, connection: psycopg.AsyncConnection) -> int:
-        cursor = await connection.execute("SELECT position FROM log.head")
-        row = await cursor.fetchone()
-        return row[0] if row else 0
+        self._publish(found.news, rows[-1][0])
+        return self.position == reach
 
     async def _present(self) -> Staff:
         return (await asyncio.to_thread(self._store.office)).staff

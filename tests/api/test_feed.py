@@ -378,6 +378,31 @@ def test_who_does_not_read_is_told_to_come_back(served: Served) -> None:
     in_loop(served, story)
 
 
+def test_the_log_is_followed_while_somebody_listens(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes after a time without listeners begins at the end that the log has by then."""
+    monkeypatch.setattr("infra.feed.POLL_SECONDS", 0.01)
+    feed: Feed = served.app.state.services.feed
+
+    async def story() -> None:
+        async with listening(served, "coordinator") as client:
+            assert (await client.messages.get()).id == feed.position
+        feed._until = 0.0  # a minute later
+        while feed._begun.is_set():
+            await asyncio.wait({feed._task}, timeout=0.01)
+        left_at = feed.position
+        await does(lambda: served.report(category="exposed_garbage"))
+        assert feed.position == left_at
+        async with listening(served, "coordinator") as client:
+            assert (await client.messages.get()).id == left_at + 2
+            await does(lambda: served.report(category="exposed_garbage"))
+            told = [await client.next(), await client.next()]
+            assert [each.id for each in told] == [left_at + 3, left_at + 4]
+
+    in_loop(served, story)
+
+
 def test_who_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.feed.SEND_SECONDS", 0.01)
     closed = asyncio.Event()
