@@ -49,8 +49,8 @@ class Feed:
     def __init__(
         self, store: EventStore, pool: ConnectionPool, conninfo: str, *, kept: int = KEPT
     ) -> None:
-        """``pool`` and ``conninfo`` sign in as ``wangge_app``; while somebody listens one connection
-        is held."""
+        """``pool`` and ``conninfo`` sign in as ``wangge_app``; one connection is held as long as
+        somebody listens."""
         self._store = store
         self._pool = pool
         self._conninfo = conninfo
