@@ -1,6 +1,5 @@
 """What a case is after an event. Never refuses: what has happened, has happened."""
 
-from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from domain.case import events as e
@@ -30,6 +29,7 @@ from domain.case.states import (
     clock_of,
     holder_at,
 )
+from domain.changes import changed
 from domain.sla import Pause
 
 initial: Final[Case] = NOT_REPORTED
@@ -40,62 +40,65 @@ def evolve(case: Case, event: e.Event) -> Case:
     if isinstance(event, e.CaseReported):
         return _reported(event)
     assert not isinstance(case, Unknown), "the first event of a case is its report"
-    facts = replace(case.facts, last_at=max(case.facts.last_at, event.at))
+    facts = changed(case.facts, last_at=max(case.facts.last_at, event.at))
     match event:
+        case e.NoteAdded() | e.FileAttached() | e.CaseVerified() | e.RuleWaived():
+            return type(case)(facts)
+
         case e.CaseFiled():
             return Filed(_filed(facts, event))
         case e.CaseReclassified():
             clock = _with(facts, due=event.due, provisional=event.provisional)
-            return type(case)(replace(facts, terms=event.terms, clock=clock))
+            return type(case)(changed(facts, terms=event.terms, clock=clock))
         case e.CaseRejected():
             return Rejected(facts)
         case e.VoidAsked():
             asked = Request(what=Asked.VOID, by=event.by)
-            return type(case)(replace(facts, request=asked))
+            return type(case)(changed(facts, request=asked))
         case e.CaseVoided():
             clock = _with(facts, running=Running.STOPPED)
-            return Voided(replace(facts, request=None, clock=clock))
+            return Voided(changed(facts, request=None, clock=clock))
 
         case e.CaseDispatched():
             return Assigned(_assigned(facts, event.holder, event.unit, event.worker))
         case e.CaseTransferred():
             assigned = _assigned(facts, event.holder, event.unit, event.worker)
-            return Assigned(replace(assigned, transfers=facts.transfers + 1))
+            return Assigned(changed(assigned, transfers=facts.transfers + 1))
         case e.CaseAccepted():
             clock = _with(facts, contacted=event.at) if event.first_contact else clock_of(facts)
             # What an earlier handler had asked for is moot.
-            return InProgress(replace(facts, handler=event.handler, request=None, clock=clock))
+            return InProgress(changed(facts, handler=event.handler, request=None, clock=clock))
         case e.CaseEscalated():
-            moved = replace(facts, tier=event.tier, highest=max(facts.highest, event.tier))
+            moved = changed(facts, tier=event.tier, highest=max(facts.highest, event.tier))
             return Assigned(_assigned(moved, event.holder))
         case e.CaseReturned():
-            moved = replace(facts, tier=event.tier, returns=event.returns)
+            moved = changed(facts, tier=event.tier, returns=event.returns)
             return Assigned(_assigned(moved, event.holder))
 
         case e.CaseWhistled():
             others = tuple(call for call in facts.calls if call[0] not in event.units)
             called = tuple((unit, Call.WAITING) for unit in event.units)
-            return type(case)(replace(facts, calls=others + called))
+            return type(case)(changed(facts, calls=others + called))
         case e.UnitReportedIn():
             return type(case)(_answered(facts, event.unit, Call.REPORTED_IN))
         case e.UnitAbsent():
             return type(case)(_answered(facts, event.unit, Call.ABSENT))
         case e.CaseSplit():
             children = tuple(Child(case=c.case, required=c.required) for c in event.children)
-            return type(case)(replace(facts, children=facts.children + children))
+            return type(case)(changed(facts, children=facts.children + children))
         case e.ChildEnded():
             return type(case)(_child(facts, event.child, ended=True))
         case e.ChildReopened():
             return type(case)(_child(facts, event.child, ended=False))
         case e.CaseMerged():
             ended = None if facts.clock is None else _with(facts, running=Running.STOPPED)
-            return Merged(replace(facts, survivor=event.into, request=None, clock=ended))
+            return Merged(changed(facts, survivor=event.into, request=None, clock=ended))
         case e.CaseAbsorbed():
-            return type(case)(replace(facts, duplicates=(*facts.duplicates, event.duplicate)))
+            return type(case)(changed(facts, duplicates=(*facts.duplicates, event.duplicate)))
 
         case e.ParkAsked():
             asked = Request(what=Asked.PARK, by=event.by, until=event.until)
-            return type(case)(replace(facts, request=asked))
+            return type(case)(changed(facts, request=asked))
         case e.CaseParked():
             clock = _with(
                 facts,
@@ -103,7 +106,7 @@ def evolve(case: Case, event: e.Event) -> Case:
                 paused_since=event.at,
                 paused_until=event.until,
             )
-            return Parked(replace(facts, request=None, clock=clock))
+            return Parked(changed(facts, request=None, clock=clock))
         case e.CaseResumed():
             clock = _with(
                 facts,
@@ -114,10 +117,10 @@ def evolve(case: Case, event: e.Event) -> Case:
                 due=event.due,
                 provisional=event.provisional,
             )
-            return InProgress(replace(facts, clock=clock))
+            return InProgress(changed(facts, clock=clock))
         case e.ExtensionAsked():
             asked = Request(what=Asked.EXTENSION, by=event.by, more=event.more)
-            return type(case)(replace(facts, request=asked))
+            return type(case)(changed(facts, request=asked))
         case e.DeadlineExtended():
             clock = _with(
                 facts,
@@ -125,19 +128,19 @@ def evolve(case: Case, event: e.Event) -> Case:
                 due=event.due,
                 provisional=event.provisional,
             )
-            return type(case)(replace(facts, request=None, clock=clock))
+            return type(case)(changed(facts, request=None, clock=clock))
         case e.RequestDeclined():
-            return type(case)(replace(facts, request=None))
+            return type(case)(changed(facts, request=None))
         case e.DueReminded():
-            return type(case)(replace(facts, clock=_with(facts, reminded=True)))
+            return type(case)(changed(facts, clock=_with(facts, reminded=True)))
         case e.DeadlineBreached():
-            return type(case)(replace(facts, clock=_with(facts, breached=True)))
+            return type(case)(changed(facts, clock=_with(facts, breached=True)))
         case e.DueRecomputed():
             clock = _with(facts, due=event.due, provisional=event.provisional)
-            return type(case)(replace(facts, clock=clock))
+            return type(case)(changed(facts, clock=clock))
 
         case e.CaseResolved():
-            return Resolved(replace(facts, handler=event.handler, request=None))
+            return Resolved(changed(facts, handler=event.handler, request=None))
         case e.CheckPassed():
             return Checked(facts)
         case e.CheckFailed():
@@ -145,16 +148,14 @@ def evolve(case: Case, event: e.Event) -> Case:
         case e.CaseClosed():
             return Closed(_closed(facts, event))
         case e.CallbackMade():
-            return type(case)(replace(facts, callbacks=event.attempt))
+            return type(case)(changed(facts, callbacks=event.attempt))
         case e.CaseEvaluated():
             return Evaluated(facts)
         case e.CaseReopened():
             return Assigned(_reopened(facts, event))
         case e.ReopeningEnded():
-            return type(case)(replace(facts, reopening_ended=True))
+            return type(case)(changed(facts, reopening_ended=True))
 
-        case e.CaseVerified() | e.NoteAdded() | e.FileAttached() | e.RuleWaived():
-            return type(case)(facts)
         case _:
             assert_never(event)
 
@@ -186,7 +187,7 @@ def _filed(facts: Facts, event: e.CaseFiled) -> Facts:
         dated=event.due if event.dated else None,
         contact_due=event.contact_due,
     )
-    return replace(
+    return changed(
         facts,
         episode=event.episode,
         tier=event.tier,
@@ -203,23 +204,23 @@ def _assigned(
     facts: Facts, holder: str, unit: str | None = None, worker: str | None = None
 ) -> Facts:
     """A new assignee, who has yet to accept; what the old one had asked for is moot."""
-    return replace(facts, holder=holder, unit=unit, worker=worker, handler=None, request=None)
+    return changed(facts, holder=holder, unit=unit, worker=worker, handler=None, request=None)
 
 
 def _answered(facts: Facts, unit: str, answer: Call) -> Facts:
     calls = tuple((u, answer if u == unit else call) for u, call in facts.calls)
-    return replace(facts, calls=calls)
+    return changed(facts, calls=calls)
 
 
 def _child(facts: Facts, child: str, *, ended: bool) -> Facts:
     children = tuple(
-        replace(known, ended=ended) if known.case == child else known for known in facts.children
+        changed(known, ended=ended) if known.case == child else known for known in facts.children
     )
-    return replace(facts, children=children)
+    return changed(facts, children=children)
 
 
 def _closed(facts: Facts, event: e.CaseClosed) -> Facts:
-    return replace(
+    return changed(
         facts,
         clock=_with(facts, running=Running.STOPPED),
         outcome=event.outcome,
@@ -238,7 +239,7 @@ def _reopened(facts: Facts, event: e.CaseReopened) -> Facts:
         contact_due=event.contact_due,
     )
     assigned = _assigned(facts, event.holder)
-    return replace(
+    return changed(
         assigned,
         episode=event.episode,
         transfers=0,
@@ -250,4 +251,4 @@ def _reopened(facts: Facts, event: e.CaseReopened) -> Facts:
 
 
 def _with(facts: Facts, **changes: Any) -> Clock:
-    return replace(clock_of(facts), **changes)
+    return changed(clock_of(facts), **changes)
