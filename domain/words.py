@@ -333,6 +333,13 @@ FIELDS: Final = {
     "callback_attempts": Word("回访次数", "attempts to call back"),
 }
 
+READINGS: Final = {
+    "cases": Word("事项", "cases"),
+    "audit": Word("审计记录", "the audit trail"),
+    "metrics": Word("指标", "metrics"),
+    "administration": Word("管理信息", "administration"),
+}
+
 _OF_FACT: Final[Mapping[str, Mapping[str, Word]]] = {
     "state": STATES,
     "command": COMMANDS,
@@ -340,6 +347,7 @@ _OF_FACT: Final[Mapping[str, Mapping[str, Word]]] = {
     "role": ROLES,
     "what": ASKED,
     "field": FIELDS,
+    "reading": READINGS,
 }
 """The table that a refusal's fact speaks from, by its name: an id is never taken for a word."""
 

@@ -28,7 +28,7 @@ from projections.metrics import BACKLOG, BIG_WEIGHT, CASELOAD, METRICS
 from projections.past import AsOf, Moment, moment, quoted
 
 Sql: TypeAlias = sql.SQL | sql.Composed
-By: TypeAlias = Literal["territory", "category", "size", "source", "day", "month"]
+By: TypeAlias = Literal["territory", "grid", "category", "size", "source", "day", "month"]
 _NOTHING: Final = sql.SQL("")
 Ready: TypeAlias = Callable[..., AbstractContextManager[psycopg.Connection]]
 """Hands out a connection on which some read models know the log up to a position."""
@@ -67,7 +67,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The figures of one territory, category, size, source, day or month."""
+    """The figures of one territory, grid, category, size, source, day or month."""
 
     key: str
     figures: dict[str, Ratio]
@@ -467,7 +467,9 @@ def _sums_for(connection: psycopg.Connection, metric: Metric, then: Moment) -> _
 
 def _has_sums(rows: Rows, asked: Question, paths: tuple[str, ...], over: By | None) -> bool:
     """Sums are of higher territories; by category, of the highest only."""
-    if rows.daily is None or not daily.covers(paths, below=over == "territory"):
+    if rows.daily is None or over == "grid":
+        return False
+    if not daily.covers(paths, below=over == "territory"):
         return False
     if asked.category is None and over != "category":
         return over != "territory" or len(paths) == 1
@@ -726,6 +728,8 @@ def _over(over: By | None, at: sql.Composable, paths: tuple[str, ...], table: st
             return sql.SQL("''::text")
         case "territory":
             return _child(paths, table)
+        case "grid":
+            return sql.SQL("{}").format(sql.Identifier(table, "territory"))
         case "day":
             return sql.SQL("to_char({} AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD')").format(at)
         case "month":

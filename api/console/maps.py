@@ -127,6 +127,26 @@ def of(
     return Map(frame, shapes, marker, tuple(missing))
 
 
+def counted(values: Mapping[str, int]) -> tuple[dict[str, int], list[tuple[int, int, int]]]:
+    """Classes of counts: of equal width up to the largest, none for 0.
+
+    Returns the class of each path, and of each class its number, its least and its most.
+    """
+    width = max(1, math.ceil(max(values.values(), default=0) / LEVELS))
+    levels = {path: math.ceil(value / width) for path, value in values.items()}
+    most = max(levels.values(), default=0)
+    return levels, [(n, (n - 1) * width + 1, n * width) for n in range(1, most + 1)]
+
+
+RATES: Final = (0.6, 0.7, 0.8, 0.9)
+"""Where classes of rates end: always the same, so that maps of two months can be compared."""
+
+
+def rated(values: Mapping[str, float]) -> dict[str, int]:
+    """Classes of rates from 0 to 1; a rate of exactly 0.6 is in the second."""
+    return {path: 1 + sum(value >= end for end in RATES) for path, value in values.items()}
+
+
 def outline(frame: Frame, rings: tuple[Ring, ...]) -> str:
     """The data of an SVG path; holes are left out by the rule ``evenodd``."""
     return "".join(

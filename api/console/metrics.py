@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal, assert_never
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Query
 from fastapi.responses import Response
@@ -18,6 +18,7 @@ from api import metric_schemas as m
 from api import metrics as api
 from api import schemas as s
 from api.auth import CONSOLE
+from api.console import maps
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
 from api.services import API
@@ -94,6 +95,9 @@ class Filled(s.Query):
         return {k: v for k, v in given.items() if v != ""} if isinstance(given, Mapping) else given
 
 
+Shade = Literal["open", "overdue", "grid_small", "on_time"]
+
+
 class Asked(Filled):
     """What the figures cover. ``until`` is the last day; both days count only for ``custom``."""
 
@@ -107,6 +111,7 @@ class Asked(Filled):
     as_of: Then = None
     against: Then = None
     step: Annotated[Literal["week", "month"], BeforeValidator(lambda v: v or "month")] = "month"
+    shade: Shade = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -556,6 +561,60 @@ def _territories(at: Board) -> dict[str, Any]:
     }
 
 
+SHADES: Final[dict[Shade, tuple[m.MetricName, str, Part, str, str]]] = {
+    "open": ("backlog", "overdue_share", Part.DENOMINATOR, "未结案", "Open"),
+    "overdue": ("backlog", "overdue_share", Part.NUMERATOR, "超期", "Overdue"),
+    "grid_small": (
+        "containment", "grid_small", Part.DENOMINATOR, "不出网格率", "Kept in the grid",
+    ),
+    "on_time": ("timeliness", "on_time_rate", Part.DENOMINATOR, "按期率", "On time"),
+}  # fmt: skip
+"""What the map of grids is shaded by: a part of a figure where it is a number of cases, or the rate
+with the cases that it is counted over."""
+
+
+def _grids(at: Board) -> dict[str, Any]:
+    metric, name, part, zh, en = SHADES[at.asked.shade]
+    whole, definition = metric == "backlog", _DEFINITIONS[metric, name]
+    answer = at.answer(metric, "grid", Span(None, None) if whole else None)
+    tree, on = at.me.desk.office.territory, office_time(at.then.at).date()
+    ratios = {group.key: group.figures[name] for group in answer.groups}
+    counts = {path: getattr(ratio, part.value) for path, ratio in ratios.items()}
+    rates = {path: ratio.value for path, ratio in ratios.items() if ratio.value is not None}
+    levels, classes = maps.counted(counts) if whole else (maps.rated(rates), [])
+    said = {
+        path: str(count) if whole else f"{rates[path] * 100:.0f} %"
+        for path, count in counts.items()
+        if whole or path in rates
+    }
+    drawn = maps.of(
+        tree, [at.territory] if at.territory else at.seen, on, levels=levels, notes=said
+    )
+    paths = [*counts, *(shape.path for shape in drawn.shapes if shape.path not in counts)]
+    worst = sorted(paths, key=lambda path: (-counts.get(path, 0) if whole else 0, path))
+    if not whole:
+        worst.sort(key=lambda path: rates.get(path, 2.0))
+    return {
+        "answer": answer,
+        "drawn": drawn,
+        "said": said,
+        "classes": classes,
+        "ends": maps.RATES,
+        "whole": whole,
+        "title": (zh, en) if whole else (definition.zh, definition.en),
+        "shades": SHADES,
+        "defined": definition,
+        "links": {path: _behind(answer, name, part, path) for path, n in counts.items() if n},
+        "rows": [(path, tree.node(path).name, ratios.get(path)) for path in worst],
+    }
+
+
+def _behind(answer: m.MetricAnswer, name: str, part: Part, territory: str) -> str:
+    """Where the cases of one territory behind a figure are listed."""
+    path, query = answer.figures[name].cases[part.value].replace(API, CONSOLE, 1).split("?", 1)
+    return f"{path}?{urlencode(dict(parse_qsl(query)) | {'territory': territory})}"
+
+
 _PARTS: Final[dict[str, Callable[[Board], dict[str, Any]]]] = {
     "containment": _containment,
     "timeliness": _timeliness,
@@ -563,6 +622,7 @@ _PARTS: Final[dict[str, Callable[[Board], dict[str, Any]]]] = {
     "trend": _trend,
     "flow": _flow,
     "territories": _territories,
+    "grids": _grids,
     "caseload": _caseload,
     "backlog": _backlog,
     "quality": _quality,

@@ -17,7 +17,7 @@ from domain.catalogue import Size
 from domain.errors import REASONS, Refused
 from domain.places import Tier
 from domain.privacy import ForgetReason, PersonalField, Purpose
-from domain.roles import PERMISSIONS, Role
+from domain.roles import PERMISSIONS, Reading, Role
 from domain.sla import Unit
 from domain.words import Word
 
@@ -47,6 +47,7 @@ def values(enumeration: type[Enum]) -> list[str]:
         (words.CLOCKS, values(Running)),
         (words.LIMIT_UNITS, values(Unit)),
         (words.COMMANDS, list(PERMISSIONS)),
+        (words.READINGS, values(Reading)),
     ],
 )
 def test_a_table_says_every_word_of_its_kind(table: dict[str, Word], said: list[str]) -> None:

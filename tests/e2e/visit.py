@@ -76,7 +76,8 @@ STOP: Final = """() => {
   };
   // A row may show it for the link that stands for it.
   const seen = outlined(element) || outlined(element.closest("li, tr") ?? element);
-  return { seen, what: element.outerHTML.slice(0, 120) };
+  const left = document.querySelectorAll("[data-stop=wanted]").length;
+  return { seen, left, what: element.outerHTML.slice(0, 120) };
 }"""
 
 MISSED: Final = """() => [...document.querySelectorAll("[data-stop=wanted]")]
@@ -129,11 +130,13 @@ class Visit:
         """Everything that can be used is reached by the tab key, and shows that it is."""
         self.page.evaluate("() => { document.activeElement?.blur(); scrollTo(0, 0); }")
         wanted = self.page.evaluate(REACHABLE)
-        for _ in range(min(wanted, most) + 5):
+        for _ in range(min(wanted, most) + 15):  # what scrolls is a stop as well
             self.page.keyboard.press("Tab")
             stop = self.page.evaluate(STOP)
             if stop is not None and not stop["seen"]:
                 self.wrong.append(f"{self.page.url}: focus is not seen: {stop['what']}")
+            if stop is not None and not stop["left"]:
+                break
         if wanted <= most:
             for what in self.page.evaluate(MISSED):
                 self.wrong.append(f"{self.page.url}: not reached by the tab key: {what}")

@@ -1,5 +1,6 @@
 """The metrics at the console: every part of the page, the cases behind a figure, any past."""
 
+import html
 import re
 from typing import Any
 
@@ -147,3 +148,22 @@ def head(served: Served) -> int:
 def test_all_tiers_have_a_step_of_the_funnel(shared: Served) -> None:
     answer = page(shared, "supervisor", "/metrics/parts/containment")
     assert answer.text.count('class="track"') == len(Tier)
+
+
+@pytest.mark.parametrize("shade", ["open", "overdue", "grid_small", "on_time"])
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_each_grid_of_the_heat_map_leads_to_exactly_its_cases(
+    shared: Served, shade: str, language: str
+) -> None:
+    shared.runner.catch_up()
+    part = page(shared, "supervisor", f"/metrics/parts/grids?window=year&shade={shade}", language)
+    assert part.status_code == 200
+    table = part.text.partition("<table")[2]
+    links = re.findall(r'<a href="/console(/metrics/[^"]+)">(\d+)</a>', table)
+    for link, count in links:
+        listed = page(shared, "supervisor", html.unescape(link), language)
+        assert f'data-total="{count}"' in listed.text
+    # What the table says, the map shades: each grid with a case is a way to its cases there too.
+    drawn = part.text.partition("<table")[0]
+    assert drawn.count('<a href="/console/metrics/') <= len(links)
+    assert links or shade in ("overdue", "on_time", "grid_small")
