@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from playwright.sync_api import Locator, expect
 
@@ -32,7 +33,7 @@ def send(
 
 def told(visit: Visit, path: str, **asked: str) -> dict[str, Any]:
     """What the API answers to the visitor."""
-    answer = visit.context.request.get(f"{visit.base}/api/v1{path}", params=asked)
+    answer = visit.context.request.get(f"{visit.base}/api/v1{path}", params=urlencode(asked))
     assert answer.ok, answer.text()
     said: dict[str, Any] = answer.json()
     return said
