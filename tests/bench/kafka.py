@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from infra.cli_kafka import Folding
+from infra.cli.kafka import Folding
 from infra.codec import Codec
 from infra.kafka_relay import PAGE, Relay, _page, _partition, _producer
 from infra.kafka_source import KafkaSource

@@ -23,7 +23,7 @@ from typing import Final
 import uvloop
 from psycopg import sql
 
-from infra.cli_projections import crew
+from infra.cli.models import crew
 from infra.codec import Codec
 from infra.event_store import Entry
 from infra.installation import Installation, opened

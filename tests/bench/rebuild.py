@@ -36,7 +36,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from domain.history import LOG, Recorded
-from infra.cli_projections import crew
+from infra.cli.models import crew
 from infra.codec import Codec
 from infra.installation import Installation, opened
 from infra.postgres import EmbeddedPostgres

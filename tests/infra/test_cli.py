@@ -21,7 +21,7 @@ from api.passwords import StoredPasswords
 from domain.operations import stream
 from domain.personal import SEALED
 from domain.roles import Grant, Role
-from infra import cli
+from infra.cli import frame, servers
 from infra.event_store import EventStore
 from infra.installation import published_years
 from infra.settings import Settings
@@ -334,10 +334,10 @@ def test_a_port_that_is_taken_is_found_before_anything_is_started(
 def test_the_bar_of_a_metric_is_shown_only_when_it_takes_a_while(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with cli.progress_if_long("timeliness") as advance:
+    with frame.progress_if_long("timeliness") as advance:
         advance(Progress("timeliness", 40, 40, 1.0, 0.0))
     assert capfd.readouterr().err == ""
-    with cli.progress_if_long("timeliness") as advance:
+    with frame.progress_if_long("timeliness") as advance:
         advance(Progress("timeliness", 5_000, 7_000, 1.0, 0.0))
         advance(Progress("timeliness", 7_000, 7_000, 1.0, 0.0))
     said = capfd.readouterr()
@@ -347,8 +347,8 @@ def test_the_bar_of_a_metric_is_shown_only_when_it_takes_a_while(
 
 def test_a_password_is_not_shown_with_what_to_set(folder: Path) -> None:
     data = Settings(data=folder / "a b")
-    assert cli._chosen(data) == f"WANGGE_DATA='{folder}/a b'"
-    outside = cli._chosen(Settings(dsn="postgresql://u:hush@db.example/wangge_demo"))
+    assert servers._chosen(data) == f"WANGGE_DATA='{folder}/a b'"
+    outside = servers._chosen(Settings(dsn="postgresql://u:hush@db.example/wangge_demo"))
     assert "dbname=wangge_demo" in outside
     assert "hush" not in outside
 

@@ -15,7 +15,8 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from domain.history import Wanted
-from infra.cli_kafka import Folding, demand_not_of_the_own_log, is_fed
+from infra.cli.composition import is_fed
+from infra.cli.kafka import Folding, demand_not_of_the_own_log
 from infra.codec import Codec
 from infra.event_store import APPEND, EventStore, columns_of
 from infra.event_store import Entry as Stored

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from domain.operations import SkipEvent
-from infra.cli_projections import bench
+from infra.cli.models import bench
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
 from projections import bulk, schemas

@@ -2,16 +2,14 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from domain.calendar import office_time
 from domain.reports import Period
-
-export_app: Final = typer.Typer(
-    help="流程挖掘导出 · Event logs for process-mining tools.", no_args_is_help=True
-)
+from infra.cli.composition import OPERATOR, composed
+from infra.cli.frame import Wrong, instant, out, progress, progress_if_long
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="写到哪里;.gz 则压缩 · Where to; .gz packs it.")
@@ -34,7 +32,6 @@ AtPosition = Annotated[
 ]
 
 
-@export_app.command("xes")
 def export_xes(
     file: File,
     territory: InTerritory = "",
@@ -46,7 +43,6 @@ def export_xes(
     _export("xes", file, territory, since, until, position)
 
 
-@export_app.command("ocel")
 def export_ocel(
     file: File,
     territory: InTerritory = "",
@@ -66,11 +62,10 @@ def _export(
     until: str | None,
     position: int | None,
 ) -> None:
-    from infra import cli
     from infra.log_export import FORMS, Chosen, Done, export
 
-    first, last = cli.instant(since), cli.instant(until)
-    with cli.composed() as opened_, cli.progress(f"导出 · Export {form}") as show:
+    first, last = instant(since), instant(until)
+    with composed() as opened_, progress(f"导出 · Export {form}") as show:
         source = opened_.installation.source
         if territory:
             opened_.installation.store.office().territory.node(territory)
@@ -85,7 +80,7 @@ def _export(
             show(done.stretches, done.of, f"{done.events / max(done.seconds, 1e-6):,.0f} events/s")
 
         done = export(FORMS[form], file, source, chosen, advance)
-    cli.out.print(
+    out.print(
         f"{file}: {done.cases} 件事项、{done.events} 个事件,截至日志位置 {chosen.position}。\n"
         f"{done.cases} cases, {done.events} events, as of position {chosen.position} of the log.",
         markup=False,
@@ -97,9 +92,7 @@ def _export(
 def _known_position(head: int, asked: int | None) -> int:
     """The position to answer at: the one asked for, if the log is that long."""
     if asked is not None and asked > head:
-        from infra import cli
-
-        raise cli.Wrong(f"--position {asked}: 日志只到 {head}。The log ends at {head}.")
+        raise Wrong(f"--position {asked}: 日志只到 {head}。The log ends at {head}.")
     return head if asked is None else asked
 
 
@@ -121,20 +114,19 @@ def report(
     ] = None,
 ) -> None:
     """生成日报、周报、月报。A report of a territory, made of the log."""
-    from infra import cli
     from infra.log_export import whole
     from infra.reports import FORMS, render
     from projections import reports
 
     if period not in tuple(Period) or form not in FORMS:
-        raise cli.Wrong(f"{period} {form}: {', '.join(Period)}; {', '.join(FORMS)}")
+        raise Wrong(f"{period} {form}: {', '.join(Period)}; {', '.join(FORMS)}")
     now = datetime.now(UTC)
     last_over = Period(period).before(office_time(now).date()).first
     try:
         on = date.fromisoformat(day) if day else last_over
     except ValueError:
-        raise cli.Wrong(f"不是日期 · Not a day: {day}") from None
-    with cli.composed() as opened_:
+        raise Wrong(f"不是日期 · Not a day: {day}") from None
+    with composed() as opened_:
         installation = opened_.installation
         asked = reports.Asked(
             period=Period(period),
@@ -143,13 +135,13 @@ def report(
             position=_known_position(installation.source.head(), position),
             now=now,
         )
-        with cli.progress_if_long("read models") as advance:
+        with progress_if_long("read models") as advance:
             needed = (opened_.models[name] for name in reports.MODELS)
             opened_.catch_up(*needed, on_progress=advance)
         figures, history = opened_.gateway.figures, installation.store.history
-        made = reports.report(figures, cli.OPERATOR, asked, history)
+        made = reports.report(figures, OPERATOR, asked, history)
     path = to or Path(f"{made.title.zh}{made.since:%Y-%m-%d}.{form}")
     content = render(made, form)
     with whole(path) as file:
         file.write(content)
-    cli.out.print(f"{path}(日志位置 · log position {made.position})", markup=False, highlight=False)
+    out.print(f"{path}(日志位置 · log position {made.position})", markup=False, highlight=False)

@@ -4,52 +4,29 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any
 
 import psycopg
 import structlog
-import typer
-from psycopg_pool import ConnectionPool
-from rich.console import Console
 
 from domain.history import LOG
+from infra.cli.composition import composed
+from infra.cli.frame import err
 from infra.codec import Codec
-from infra.installation import CONNECT_SECONDS, Installation
+from infra.installation import CONNECT_SECONDS
 from infra.migrations import role_dsn
 from infra.settings import SettingError
 from projections import schemas
 from projections.projection import Poisoned, Projection, Superseded
 from projections.runner import Runner
 
-err: Final = Console(stderr=True)
-
 _log = structlog.get_logger(__name__)
 
 
-class Opened(Protocol):
-    """What is needed of an opened installation."""
-
-    @property
-    def installation(self) -> Installation: ...
-    @property
-    def models(self) -> dict[str, Projection]: ...
-
-
-Composed = Callable[..., AbstractContextManager[Opened]]
-
-
-def register(app: typer.Typer, composed: Composed) -> None:
-    """Add the commands."""
-
-    @app.command()
-    def relay() -> None:
-        """把事件日志转发到 Kafka。Carry the log out to Kafka."""
-        _relay(composed)
-
-
-def _relay(composed: Composed) -> None:
+def relay() -> None:
+    """把事件日志转发到 Kafka。Carry the log out to Kafka."""
     from infra.kafka_relay import Relay
     from infra.kafka_topic import topics_of
 
@@ -67,7 +44,7 @@ def _relay(composed: Composed) -> None:
         _told_wrong(lambda: Relay(connect, topic).follow(stop))
 
 
-def project(composed: Composed) -> None:
+def project() -> None:
     """Build the read models from topics, until told to stop; several processes share the work.
 
     Raises:
@@ -89,13 +66,6 @@ def project(composed: Composed) -> None:
         with closing(KafkaSource(topics, connect, Codec())) as source:
             folding = Folding(source, connect, models)
             _told_wrong(lambda: follow(source, connect, folding.begins, folding.fold, stop))
-
-
-def is_fed(pool: ConnectionPool) -> bool:
-    """Whether the read models of a database are built from topics."""
-    with pool.connection() as connection:
-        row = connection.execute("SELECT EXISTS (SELECT FROM relay.source)").fetchone()
-    return row == (True,)
 
 
 class Folding:

@@ -1,0 +1,137 @@
+"""The command line: here, and only here, everything is put together.
+
+Every command starts or reaches its database itself. What can be expected to go wrong is said in a
+sentence: exit code 2 for a setting, a file or an argument, 1 for everything else.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import psycopg
+import typer
+from psycopg_pool import PoolTimeout
+from pydantic import ValidationError
+
+from domain.errors import Conflict, Refused
+from infra.cli import files, kafka, models, people, questions, servers
+from infra.cli.frame import Wrong, err
+from infra.importers import BadFile
+from infra.installation import AlreadyRunning
+from infra.migrations import MigrationError
+from infra.postgres import PostgresUnavailable
+from infra.settings import SettingError
+from infra.vault import Tampered
+from projections.runner import NotTheSame, Poisoned, Superseded
+
+app: Final = typer.Typer(
+    name="wangge",
+    help="网格:社区事项办理,一事一链,全程留痕。Community casework on one append-only log.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
+    servers.up,
+    servers.serve,
+    servers.demo,
+    kafka.relay,
+    models.rebuild,
+    questions.metrics,
+    questions.import_,
+    files.report,
+    people.forget,
+    people.sweep,
+    people.rotate_keys,
+    questions.doctor,
+)
+GROUPS: Final[dict[str, tuple[typer.Typer, dict[str, Callable[..., Any]]]]] = {
+    "project": (
+        typer.Typer(callback=servers.project, invoke_without_command=True),
+        {
+            "status": models.status,
+            "pause": models.pause,
+            "resume": models.resume,
+            "skip": models.skip,
+        },
+    ),
+    "log": (
+        typer.Typer(help="事件日志 · The log.", no_args_is_help=True),
+        {"stat": questions.log_stat},
+    ),
+    "case": (
+        typer.Typer(help="事项 · Cases.", no_args_is_help=True),
+        {"show": questions.case_show},
+    ),
+    "deadlines": (
+        typer.Typer(help="到期自动办理 · What happens to cases by itself.", no_args_is_help=True),
+        {"list": questions.deadlines_list, "run": questions.deadlines_run},
+    ),
+    "user": (
+        typer.Typer(help="人员 · People.", no_args_is_help=True),
+        {"add": people.user_add},
+    ),
+    "export": (
+        typer.Typer(
+            help="流程挖掘导出 · Event logs for process-mining tools.", no_args_is_help=True
+        ),
+        {"xes": files.export_xes, "ocel": files.export_ocel},
+    ),
+}
+
+for _command in COMMANDS:
+    app.command(_command.__name__.strip("_").replace("_", "-"))(_command)
+for _group, (_app, _commands) in GROUPS.items():
+    for _name, _command in _commands.items():
+        _app.command(_name)(_command)
+    app.add_typer(_app, name=_group)
+
+
+def main() -> None:
+    """The entry point: runs a command and says in a sentence what was wrong."""
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        app()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            err.print(f"WANGGE_{name}: {problem['msg']} ({problem['input']!r})", markup=False)
+        sys.exit(2)
+    except (BadFile, PostgresUnavailable, Refused) as error:
+        # Both languages: who operates a machine abroad may read only one of them.
+        err.print(error.zh, error.en, sep="\n", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (SettingError, Wrong) as error:
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(2)
+    except AlreadyRunning as error:
+        _fail(
+            f"已有 wangge 在此数据文件夹运行(进程 {error})。", f"Process {error} runs here already."
+        )
+    except Conflict:
+        _fail("其他进程正在改动同一数据,请重试。", "Other writers were faster; run it again.")
+    except (psycopg.Error, PoolTimeout) as error:
+        _fail(f"数据库出错:{error}", "The database has a problem; `wangge doctor` looks into it.")
+    except (MigrationError, NotTheSame, Poisoned, Tampered) as error:
+        _fail(str(error), "")
+    except Superseded as error:
+        _fail(
+            f"读模型 {error} 由更新版本的程序维护,请使用该版本。",
+            f"A newer version of wangge keeps the read model {error}: use that one.",
+        )
+    except OSError as error:
+        _fail(f"系统出错:{error}", "The system refused that; `wangge doctor` looks into it.")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(zh: str, en: str) -> NoReturn:
+    err.print(zh, en, sep="\n", markup=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def _leave(*_: object) -> NoReturn:
+    """On SIGTERM: unwind, so that everything is closed in order."""
+    raise SystemExit(0)
