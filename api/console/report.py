@@ -23,6 +23,7 @@ SHELL: Final = (
     "icons.svg",
     "logo.svg",
     "palette.js",
+    "pinyin.js",
     "report.css",
     "report.js",
     "vendor/htmx.min.js",

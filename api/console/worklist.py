@@ -13,6 +13,7 @@ from pydantic import model_validator
 
 from api import cases
 from api import schemas as s
+from api.console import pinyin
 from api.console.clock import Bar, bar
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
@@ -96,6 +97,7 @@ def worklist(me: AtConsole, wanted: Annotated[Wanted, Query()]) -> Response:
         most=cases.COUNTED,
         shown=shown,
         wanted=wanted,
+        syllables=pinyin.syllables,
         categories=sorted(me.desk.office.catalogue.categories.values(), key=lambda each: each.code),
         bulk=[path for path, command in BULK.items() if _may_somewhere(me, command)],
     )

@@ -7,7 +7,7 @@ wrong names the page by its address.
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
@@ -132,16 +132,14 @@ def known(office: str) -> Mapping[str, str]:
     return found
 
 
-def walk(visit: Visit, pages: tuple[str, ...], known: Mapping[str, str], *, keys: bool) -> None:
-    """Open each page and look whether anything is wrong with it."""
-    for page in pages:
+def walk(visit: Visit, person: str | None, known: Mapping[str, str]) -> Iterator[None]:
+    """Open each page of somebody, and stop there."""
+    for page in PAGES[person]:
         status, path = page.split(" ") if " " in page else ("", page)
         # The browser itself says that a page was refused.
         visit.expected = [f"the server responded with a status of {status}"] if status else []
         visit.go(path.format(**known))
-        visit.inspect()
-        if keys:
-            visit.tab_through()
+        yield
 
 
 @pytest.mark.parametrize("person", PAGES, ids=str)
@@ -152,8 +150,12 @@ def test_nothing_is_wrong_on_any_page(
     size: ViewportSize,
     known: Mapping[str, str],
 ) -> None:
-    # Which way the tab key goes does not hang on the language.
-    walk(visit(person, language, size), PAGES[person], known, keys=language == "zh")
+    opened = visit(person, language, size)
+    for _ in walk(opened, person, known):
+        # Colours and the way of the tab key do not hang on the language.
+        opened.inspect(colours=language == "zh")
+        if language == "zh":
+            opened.tab_through()
 
 
 @pytest.mark.parametrize("person", PAGES, ids=str)
@@ -161,4 +163,6 @@ def test_nothing_is_wrong_in_the_dark(
     visit: Begin, person: str | None, known: Mapping[str, str]
 ) -> None:
     size = PHONE if person in ("resident", "grid-worker") else DESK
-    walk(visit(person, "zh", size, theme="dark"), PAGES[person], known, keys=False)
+    opened = visit(person, "zh", size, theme="dark")
+    for _ in walk(opened, person, known):
+        opened.inspect(rules=False)

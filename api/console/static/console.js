@@ -96,6 +96,15 @@ function bodyOf(form) {
 const valueAt = (body, name) => name.split(".").reduce((at, part) => at?.[part], body);
 
 /** Show in a form why it was refused, field by field where that is known. */
+/** What the API says of a field, which is English, in the words of an office. */
+function inChinese(detail) {
+  const [, least] = /at least (\d+) char/.exec(detail) ?? [], [, most] = /at most (\d+) char/.exec(detail) ?? [];
+  if (/required|valid (string|integer|number|boolean)|None/.test(detail)) return "必须填写。";
+  if (least) return `至少 ${least} 个字符。`;
+  if (most) return `至多 ${most} 个字符。`;
+  return /pattern/.test(detail) ? "格式不对。" : "这一项不符合要求。";
+}
+
 function showProblem(form, problem) {
   clearProblem(form);
   let shown = false;
@@ -106,7 +115,7 @@ function showProblem(form, problem) {
     const note = document.createElement("p");
     note.className = "error";
     note.id = `e-${name}`;
-    note.textContent = t("这一项不符合要求。", "This is not as it must be. ") + error.detail;
+    note.textContent = t(inChinese(error.detail), `This is not as it must be. ${error.detail}`);
     field.append(note);
     const input = field.querySelector("input, select, textarea");
     input?.setAttribute("aria-invalid", "true");
@@ -116,7 +125,7 @@ function showProblem(form, problem) {
   }
   const box = form.querySelector("[data-problem]");
   if (!box) return toast(told(problem), true);
-  box.textContent = told(problem);
+  box.textContent = shown ? t("请改正标出的各项。", "Correct what is marked.") : told(problem);
   box.hidden = false;
   if (problem.code === "request.version_mismatch") {
     const newer = document.createElement("button");

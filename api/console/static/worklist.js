@@ -82,6 +82,25 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// The category by its letters: the likeliest is chosen as one types, and asked for with it.
+const kinds = [...document.querySelectorAll("#f-category option[data-known]")];
+let asking;
+const known = kinds.map((option) => JSON.parse(option.dataset.known));
+$("#find-category").addEventListener("input", (event) => {
+  event.stopPropagation();
+  const text = event.target.value;
+  const meant = window.wangge.matching(known, text).map((each) => each.code);
+  kinds.forEach((option) => { option.hidden = option.disabled = !meant.includes(option.value); });
+  event.target.setCustomValidity(meant.length ? "" : t("没有这样的类别", "There is no such category"));
+  const now = text.trim() && meant.length ? meant[0] : "";
+  if ($("#f-category").value === now) return;
+  $("#f-category").value = now;
+  clearTimeout(asking);
+  asking = setTimeout(() => $("#f-category").dispatchEvent(new Event("change", { bubbles: true })), 350);
+});
+// What was typed is no filter of its own: the list that it shortens is.
+$("#find-category").addEventListener("change", (event) => event.stopPropagation());
+
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
     if (typing(event) && event.target.blur) event.target.blur();

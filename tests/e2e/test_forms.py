@@ -1,0 +1,145 @@
+"""The forms of operations and administration, each clicked once as its office would."""
+
+import re
+
+from playwright.sync_api import Locator, expect
+
+from tests.e2e.conftest import Begin
+from tests.e2e.visit import DESK, Visit
+
+GRID = "qinghe/liuyin/wenchang/g8/"
+
+
+def send(visit: Visit, dialog: str) -> None:
+    """Send the form of a dialog, and wait until the page is there again without it."""
+    form = visit.page.locator(f"dialog#{dialog}[open] form")
+    with visit.page.expect_response(lambda answer: answer.request.method == "POST") as sent:
+        form.locator("button.primary, button.danger").click()
+    assert sent.value.ok, sent.value.text()
+    expect(visit.page.locator(f"dialog#{dialog}[open]")).to_have_count(0)
+    visit.settle()
+
+
+def opened(visit: Visit, dialog: str) -> Locator:
+    """Open a dialog by the button that opens it."""
+    visit.page.locator(f"[data-dialog={dialog}]").first.click()
+    found = visit.page.locator(f"dialog#{dialog}")
+    expect(found).to_be_visible()
+    return found
+
+
+def test_a_read_model_is_paused_and_resumed(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", DESK)
+    administrator.go("/operations")
+    row = administrator.page.locator("[data-projection=quality]")
+    row.get_by_role("button", name="暂停").click()
+    expect(row).to_contain_text("已暂停")
+    row.get_by_role("button", name="恢复").click()
+    expect(row).to_contain_text("跟进中")
+
+
+def test_a_receiver_is_added_changed_and_removed(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", DESK)
+    page = administrator.page
+    administrator.go("/operations")
+    form = opened(administrator, "add-receiver")
+    form.locator("[name=id]").fill("e2e-forms")
+    form.locator("[name=url]").fill("https://127.0.0.1:9/hook")
+    form.locator("[name=events]").fill("case.child_reopened")
+    form.locator("button.primary").click()
+    secret = page.locator("dialog#secret")
+    expect(secret.locator("[data-shown]")).to_have_text(re.compile("^whsec_"))
+    administrator.inspect()
+    secret.locator("a.primary").click()
+    administrator.settle()
+    row = page.locator("tr").filter(has=page.locator("code", has_text="e2e-forms"))
+    form = opened(administrator, "change-e2e-forms")
+    form.locator("[name=url]").fill("https://127.0.0.1:9/other")
+    send(administrator, "change-e2e-forms")
+    expect(row).to_contain_text("https://127.0.0.1:9/other")
+    opened(administrator, "remove-e2e-forms")
+    send(administrator, "remove-e2e-forms")
+    expect(row).to_have_count(0)
+
+
+def test_a_grid_is_drawn_anew(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", DESK)
+    page = administrator.page
+    administrator.go(f"/administration?path={GRID}")
+    text = page.locator("#coordinates")
+    before = text.input_value()
+    corner = page.locator("#corners .corner").first
+    corner.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Insert")
+    assert len(text.input_value().splitlines()) == len(before.splitlines()) + 1
+    page.locator("#editor-undo").click()
+    page.locator("#editor-undo").click()
+    assert text.input_value() == before
+    page.locator("#corners .between").first.click(force=True)
+    with page.expect_response("**/territory/redraw") as sent:
+        page.locator("#redraw button.primary").click()
+    assert sent.value.ok, sent.value.text()
+    administrator.settle()
+    corners = len(before.splitlines()) + 1
+    expect(page.locator("#history tbody tr").first).to_contain_text(f"{corners} 个顶点")
+    administrator.inspect()
+
+
+def test_a_year_of_the_calendar_is_published(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", DESK)
+    administrator.go("/administration/calendar?year=2028")
+    form = opened(administrator, "publish")
+    form.locator("#publish-holidays").fill("2028-01-03\n2028-05-01")
+    form.locator("#publish-makeup_days").fill("2028-04-29")
+    administrator.inspect()
+    send(administrator, "publish")
+    administrator.go("/administration/calendar?year=2028")
+    expect(administrator.page.locator("td.holiday")).to_have_count(2)
+    expect(administrator.page.locator("td.makeup")).to_have_count(1)
+
+
+def test_somebody_is_added_and_gets_a_role(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", DESK)
+    page = administrator.page
+    administrator.go("/administration/people")
+    form = opened(administrator, "add")
+    form.locator("[name=id]").fill("e2e.forms")
+    form.locator("[name=name]").fill("试用人员")
+    form.locator("[name=password]").fill("a-long-password")
+    administrator.inspect()
+    send(administrator, "add")
+    administrator.go("/administration/people?user=e2e.forms")
+    form = opened(administrator, "grant")
+    form.locator("[name=role]").select_option("dispatcher")
+    send(administrator, "grant")
+    administrator.go("/administration/people?user=e2e.forms")
+    expect(page.locator("main")).to_contain_text("派遣员")
+
+
+def test_a_rule_of_a_category_is_changed(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", DESK)
+    page = administrator.page
+    administrator.go("/administration/catalogue")
+    row = page.locator("#categories tr").filter(has_text="petition_backlog")
+    row.get_by_role("button", name="修改").click()
+    form = page.locator("dialog#define")
+    expect(form).to_be_visible()
+    form.locator("[data-field=contact] [data-key=amount]").fill("20")
+    administrator.inspect()
+    send(administrator, "define")
+    expect(row).to_contain_text("20 天")
+
+
+def test_a_category_is_filtered_by_its_letters(visit: Begin) -> None:
+    dispatcher = visit("dispatcher", "zh", DESK)
+    page = dispatcher.page
+    dispatcher.go("/worklist?view=open")
+    page.locator(".more-filters summary").first.click()
+    page.locator("#find-category").press_sequentially("zy")
+    expect(page).to_have_url(re.compile("category=noise"))
+    dispatcher.settle()
+    kinds = set(page.locator(".case .kind").all_inner_texts())
+    assert kinds == {"噪音"}
+    page.locator("#find-category").fill("")
+    expect(page).not_to_have_url(re.compile("category=noise"))
