@@ -259,6 +259,8 @@ initial: Final = Calendar()
 
 def office_time(at: datetime) -> datetime:
     """An aware instant in the office's time zone, at whole seconds."""
+    if at.tzinfo is OFFICE_TIME and not at.microsecond:
+        return at
     assert at.tzinfo is not None, at
     return at.astimezone(OFFICE_TIME).replace(microsecond=0)
 

@@ -63,7 +63,6 @@ def _for_eyes() -> Processor:
 
 
 _FIRST: Final = ("timestamp", "level", "event")
-_NUMBERS: Final = (int, float)
 _plain: Final = re.compile(r"[^\s\"=]+").fullmatch
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -73,13 +72,22 @@ def _for_files(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     exception = event.pop("exception", None)
     pairs = [(name, event.pop(name)) for name in _FIRST if name in event]
     pairs += event.items()
-    line = " ".join(
-        [
-            f"{name}={value if type(value) in _NUMBERS else _value(str(value))}"
-            for name, value in pairs
-        ]
-    )
+    line = " ".join([f"{name}={value!s}" for name, value in pairs])
+    if not _all_plain(line, len(pairs)):
+        line = " ".join([f"{name}={_value(str(value))}" for name, value in pairs])
     return line if exception is None else f"{line}\n{exception}"
+
+
+def _all_plain(line: str, pairs: int) -> bool:
+    """Whether nothing in a line of so many pairs needs quotes: one look at all of it."""
+    return (
+        line.isprintable()  # no white space but the blanks that are counted here
+        and line.count(" ") == pairs - 1
+        and line.count("=") == pairs
+        and '"' not in line
+        and "= " not in line
+        and not line.endswith("=")
+    )
 
 
 def _value(text: str) -> str:

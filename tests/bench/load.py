@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -22,6 +23,9 @@ Script = Generator[bytes, bytes, None]
 
 NOTES: Final = 5
 """Notes in the life of a case, beside its report, its dispatch and its acceptance."""
+
+LIFE: Final = 3 + NOTES
+"""Requests in the life of a case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +64,12 @@ def request(order: Order, path: str, body: object, token: str = "") -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + sent
 
 
-def casework(order: Order) -> Script:
-    """Cases one after another: reported and filed, dispatched, accepted, and noted on."""
+def casework(order: Order, place: int) -> Script:
+    """Cases one after another: reported and filed, dispatched, accepted, and noted on.
+
+    The first case of each connection has as many notes as its place says, in turn: else all of
+    them would report at the same time, again and again, as no office does.
+    """
     worker, dispatcher = order.facts["worker"], order.facts["dispatcher"]
     api = order.facts["api"]
     report = request(
@@ -80,14 +88,16 @@ def casework(order: Order) -> Script:
     note = request(
         order, f"{api}/cases/{marked}/note", {"text": "已到现场查看,正在联系清运。"}, worker
     )
+    notes = place % LIFE
     while True:
         answered = yield report
         case = answered.split(b'"case":"', 1)[1].split(b'"', 1)[0]
-        for step in (dispatch, accept, *[note] * NOTES):
+        for step in (dispatch, accept, *[note] * notes):
             yield step.replace(marked.encode(), case, 1)
+        notes = NOTES
 
 
-def inserts(order: Order) -> Script:
+def inserts(order: Order, _place: int) -> Script:
     """What the minimal route takes."""
     sent = request(
         order,
@@ -98,7 +108,11 @@ def inserts(order: Order) -> Script:
         yield sent
 
 
-SCRIPTS: Final[dict[str, Callable[[Order], Script]]] = {"casework": casework, "inserts": inserts}
+SCRIPTS: Final[dict[str, Callable[[Order, int], Script]]] = {
+    "casework": casework,
+    "inserts": inserts,
+}
+"""Made for each connection, with its place among all."""
 
 
 class Caller(asyncio.Protocol):
@@ -159,9 +173,10 @@ async def carry_out(order: Order) -> Answer:
     failures: list[str] = []
     loop = asyncio.get_running_loop()
     callers = []
-    for _ in range(order.connections):
+    for place in range(order.connections):
+        script = SCRIPTS[order.script](order, place)
         made = await loop.create_connection(
-            lambda: Caller(SCRIPTS[order.script](order), waits, failures),
+            partial(Caller, script, waits, failures),
             order.host,
             order.port,
         )

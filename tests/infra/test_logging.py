@@ -63,3 +63,33 @@ def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
         ' level=info event=request path="/a b\\nlevel=error event=\\"forged\\"" status=200'
     )
     assert line.startswith("timestamp=")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("plain", "plain"),
+        ("李", "李"),
+        (1.5, "1.5"),
+        (None, "None"),
+        ("", '""'),
+        (" ", '" "'),
+        ("end ", '"end "'),
+        (" begin", '" begin"'),
+        ("two  blanks", '"two  blanks"'),
+        ("a=b", '"a=b"'),
+        ("=", '"="'),
+        ('"', '"\\""'),
+        ("line\n", '"line\\n"'),
+        ("tab\t", '"tab\\t"'),
+        ("no\u00a0break", '"no\u00a0break"'),
+        ("ideographic\u3000blank", '"ideographic\u3000blank"'),
+    ],
+)
+def test_a_value_with_blanks_or_signs_is_quoted(
+    capsys: pytest.CaptureFixture[str], value: object, written: str
+) -> None:
+    set_up(Settings())
+    structlog.get_logger().info("request", first=value, last=value)
+    said = capsys.readouterr().err
+    assert said.endswith(f" level=info event=request first={written} last={written}\n")
