@@ -584,7 +584,13 @@ def _paired(
                 for each in metric.pairs
             ),
             sql.Identifier(metric.model, pairs.table),
-            then.holds("p"),
+            sql.SQL(" AND ").join(
+                [
+                    then.holds("p"),
+                    *_inside(sql.Identifier("p", pairs.territory), paths),
+                    *_between(sql.Identifier("p", pairs.at), *_window(rows, asked, then)),
+                ]
+            ),
         )
         for name, pairs in metric.pairs.items()
         if name in rows.paired
@@ -637,7 +643,8 @@ def _rows(
     """
     known = _known(asked, then)
     at = sql.Identifier("t", rows.at)
-    conditions: list[Sql] = [holds or then.holds("t"), sql.SQL(rows.where).format(**known)]
+    held = holds or then.holds("t", passing=rows.passing)
+    conditions: list[Sql] = [held, sql.SQL(rows.where).format(**known)]
     if rows.dropped is not None:
         conditions.append(sql.SQL(f"t.dropped IS {'NOT ' if rows.dropped else ''}NULL"))
     conditions += _covered(asked, paths, exactly=exactly)
@@ -702,14 +709,21 @@ def _covered(asked: Question, paths: tuple[str, ...], *, exactly: bool = False) 
         own: list[Sql] = [sql.SQL("t.territory = {}").format(quoted(path)) for path in tops]
         districts = sql.SQL("t.territory = split_part(t.territory, '/', 1) || '/'")
         conditions.append(sql.SQL("({})").format(sql.SQL(" OR ").join(own or [districts])))
-    elif EVERYWHERE not in paths:
-        within_ = (sql.SQL("t.territory ^@ {}").format(quoted(path)) for path in paths)
-        conditions.append(sql.SQL("({})").format(sql.SQL(" OR ").join(within_)))
+    else:
+        conditions += _inside(sql.Identifier("t", "territory"), paths)
     for column in _SIMPLE_DIMENSIONS:
         value = getattr(asked, column)
         if value is not None:
             conditions.append(sql.SQL("t.{} = {}").format(sql.Identifier(column), quoted(value)))
     return conditions
+
+
+def _inside(territory: sql.Composable, paths: tuple[str, ...]) -> list[Sql]:
+    """Whether a territory lies in one of some others."""
+    if EVERYWHERE in paths:
+        return []
+    each = (sql.SQL("{} ^@ {}").format(territory, quoted(path)) for path in paths)
+    return [sql.SQL("({})").format(sql.SQL(" OR ").join(each))]
 
 
 def _between(at: sql.Composable, since: datetime | None, until: datetime | None) -> list[Sql]:
@@ -758,12 +772,7 @@ def _grid_loads(asked: Question, then: Moment, paths: tuple[str, ...]) -> Sql:
         *_between(sql.Identifier("t", "filed_at"), asked.since, asked.until),
     ]
     grids: list[Sql] = [_in_force(asked, then)]
-    if EVERYWHERE not in paths:
-        grids.append(
-            sql.SQL("({})").format(
-                sql.SQL(" OR ").join(sql.SQL("g.path ^@ {}").format(quoted(path)) for path in paths)
-            )
-        )
+    grids += _inside(sql.Identifier("g", "path"), paths)
     return sql.SQL(
         """
         SELECT g.path, g.name, coalesce(c.cases, 0) AS cases, coalesce(c.weighted, 0) AS weighted,

@@ -36,6 +36,8 @@ class Rows:
     the window; if it is ``passed``, before now too. ``dropped`` (void, merged, rejected) are the
     rows that are, those that are not, or (None) both.
 
+    ``passing`` rows are few at any time, and many in all: see ``Moment.holds``.
+
     ``daily`` names the table of their sums by day (see there), for which ``where`` and the marks
     may speak of neither moment; but rows may have to wait for so many days, an expression ``wait``,
     until they have the mark ``waited``. ``paired`` are those of the metric's ``pairs`` that figures
@@ -47,6 +49,7 @@ class Rows:
     where: str
     owed: bool = False
     passed: bool = False
+    passing: bool = False
     dropped: bool | None = False
     daily: str | None = None
     wait: str | None = None
@@ -97,11 +100,13 @@ class Figure:
 
 class Paired(NamedTuple):
     """A table of pairs of rows that has a span of its own, and the columns that say which row of a
-    pair is meant."""
+    pair is meant, where that is and at which time it counts."""
 
     table: str
     case: str
     nth: str
+    territory: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

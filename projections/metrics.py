@@ -7,6 +7,7 @@ from domain.places import Tier
 from projections.containment import bits
 from projections.measures import Figure, Metric, Paired, Rows
 from projections.quality import FOLLOW_UP_DAYS, NEAR_METRES, REPEAT_DAYS
+from projections.timeliness import LATE_BY
 
 BIG_WEIGHT: Final = 3
 """What a big matter weighs in the caseload, where a small one weighs 1."""
@@ -223,11 +224,20 @@ TIMELINESS: Final = Metric(
             at="due",
             where=f"closed_at IS NULL AND due <= {{end}} AND {_OVERDUE}",
             owed=True,
+            passing=True,
+        ),
+        # Late by days or by more than that: of those that came late long ago few are looked at.
+        Rows(
+            kind="overdue",
+            at="due",
+            where="closed_at >= due AND due <= {end} AND closed_at >= {end}"
+            f" AND closed_at - due <= {LATE_BY} AND due >= {{end}} - {LATE_BY}",
+            owed=True,
         ),
         Rows(
             kind="overdue",
             at="due",
-            where="closed_at >= due AND closed_at >= {end} AND due <= {end}",
+            where=f"due <= {{end}} AND closed_at >= {{end}} AND closed_at - due > {LATE_BY}",
             owed=True,
         ),
         _dropped("dropped_daily"),
@@ -445,9 +455,9 @@ QUALITY: Final = Metric(
         "dropped": "dropped",
     },
     pairs={
-        "follows": Paired("follow_ups", "again", "again_nth"),
-        "followed": Paired("follow_ups", "case", "nth"),
-        "repeated": Paired("repeats", "case", "nth"),
+        "follows": Paired("follow_ups", "again", "again_nth", "again_territory", "again_at"),
+        "followed": Paired("follow_ups", "case", "nth", "territory", "at"),
+        "repeated": Paired("repeats", "case", "nth", "territory", "at"),
     },
     rows=(
         Rows(
@@ -532,7 +542,7 @@ BACKLOG: Final = Metric(
         "overdue": f"coalesce({_OVERDUE.replace('{end}', '{now}')}, false)",
         "paused": "parked_at IS NOT NULL",
     },
-    rows=(Rows(kind="open", at="filed_at", where="closed_at IS NULL"),),
+    rows=(Rows(kind="open", at="filed_at", where="closed_at IS NULL", passing=True),),
     figures=(
         Figure(
             name="overdue_share",

@@ -77,13 +77,19 @@ CREATE TABLE follow_ups (
     again_nth integer NOT NULL,
     begun     bigint NOT NULL,
     ended     bigint,
+    territory text COLLATE "C" NOT NULL,
+    at        timestamptz NOT NULL,
+    again_territory text COLLATE "C" NOT NULL,
+    again_at  timestamptz NOT NULL,
     PRIMARY KEY ("case", nth, again, again_nth)
 );
 CREATE TABLE repeats (LIKE follow_ups INCLUDING ALL);
 
 CREATE VIEW following AS
     SELECT c."case", c.nth, r."case" AS again, r.nth AS again_nth,
-           greatest(c.begun, r.begun) AS begun, least(c.ended, r.ended) AS ended
+           greatest(c.begun, r.begun) AS begun, least(c.ended, r.ended) AS ended,
+           c.territory, c.reported_at AS at, r.territory AS again_territory,
+           r.reported_at AS again_at
     FROM cases c JOIN cases r ON r.reporter = c.reporter AND r.category = c.category
      AND r.reported_at > c.reported_at
      AND r.reported_at <= c.reported_at + interval '{FOLLOW_UP_DAYS} days'
@@ -96,7 +102,9 @@ CREATE VIEW following AS
 -- Some conditions stand twice, so that either side may be looked for from the other.
 CREATE VIEW repeating AS
     SELECT c."case", c.nth, r."case" AS again, r.nth AS again_nth,
-           greatest(c.begun, r.begun) AS begun, least(c.ended, r.ended) AS ended
+           greatest(c.begun, r.begun) AS begun, least(c.ended, r.ended) AS ended,
+           c.territory, c.closed_at AS at, r.territory AS again_territory,
+           r.reported_at AS again_at
     FROM cases c JOIN cases r ON r.category = c.category
      AND r.cell = ANY (ARRAY[{_AROUND.format("c")}])
      AND c.cell = ANY (ARRAY[{_AROUND.format("r")}])
@@ -121,6 +129,9 @@ INSERT INTO follow_ups SELECT * FROM following;
 INSERT INTO repeats SELECT * FROM repeating;
 CREATE INDEX follow_ups_again ON follow_ups (again, again_nth);
 CREATE INDEX repeats_again ON repeats (again, again_nth);
+CREATE INDEX follow_ups_in ON follow_ups (territory, at);
+CREATE INDEX follow_ups_again_in ON follow_ups (again_territory, again_at);
+CREATE INDEX repeats_in ON repeats (territory, at);
 CREATE INDEX cases_reported ON cases (reported_at)
     INCLUDE (territory, category, size, source, reporter, cell, filed_at, closed_at,
              settled, dropped, "case", nth, begun, ended);
@@ -160,7 +171,8 @@ class Row(Span):
 @dataclass(slots=True, kw_only=True)
 class Pair:
     """Two rows of ``cases`` that belong together, from ``begun`` until ``ended``: while both say
-    so. ``again`` came after ``case``."""
+    so. ``again`` came after ``case``. Of each stands where and when it counts, so that a question
+    need not look at the rows of pairs that it is not about."""
 
     case: str
     nth: int
@@ -168,6 +180,10 @@ class Pair:
     again_nth: int
     begun: int
     ended: int | None
+    territory: str
+    at: datetime
+    again_territory: str
+    again_at: datetime
 
 
 def _reported(case: str, event: Any) -> Row:
@@ -285,7 +301,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 QUALITY: Final = Projection(
     name="quality",
-    version=3,
+    version=4,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, FOLLOW_UPS, REPEATS),

@@ -18,6 +18,7 @@ from domain.history import Recorded
 from domain.sla import Unit
 from projections import spans
 from projections.containment import merged, voided
+from projections.past import PASSING
 from projections.projection import Projection
 from projections.shapes import shapes
 from projections.spans import Span, Spans
@@ -44,24 +45,28 @@ CREATE TABLE calendars (
 );
 """
 
-INDEXES: Final = """
+LATE_BY: Final = "interval '30 days'"
+"""Most of what is closed late is closed within so long after its due."""
+
+INDEXES: Final = f"""
 CREATE INDEX cases_closed ON cases (closed_at)
     INCLUDE (territory, category, size, source, verdict, failed, begun, ended)
     WHERE closed_at IS NOT NULL AND dropped IS NULL;
 CREATE INDEX cases_closed_in ON cases (territory, closed_at)
     INCLUDE (category, size, source, verdict, failed, begun, ended)
     WHERE closed_at IS NOT NULL AND dropped IS NULL;
-CREATE INDEX cases_late ON cases (closed_at)
-    INCLUDE (due, territory, category, size, source, verdict, failed, begun, ended)
-    WHERE closed_at >= due AND dropped IS NULL;
+CREATE INDEX cases_late ON cases (due, closed_at)
+    WHERE closed_at >= due AND closed_at - due <= {LATE_BY} AND dropped IS NULL;
+CREATE INDEX cases_very_late ON cases (closed_at)
+    WHERE closed_at - due > {LATE_BY} AND dropped IS NULL;
 CREATE INDEX cases_open ON cases (due)
     WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
 CREATE INDEX cases_open_in ON cases (territory)
     WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
 CREATE INDEX cases_was_open ON cases (begun, ended)
-    INCLUDE (territory, category, size, source, due, parked_at, parked_until, filed_at, verdict,
-             failed)
-    WHERE closed_at IS NULL AND dropped IS NULL;
+    WHERE closed_at IS NULL AND dropped IS NULL AND ended - begun <= {PASSING};
+CREATE INDEX cases_was_long_open ON cases (ended)
+    WHERE closed_at IS NULL AND dropped IS NULL AND ended - begun > {PASSING};
 CREATE INDEX cases_dropped ON cases (filed_at) WHERE dropped IS NOT NULL;
 """
 
@@ -230,7 +235,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=4,
+    version=5,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),

@@ -67,9 +67,13 @@ CREATE TABLE cases (
 );
 """
 
+_IS_OPEN: Final = f"state IN ({', '.join(map(repr, map(str, OPEN)))})"
+
 INDEXES: Final = f"""
 CREATE INDEX cases_open ON cases (coalesce(due, 'infinity'), "case")
-    WHERE state IN ({", ".join(f"'{state}'" for state in OPEN)});
+    WHERE {_IS_OPEN};
+CREATE INDEX cases_open_in ON cases (territory) WHERE {_IS_OPEN};
+CREATE INDEX cases_open_held ON cases (holder) WHERE {_IS_OPEN};
 CREATE INDEX cases_due ON cases (coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_updated ON cases (updated_at DESC, "case" DESC);
 CREATE INDEX cases_reported ON cases (reported_at DESC, "case" DESC);
@@ -430,7 +434,7 @@ def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
 
 WORKLIST: Final = Projection(
     name="worklist",
-    version=4,
+    version=5,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),
