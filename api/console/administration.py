@@ -15,6 +15,7 @@ from api import schemas as s
 from api import staff as staff_api
 from api import territory as territory_api
 from api.console import maps
+from api.console.metrics import Filled
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
 from domain import calendar as c
@@ -47,7 +48,7 @@ class YearQuery(s.Query):
     year: Annotated[int, Query(ge=c.FIRST_YEAR, le=c.LAST_YEAR)] | None = None
 
 
-class PeopleQuery(s.Query):
+class PeopleQuery(Filled):
     """Which people are looked for, and who is looked at."""
 
     text: s.Line = ""

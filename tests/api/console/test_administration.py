@@ -83,6 +83,10 @@ def test_people_are_found_by_name_and_role(served: Served) -> None:
     assert "没有找到人员" in opened(served, "administrator", "/people?text=nobody-at-all")
 
 
+def test_whoever_looks_for_a_name_need_not_choose_a_role(served: Served) -> None:
+    assert "user=li" in opened(served, "administrator", "/people?text=li&role=")
+
+
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_markup_in_names_is_text(served: Served, language: str) -> None:
     markup = "<img src=x onerror=alert(1)>'\""
