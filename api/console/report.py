@@ -27,6 +27,7 @@ SHELL: Final = (
     "report.css",
     "report.js",
     "vendor/htmx.min.js",
+    "wangge.webmanifest",
 )
 """The files with which the form opens without a network."""
 

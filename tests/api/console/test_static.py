@@ -1,9 +1,11 @@
 """The files of the console: those of others as they came, and all of them from here."""
 
 import hashlib
+import json
 import re
 from importlib import resources
 
+from api.auth import CONSOLE
 from api.console import static
 
 VENDORED = {
@@ -50,3 +52,9 @@ def test_every_icon_that_a_template_names_is_there() -> None:
     for template in templates.iterdir():
         named = set(re.findall(r"icon\('([a-z0-9-]+)'", template.read_text()))
         assert named <= there, template.name
+
+
+def test_a_phone_may_keep_the_console_among_its_apps() -> None:
+    manifest = json.loads(static.file("wangge.webmanifest").content)
+    assert manifest["start_url"] == f"{CONSOLE}/report"  # the one page that opens without a network
+    assert {icon["src"] for icon in manifest["icons"]} <= static.names()
