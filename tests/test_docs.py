@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -38,6 +39,48 @@ def test_every_command_is_documented() -> None:
 def test_the_readme_has_no_place_left_to_fill() -> None:
     assert "@@" not in README
     assert "TODO" not in README
+
+
+PAGES = sorted((*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for to in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", to):
+            continue
+        name, _, part = to.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), to
+        if part:
+            assert part in _anchors(target.read_text(encoding="utf-8")), to
+
+
+def _anchors(text: str) -> set[str]:
+    """What headings are called in addresses: their words in lower case, with hyphens between."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+QUOTED = re.compile(r"「([^」]+)」")
+SAID = "".join(
+    each.read_text(encoding="utf-8")
+    for folder in ("api/console", "domain", "projections", "infra")
+    for each in ROOT.glob(f"{folder}/**/*.*")
+    if each.suffix in {".html", ".js", ".py"} and "vendor" not in each.parts
+)
+
+
+@pytest.mark.parametrize("guide", sorted(ROOT.glob("docs/guide/*.md")), ids=lambda each: each.stem)
+def test_what_a_guide_quotes_is_said_by_the_console(guide: Path) -> None:
+    """The steps are done by a test in a browser; this one knows the rest of the guide as well."""
+    quoted = set(QUOTED.findall(guide.read_text(encoding="utf-8")))
+    assert not {each for each in quoted if each not in SAID and each not in COMPOSED}
+
+
+COMPOSED = {"导出 CSV", "XLSX", "柳荫街道城管中队", "东风社区综合服务队", "东风社区"}
+"""What the console puts together, and names in the sample district."""
 
 
 EVENTS = ROOT / "docs" / "events.md"

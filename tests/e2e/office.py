@@ -1,5 +1,6 @@
 """The sample district as ``wangge demo`` serves it, and the browser it is looked at with."""
 
+import json
 import os
 import shutil
 import socket
@@ -10,8 +11,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, Playwright
@@ -83,3 +85,21 @@ def chromium(playwright: Playwright) -> Browser:
             pytest.fail(why)
         pytest.skip(why)
     return playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+
+
+def does(address: str, person: str, path: str, /, **body: Any) -> Any:
+    """A command of somebody over the API, and its answer."""
+    return _sent(f"{address}/api/v1{path}", body, Authorization=f"Bearer {_token(address, person)}")
+
+
+@cache
+def _token(address: str, person: str) -> str:
+    known = {"username": person, "password": PASSWORD}
+    return str(_sent(f"{address}/api/v1/tokens", known)["access_token"])
+
+
+def _sent(url: str, body: Any, **headers: str) -> Any:
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)

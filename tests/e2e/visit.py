@@ -6,12 +6,13 @@ key does not reach, and whatever axe finds, all are failures.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
+from api.console.session import POSITION
 from tests.e2e.office import PASSWORD
 
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
@@ -104,6 +105,11 @@ class Visit:
         """Open a page of the console and wait until nothing more is loaded."""
         self.page.goto(f"{self.base}/console{path}")
         self.settle()
+
+    def knows(self, position: int) -> None:
+        """Pages opened from now on know the log up to there, as after a write of one's own."""
+        seen = {"name": POSITION, "value": str(position), "url": self.base}
+        self.context.add_cookies([cast("Any", seen)])
 
     def settle(self) -> None:
         """Wait until the page has what it asked for; a live feed never ends, so it is not waited
