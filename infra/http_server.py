@@ -1,8 +1,8 @@
 """The HTTP server's protocol: an answer leaves in one piece, and its head is looked at once.
 
 uvicorn writes the head of an answer and its body one after the other, and each write is a system
-call that wakes the client: half of the processor time of a command went there. It also looks
-through each name and each value of the head by itself, two dozen regular expressions an answer.
+call that wakes the client. It also looks through each name and each value of the head by itself,
+two dozen regular expressions an answer.
 """
 
 import asyncio
