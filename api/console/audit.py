@@ -244,6 +244,8 @@ def _read(name: str, value: Any) -> tuple[str, Any]:
         return "word", _WORDS[name][value]
     if isinstance(value, bool):
         return "bool", value
+    if name.endswith("_en"):
+        return "english", value
     return "text", ", ".join(value) if isinstance(value, list) else value
 
 

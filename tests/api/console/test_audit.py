@@ -164,3 +164,11 @@ def test_what_is_no_id_is_refused_with_a_page(shared: Served) -> None:
 
 def test_nothing_changed_of_what_was_never_there() -> None:
     assert changes(None, None) == []
+
+
+def test_an_english_name_is_told_to_be_english() -> None:
+    found = changes({}, {"category_zh": "楼道堆物", "category_en": "Clutter in the stairwell"})
+    assert {now for _, _, now, _ in found} == {
+        ("text", "楼道堆物"),
+        ("english", "Clutter in the stairwell"),
+    }
