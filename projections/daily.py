@@ -7,13 +7,15 @@ different. A stretch is summed up once, when the log has left it behind; the sum
 rows alone, and are kept like an index.
 
 They are kept for everything, each district and each subdistrict; of the first two also by category.
+Where it matters how much each grid has, they are kept of each territory by itself instead, by
+periods of some days and longer stretches: else there would be as many sums as rows.
 What is summed up is what the metrics say of their rows; a metric whose marks change needs a new
 version of its read model.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -21,7 +23,7 @@ import psycopg
 from domain.calendar import OFFICE_TIME, office_time
 from domain.history import Recorded
 from domain.places import depth
-from projections.measures import DROPPED, WAITED, Metric, Rows
+from projections.measures import DROPPED, Metric, Rows
 from projections.projection import Projection
 from projections.tables import case_id
 
@@ -33,6 +35,12 @@ BY_CATEGORY: Final = 1
 
 STRETCH: Final = 32_768
 """Positions in a stretch: more of them, and more rows are counted one by one; fewer, more sums."""
+
+LONGER: Final = 8
+"""So many times as long are stretches where territories are summed up by themselves."""
+
+PERIOD: Final = 10
+"""Days in a period of these sums, the first one begins with the year 1."""
 
 _DDL: Final = """
 CREATE TABLE {name}_kinds AS
@@ -53,9 +61,7 @@ GRANT SELECT ON {name}, {name}_kinds TO wangge_app;
 
 _SUM_UP: Final = """
 WITH moved AS MATERIALIZED (
-    SELECT split_part(t.territory, '/', 1) || '/' COLLATE "C" AS district,
-           split_part(t.territory, '/', 2) AS street, t.category,
-           ({at} AT TIME ZONE 'Asia/Shanghai')::date AS day, (t.moved - 1) / {stretch} AS stretch,
+    SELECT {place}, {day} AS day, (t.moved - 1) / {stretch} AS stretch,
            {marks}, sum(t.step)::integer AS n
     FROM (SELECT 1 AS step, begun AS moved, * FROM {table} WHERE {begun}
           UNION ALL
@@ -67,7 +73,13 @@ WITH moved AS MATERIALIZED (
 ), kinds AS (
     INSERT INTO {name}_kinds SELECT DISTINCT kind, {names} FROM told ON CONFLICT DO NOTHING
 )
-INSERT INTO {name}
+INSERT INTO {name} {sums}
+"""
+
+_PLACE: Final = """
+    split_part(t.territory, '/', 1) || '/' COLLATE "C" AS district,
+    split_part(t.territory, '/', 2) AS street, t.category"""
+_SUMS: Final = """
     SELECT CASE WHEN grouping(district) = 1 THEN '' WHEN grouping(street) = 1 THEN district
                 ELSE district || street || '/' END,
            category, day, stretch, kind, sum(n)
@@ -79,6 +91,11 @@ INSERT INTO {name}
     )
     HAVING sum(n) <> 0 AND (grouping(street) = 1 OR street <> '')
 """
+_DAY: Final = "({at} AT TIME ZONE 'Asia/Shanghai')::date"
+
+_PLACE_BY_ITSELF: Final = "t.territory"
+_SUMS_BY_ITSELF: Final = "SELECT territory, NULL, day, stretch, kind, n FROM told"
+_PERIOD: Final = f"({_DAY} - ({_DAY} - DATE '0001-01-01') % {PERIOD})"
 
 
 class _Sums(NamedTuple):
@@ -89,15 +106,23 @@ class _Sums(NamedTuple):
 
     def statement(self, form: str, **given: Any) -> str:
         """A statement in which ``moved`` between two positions is still open."""
-        said = {"size": "size", "source": "source"} | marks(self.metric, self.rows)
+        said = marks(self.metric, self.rows)
+        place, sums, day = (
+            (_PLACE_BY_ITSELF, _SUMS_BY_ITSELF, _PERIOD)
+            if self.rows.by_itself
+            else (_PLACE, _SUMS, _DAY)
+        )
+        groups = (1 if self.rows.by_itself else 3) + len(("day", "stretch", *said))
         return form.format(
             name=self.rows.daily,
             table=self.metric.table,
-            at=self.rows.at,
+            place=place,
+            day=day.format(at=self.rows.at),
             marks=", ".join(f"{mark} AS {name}" for name, mark in said.items()),
             names=", ".join(said),
-            groups=", ".join(str(place) for place in range(1, len(said) + 6)),
+            groups=", ".join(str(column) for column in range(1, groups + 1)),
             where=f"({self.rows.where}) AND {holds(self.rows)}",
+            sums=sums,
             **given,
         )
 
@@ -117,8 +142,9 @@ SUMMED: Final = "summed"
 def marks(metric: Metric, rows: Rows) -> dict[str, str]:
     """The marks that sums tell apart, in SQL: not what depends on the moment, or on other rows."""
     gone = {DROPPED} if rows.dropped is False else set()
-    kept = {n: m for n, m in metric.marks.items() if n not in {WAITED, *metric.pairs, *gone}}
-    return kept | ({WAIT: rows.wait} if rows.wait else {})
+    kept = {n: m for n, m in metric.marks.items() if "{" not in m and n not in gone}
+    asked = ("size",) if rows.by_itself else ("size", "source")
+    return {name: name for name in asked} | kept | ({WAIT: rows.wait} if rows.wait else {})
 
 
 WAIT: Final = "wait_days"
@@ -141,6 +167,8 @@ def summed(projection: Projection, metrics: Iterable[Metric], stretch: int = STR
     ]
     if not wanted:
         return projection
+    if any(each.rows.by_itself for each in wanted):
+        stretch *= LONGER
     tables = sorted({each.metric.table for each in wanted})
     last = " UNION ALL ".join(
         f"SELECT max(greatest(begun, ended)) AS last FROM {table}"  # noqa: S608 - names of ours
@@ -238,17 +266,19 @@ class Window(NamedTuple):
         return None if empty else found
 
 
-def whole_days(window: Window) -> Window | None:
-    """The whole days of a window, in office time; None where there is none."""
-    first = None if window.since is None else _midnight(window.since, up=True)
-    last = None if window.until is None else _midnight(window.until, up=False)
+def whole_days(window: Window, rows: Rows) -> Window | None:
+    """The whole days of a window, or periods, in office time; None where there is none."""
+    days = PERIOD if rows.by_itself else 1
+    first = None if window.since is None else _midnight(window.since, days, up=True)
+    last = None if window.until is None else _midnight(window.until, days, up=False)
     return Window(None, None).within(first, last)
 
 
-def _midnight(at: datetime, *, up: bool) -> datetime:
-    local = office_time(at)
-    midnight = datetime.combine(local.date(), time(), OFFICE_TIME)
-    return midnight + timedelta(days=1) if up and midnight < at else midnight
+def _midnight(at: datetime, days: int, *, up: bool) -> datetime:
+    day = office_time(at).date()
+    day -= timedelta(days=(day - date.min).days % days)
+    midnight = datetime.combine(day, time(), OFFICE_TIME)
+    return midnight + timedelta(days=days) if up and midnight < at else midnight
 
 
 def covers(paths: Iterable[str], *, below: bool) -> bool:

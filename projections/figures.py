@@ -24,7 +24,7 @@ from projections import ages, daily
 from projections.ages import Ages
 from projections.daily import Window
 from projections.measures import DROPPED, WAITED, Figure, Metric, Part, Rows
-from projections.metrics import BACKLOG, BIG_WEIGHT, CASELOAD, METRICS
+from projections.metrics import BACKLOG, CASELOAD, METRICS
 from projections.past import AsOf, Moment, moment, quoted
 
 Sql: TypeAlias = sql.SQL | sql.Composed
@@ -169,7 +169,8 @@ class Figures:
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)
         with self._at(then, metric, position) as connection:
-            return _answer(connection, metric, asked, then, paths, over, by_rows=self._by_rows)
+            sums = self._sums(connection, metric, then)
+            return _answer(connection, metric, asked, then, paths, over, sums)
 
     def cases(
         self,
@@ -230,7 +231,7 @@ class Figures:
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)
         with self._at(then, BACKLOG, position) as connection:
-            answer = _answer(connection, BACKLOG, asked, then, paths, over, by_rows=self._by_rows)
+            answer = _answer(connection, BACKLOG, asked, then, paths, over, None)
             (rows,) = BACKLOG.rows
             clocks = _rows(BACKLOG, rows, asked, then, paths, ages.CLOCK)
             calendar, running = ages.reckoned(connection, clocks, then)
@@ -246,9 +247,15 @@ class Figures:
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)
         with self._at(then, CASELOAD, position) as connection:
-            answer = _answer(connection, CASELOAD, asked, then, paths, over, by_rows=self._by_rows)
-            with connection.cursor(row_factory=class_row(GridLoad)) as cursor:
-                grids = cursor.execute(_grid_loads(asked, then, paths)).fetchall()
+            sums = self._sums(connection, CASELOAD, then)
+            each = dict(_count(connection, CASELOAD, asked, then, paths, sums, "grid"))
+            now = {
+                name: sum(counts[name] for counts in each.values())
+                for name in _added(CASELOAD.name)[0]
+            }
+            answer = _answer(connection, CASELOAD, asked, then, paths, over, sums, now)
+            rows = connection.execute(_grids(asked, then, paths)).fetchall()
+        grids = [_load(each.get(row[0]), *row) for row in rows]
         loads = [grid.load for grid in grids if grid.load is not None]
         residents = [g.residents_each for g in grids if g.residents_each is not None]
         return Caseload(
@@ -264,6 +271,9 @@ class Figures:
         _within_scope(by, asked)  # before anything is looked up for somebody who may not ask
         with self.ready(0) as connection:
             return moment(connection, asked.as_of, asked.now)
+
+    def _sums(self, connection: psycopg.Connection, metric: Metric, then: Moment) -> "_Sums | None":
+        return None if self._by_rows else _sums_for(connection, metric, then)
 
     def _at(
         self, then: Moment, metric: Metric, position: int
@@ -314,12 +324,13 @@ def _answer(
     then: Moment,
     paths: tuple[str, ...],
     over: By | None,
-    *,
-    by_rows: bool,
+    sums: _Sums | None,
+    now: dict[str, int] | None = None,
 ) -> Answer:
+    """The figures of a metric; ``now`` is given where they were counted already."""
     earlier = asked.before(then)
-    sums = None if by_rows else _sums_for(connection, metric, then)
-    ((_, now),) = _count(connection, metric, asked, then, paths, sums)
+    if now is None:
+        ((_, now),) = _count(connection, metric, asked, then, paths, sums)
     before = _count(connection, metric, earlier, then, paths, sums)[0][1] if earlier else None
     groups = _count(connection, metric, asked, then, paths, sums, over) if over else []
     checkpoint = sql.SQL("SELECT min(position) FROM {}").format(
@@ -416,14 +427,14 @@ def _counted(
     if sums is None or not _has_sums(rows, asked, paths, over):
         return [_rows(metric, rows, asked, then, paths, _COUNTED, over)]
     one_by_one = partial(_rows, metric, rows, asked, then, paths, over=over, paired=False)
-    itself = paths[0] if over == "territory" else None
+    itself = paths[0] if over == "territory" and not rows.by_itself else None
     found: list[Sql] = []
     for part, waited in _by_waiting(rows, window, then, sums):
-        days = None if waited is None else daily.whole_days(part)
+        days = None if waited is None else daily.whole_days(part, rows)
         if days is None:
             found.append(one_by_one(_COUNTED, window=part))
             continue
-        found.append(_sums_of_days(metric, rows, asked, paths, over, days, sums, waited))
+        found.append(_sums_of_days(metric, rows, asked, then, paths, over, days, sums, waited))
         # Since the last stretch that is summed up some rows have begun, and some have ended.
         found.append(one_by_one(_COUNTED, window=days, holds=sums.since("begun", itself)))
         found.append(one_by_one(_TAKEN_BACK, window=days, holds=sums.since("ended", itself)))
@@ -466,7 +477,11 @@ def _sums_for(connection: psycopg.Connection, metric: Metric, then: Moment) -> _
 
 
 def _has_sums(rows: Rows, asked: Question, paths: tuple[str, ...], over: By | None) -> bool:
-    """Sums are of higher territories; by category, of the highest only."""
+    """Sums are of higher territories, by category of the highest only; or of each by itself."""
+    if rows.by_itself:
+        return not (
+            asked.category or asked.source or over in ("category", "source", "day", "month")
+        )
     if rows.daily is None or over == "grid":
         return False
     if not daily.covers(paths, below=over == "territory"):
@@ -491,13 +506,15 @@ def _by_waiting(
     found = [
         (window.within(since, until), waited) for since, until, waited in parts if since != until
     ]
-    return [(part, waited) for part, waited in found if part is not None]
+    # A window that ends before it begins has no parts: its rows, none, are counted.
+    return [(part, waited) for part, waited in found if part is not None] or [(window, None)]
 
 
 def _sums_of_days(
     metric: Metric,
     rows: Rows,
     asked: Question,
+    then: Moment,
     paths: tuple[str, ...],
     over: By | None,
     days: Window,
@@ -509,7 +526,9 @@ def _sums_of_days(
         sql.SQL("s.stretch < {}").format(quoted(sums.upto // sums.stretch)),
         *_days(days),
     ]
-    if over == "territory":
+    if rows.by_itself:
+        conditions += _inside(sql.Identifier("s", "territory"), paths)
+    elif over == "territory":
         (top,) = paths
         conditions.append(
             sql.SQL(
@@ -525,13 +544,16 @@ def _sums_of_days(
         none = "s.category IS NOT NULL" if over == "category" else "s.category IS NULL"
         conditions.append(sql.SQL(none))
     kept = daily.marks(metric, rows)
-    literals = {WAITED: str(waited).lower()}
+    unsaid = {DROPPED: "NULL::text", WAITED: str(waited).lower()}
+    unsaid |= dict.fromkeys(metric.pairs, "false")
     marks = [
-        sql.SQL("k.{0}" if name in kept else literals.get(name, unsaid) + " AS {0}").format(
-            sql.Identifier(name)
+        sql.SQL("k.{}").format(sql.Identifier(name))
+        if name in kept
+        else sql.SQL("{} AS {}").format(
+            sql.SQL(unsaid.get(name) or metric.marks[name]).format(**_known(asked, then)),
+            sql.Identifier(name),
         )
-        for names, unsaid in ((metric.marks, "NULL::text"), (metric.pairs, "false"))
-        for name in names
+        for name in (*metric.marks, *metric.pairs)
     ]
     of_kind: list[Sql] = [sql.SQL("true")]
     of_kind += [
@@ -543,13 +565,15 @@ def _sums_of_days(
     of_kind_over = over in ("size", "source")
     return sql.SQL(
         "SELECT {kind} AS kind, {marks}, {over} AS over, sum(d.n) AS n FROM (SELECT s.kind,"
-        " {over_day} AS over, sum(s.n) AS n FROM {sums} s WHERE {where} GROUP BY 1, 2) d"
+        " {over_day} AS over, {territory} AS territory, sum(s.n) AS n FROM {sums} s WHERE {where}"
+        " GROUP BY 1, 2, 3) d"
         " JOIN {kinds} k ON k.kind = d.kind WHERE {of_kind}"
     ).format(
         kind=quoted(rows.kind),
         marks=sql.SQL(", ").join(marks),
         over=sql.Identifier("k", over or "") if of_kind_over else sql.Identifier("d", "over"),
         over_day=_over(None if of_kind_over else over, midnight, paths, "s"),
+        territory=sql.SQL("s.territory" if rows.by_itself else "''::text"),
         sums=sql.Identifier(metric.model, str(rows.daily)),
         kinds=sql.Identifier(metric.model, f"{rows.daily}_kinds"),
         where=sql.SQL(" AND ").join(conditions),
@@ -764,30 +788,33 @@ def _child(paths: tuple[str, ...], table: str) -> Sql:
 # --- grids ---
 
 
-def _grid_loads(asked: Question, then: Moment, paths: tuple[str, ...]) -> Sql:
-    conditions: list[Sql] = [
-        then.holds("t"),
-        sql.SQL("t.dropped IS NULL"),
-        *_covered(asked, paths),
-        *_between(sql.Identifier("t", "filed_at"), asked.since, asked.until),
-    ]
-    grids: list[Sql] = [_in_force(asked, then)]
-    grids += _inside(sql.Identifier("g", "path"), paths)
+def _grids(asked: Question, then: Moment, paths: tuple[str, ...]) -> Sql:
+    """The grids in force: path, name, workers, households, residents."""
+    conditions = [_in_force(asked, then), *_inside(sql.Identifier("g", "path"), paths)]
     return sql.SQL(
-        """
-        SELECT g.path, g.name, coalesce(c.cases, 0) AS cases, coalesce(c.weighted, 0) AS weighted,
-               cardinality(g.workers) AS workers, g.households, g.residents,
-               coalesce(c.weighted, 0)::float8 / nullif(cardinality(g.workers), 0) AS load,
-               g.residents::float8 / nullif(cardinality(g.workers), 0) AS residents_each
-        FROM caseload.grids g
-        LEFT JOIN (SELECT territory, count(*) AS cases,
-                          sum(CASE size WHEN 'big' THEN {big} ELSE 1 END)::bigint AS weighted
-                   FROM caseload.cases t WHERE {cases} GROUP BY territory) c
-          ON c.territory = g.path
-        WHERE {grids} ORDER BY g.path
-        """
-    ).format(
-        big=quoted(BIG_WEIGHT),
-        cases=sql.SQL(" AND ").join(conditions),
-        grids=sql.SQL(" AND ").join(grids),
+        "SELECT g.path, g.name, cardinality(g.workers), g.households, g.residents"
+        " FROM caseload.grids g WHERE {} ORDER BY g.path"
+    ).format(sql.SQL(" AND ").join(conditions))
+
+
+def _load(
+    counts: Mapping[str, int] | None,
+    path: str,
+    name: str,
+    workers: int,
+    households: int,
+    residents: int,
+) -> GridLoad:
+    (weight,) = CASELOAD.figures
+    cases = _rate(counts, weight) if counts else Ratio(numerator=0, denominator=0)
+    return GridLoad(
+        path=path,
+        name=name,
+        cases=cases.denominator,
+        weighted=cases.numerator,
+        workers=workers,
+        households=households,
+        residents=residents,
+        load=cases.numerator / workers if workers else None,
+        residents_each=residents / workers if workers else None,
     )

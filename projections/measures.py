@@ -40,8 +40,9 @@ class Rows:
 
     ``daily`` names the table of their sums by day (see there), for which ``where`` and the marks
     may speak of neither moment; but rows may have to wait for so many days, an expression ``wait``,
-    until they have the mark ``waited``. ``paired`` are those of the metric's ``pairs`` that figures
-    look at here.
+    until they have the mark ``waited``. Where sums are kept of each territory ``by_itself``, not by
+    source, a mark may also follow from the territory and a moment. ``paired`` are those of the
+    metric's ``pairs`` that figures look at here.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Rows:
     passing: bool = False
     dropped: bool | None = False
     daily: str | None = None
+    by_itself: bool = False
     wait: str | None = None
     paired: tuple[str, ...] = ()
 

@@ -576,7 +576,16 @@ CASELOAD: Final = Metric(
         "in_force": "territory IN (SELECT g.path FROM caseload.grids g WHERE {in_force})",
         "dropped": "dropped",
     },
-    rows=(Rows(kind="filed", at="filed_at", where="true", dropped=None),),
+    rows=(
+        Rows(
+            kind="filed",
+            at="filed_at",
+            where="true",
+            dropped=None,
+            daily="filed_sums",
+            by_itself=True,
+        ),
+    ),
     figures=(
         Figure(
             name="weight",
