@@ -110,7 +110,7 @@ class Screen(NamedTuple):
 
 SCREENS: Final = (
     Screen("sign-in", None, "/sign-in", "phone"),
-    Screen("worklist", "grid-worker", "/worklist?view=open", "phone"),
+    Screen("worklist", "handler", "/worklist", "phone"),
     Screen("report", "grid-worker", the_form, "phone"),
     Screen("report-offline", "grid-worker", without_network, "phone", "dark"),
     Screen("case", "grid-worker", to_accept, "phone"),
