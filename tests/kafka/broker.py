@@ -30,7 +30,7 @@ POM: Final = Path(__file__).with_name("pom.xml")
 CLUSTER: Final = "d2FuZ2dlLWluLXRlc3RzIQ"
 """Any 16 bytes in Base64, the same for all nodes."""
 
-START_SECONDS: Final = 60
+START_SECONDS: Final = 180
 
 JAVA: Final = (
     "-Xms64m",
