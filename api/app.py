@@ -68,7 +68,7 @@ IDEMPOTENCY_KEY: Final = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "pattern": KEY_PATTERN},
-    "description": "自选的标识:同一请求以同一标识重发,只办理一次,回答相同(保留 7 天)。"
+    "description": "自选的标识：同一请求以同一标识重发，只办理一次，回答相同（保留 7 天）。"
     "Any text of the client's own: the same request sent again with it within 7 days is done once "
     "and answered the same; another request with it is refused (422), and so is one that comes "
     "while the first is being handled (409). Kept is what the rules said to it, yes or no; what "
@@ -81,7 +81,7 @@ IDEMPOTENCY_KEY: Final = {
 TOKEN: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": f"登录后取得的凭证,见 POST {API}/tokens。The token that POST {API}/tokens "
+    "description": f"登录后取得的凭证，见 POST {API}/tokens。The token that POST {API}/tokens "
     "answers.",
 }
 """What every other request carries; read in ``auth``."""
@@ -184,7 +184,7 @@ def _answer_framework(request: Request, error: Exception) -> Response:
 def _description(services: Services) -> str:
     text = (
         "社区治理事项办理。Case handling for neighbourhoods.\n\n"
-        f"登录:`POST {API}/tokens`,此后每个请求带上 `Authorization: Bearer …`。"
+        f"登录：`POST {API}/tokens`,此后每个请求带上 `Authorization: Bearer …`。"
         f"Sign in by `POST {API}/tokens`, then send `Authorization: Bearer …` "
         "with every request.\n\n"
         "每个命令都回答日志位置 `position`;查询带上它即可读到自己的写入。"

@@ -89,7 +89,7 @@ async def upload(
     desk: AtDesk,
     expected: Expected,
 ) -> Response:
-    """照片、pdf、音视频、office 文档(不含宏)或纯文本,类型以内容为准;原件加密保存。
+    """照片、pdf、音视频、office 文档（不含宏）或纯文本，类型以内容为准；原件加密保存。
 
     Pictures, pdf, sound, video, office documents without macros, plain text: the content decides.
     The original is kept, encrypted, with its metadata; thumbnails have none.
@@ -212,7 +212,7 @@ async def download(
     desk: AtDesk,
     seen: Seen = 0,
 ) -> Response:
-    """先记录查看人和用途,再解密。It is written down who looks and why before it is opened."""
+    """先记录查看人和用途，再解密。It is written down who looks and why before it is opened."""
     found = await _found(desk, case, attachment, asked, seen)
     try:
         await record_access(desk, found.card, asked)
@@ -249,7 +249,7 @@ async def thumbnail(
     desk: AtDesk,
     seen: Seen = 0,
 ) -> Response:
-    """图片的缩略图,不含拍摄地点等元数据。A picture's pixels, small, and nothing else of it."""
+    """图片的缩略图，不含拍摄地点等元数据。A picture's pixels, small, and nothing else of it."""
     found = await _found(desk, case, attachment, asked, seen, form=Form.IMAGE)
     try:
         await record_access(desk, found.card, asked)

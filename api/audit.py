@@ -34,7 +34,7 @@ PAGE: Final = 1_000
 
 @router.get("", summary="审计 · Audit trail", responses=problems())
 def audit(wanted: Annotated[s.AuditQuery, Query()], desk: AtDesk, seen: Seen = 0) -> s.AuditPage:
-    """谁在何时对何对象做了什么,新的在前。Who did what to which object when, latest first."""
+    """谁在何时对何对象做了什么，新的在前。Who did what to which object when, latest first."""
     found = desk.services.gateway.audit(
         desk.by,
         _filter(wanted),
@@ -63,7 +63,7 @@ def audit(wanted: Annotated[s.AuditQuery, Query()], desk: AtDesk, seen: Seen = 0
     },
 )
 def export(wanted: Annotated[s.AuditExport, Query()], desk: AtDesk, seen: Seen = 0) -> Response:
-    """筛选与列表相同,条件和日志位置写在文件中,最多五万条。The same filter as the list; filter
+    """筛选与列表相同，条件和日志位置写在文件中，最多五万条。The same filter as the list; filter
     and position stand in the file, which has 50,000 entries at most."""
     gateway = desk.services.gateway
     # First of all: nothing is counted for somebody who may not ask.
@@ -104,8 +104,8 @@ def audited(
     desk: AtDesk,
     seen: Seen = 0,
 ) -> s.AuditedEvent:
-    """事件原文(个人信息密封),及事项在此前后的要素。The event, personal fields sealed; of a case its
-    facts before and after."""
+    """事件原文（个人信息密封），及事项在此前后的要素。The event, personal fields sealed; of a case
+    its facts before and after."""
     services = desk.services
     row = services.gateway.audited(desk.by, entry, desk.known(wanted.position, seen))
     recorded = services.store.event(entry)

@@ -343,7 +343,7 @@ def sign_in(
 
 @router.post("/tokens/renew", summary="续期 · Renew a token", responses=problems())
 def renew(request: Request, desk: AtDesk) -> TokenAnswer:
-    """凭证到期前换取新的,自登录起最长 12 小时。A new token before the old one expires; a sign-in
+    """凭证到期前换取新的，自登录起最长 12 小时。A new token before the old one expires; a sign-in
     can be renewed for 12 hours."""
     claims: Claims = request.scope["wangge.claims"]
     token: TokenAnswer = request.app.state.tokens.issue(desk.by.id, claims.began)

@@ -210,7 +210,7 @@ for _step in STEPS:
     responses=ISSUED,
 )
 async def report(body: s.Report, desk: AtDesk) -> Response:
-    """上报一件事项;带 `category` 时一并立案。Report; with a `category` it is filed at once.
+    """上报一件事项；带 `category` 时一并立案。Report; with a `category` it is filed at once.
 
     居民只能以本人名义上报。A resident reports in the own name.
     """
@@ -235,8 +235,8 @@ COUNTED: Final = 1_000
 def worklist_page(
     wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.CasePage:
-    """本人可见的事项,按条件筛选、分页,个人信息脱敏。The cases one may see, filtered, page by page,
-    with masks of what is personal; with `as_of`, as they stood then."""
+    """本人可见的事项，按条件筛选、分页，个人信息脱敏。The cases one may see, filtered, page by
+    page, with masks of what is personal; with `as_of`, as they stood then."""
     found, as_of = listed(wanted, desk, seen)
     rows = [s.CaseCard.model_validate(row) for row in found.rows]
     return s.CasePage(rows=rows, next=found.next, as_of=as_of)
@@ -291,7 +291,7 @@ def _states(wanted: s.CaseQuery) -> tuple[str, ...]:
 
 @router.get("/counts", summary="工作台计数 · Counts of the worklist", responses=problems())
 def counts(wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> s.CaseCounts:
-    """各视图中符合条件的事项数;1001 表示超过 1000。How many cases asked for are in each view;
+    """各视图中符合条件的事项数；1001 表示超过 1000。How many cases asked for are in each view;
     1,001 says more than 1,000. Order and page are of no consequence, and so is `as_of`."""
     kinds = {name: in_view(wanted, fields) for name, fields in views(desk).items()}
     found = desk.services.gateway.counts(
@@ -311,7 +311,7 @@ def card(
     wanted: Annotated[s.CardQuery, Query()],
     seen: Seen = 0,
 ) -> s.CaseCard:
-    """事项现状,或某一版本、某一时刻的状态,个人信息脱敏。A case as it stands, or once stood, with
+    """事项现状，或某一版本、某一时刻的状态，个人信息脱敏。A case as it stands, or once stood, with
     masks of what is personal: `POST …/personal` shows it."""
     row = desk.services.gateway.card(desk.by, case, desk.known(wanted.position, seen))
     if wanted.version is not None or wanted.at is not None or wanted.as_of is not None:
@@ -325,7 +325,7 @@ def card(
 def timeline(
     case: s.CaseId, wanted: Annotated[s.TimelineQuery, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.Timeline:
-    """每一步的时间、人员和内容,个人信息隐去。Every step with its time, its person and its details;
+    """每一步的时间、人员和内容，个人信息隐去。Every step with its time, its person and its details;
     what is personal is hidden: `POST …/personal` shows it."""
     upto = desk.position_of(wanted.as_of)
     known = desk.known(wanted.position, seen, upto or 0)
@@ -357,7 +357,7 @@ def timeline(
 def related(
     case: s.CaseId, wanted: Annotated[s.Known, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.Related:
-    """同类别、同网格或附近、前后三十天内上报的事项,新的在前,可能重复。Cases of the same category,
+    """同类别、同网格或附近、前后三十天内上报的事项，新的在前，可能重复。Cases of the same category,
     in the same grid or near by, reported within thirty days: one may be the same matter."""
     rows = desk.services.gateway.related(
         desk.by, case, RELATED_SHOWN, desk.known(wanted.position, seen)

@@ -17,7 +17,7 @@ router: Final = routes("/catalogue", ["事项清单 Catalogue"])
 
 @router.get("", summary="事项清单 · All categories", responses=problems())
 def catalogue(desk: AtDesk) -> s.CatalogueAnswer:
-    """全部类别(含停用)与办理规则。All categories, retired ones too, and the policy in force."""
+    """全部类别（含停用）与办理规则。All categories, retired ones too, and the policy in force."""
     known = desk.office.catalogue
     return s.CatalogueAnswer(
         categories=[s.CategoryAnswer.model_validate(each) for each in known.categories.values()],
@@ -30,7 +30,7 @@ def catalogue(desk: AtDesk) -> s.CatalogueAnswer:
     "/define", summary="定义类别 · Define a category", response_model=s.Done, responses=CHANGED
 )
 async def define(body: s.DefineCategory, desk: AtDesk) -> Response:
-    """新增类别或修改规则,只影响此后立案的事项。Add a category or change its rules, for cases filed
+    """新增类别或修改规则，只影响此后立案的事项。Add a category or change its rules, for cases filed
     from now on."""
     command = c.DefineCategory(
         by=desk.by,
@@ -68,6 +68,6 @@ async def policy(body: s.PolicyIn, desk: AtDesk) -> Response:
     "/reminder", summary="催办提前量 · When to remind", response_model=s.Done, responses=CHANGED
 )
 async def reminder(body: s.ReminderIn, desk: AtDesk) -> Response:
-    """到期前多少小时催办,对在办事项立即生效;时间不足的,过半时催办。How many hours ahead of its due
-    a case is reminded of, open cases too; one with little time when half of it is gone."""
+    """到期前多少小时催办，对在办事项立即生效；时间不足的，过半时催办。How many hours ahead of its
+    due a case is reminded of, open cases too; one with little time when half of it is gone."""
     return await desk.change(c.SetReminder(by=desk.by, at=desk.at, hours=body.hours))

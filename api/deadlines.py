@@ -18,8 +18,8 @@ router: Final = routes("/deadlines", ["事项 Cases"])
 def deadlines(
     wanted: Annotated[s.PendingQuery, Query()], desk: AtDesk, seen: Seen = 0
 ) -> s.PendingPage:
-    """本人属地内将由系统自动办理的事项,先到期的在前。What the system will do by itself to the cases
-    of one's territories, the earliest first; `attempts` and `error` say what failed."""
+    """本人属地内将由系统自动办理的事项，先到期的在前。What the system will do by itself to the
+    cases of one's territories, the earliest first; `attempts` and `error` say what failed."""
     found = desk.services.gateway.pending(
         desk.by,
         desk.office.catalogue.ahead,

@@ -95,10 +95,10 @@ class Problem(BaseModel):
                     "type": "urn:wangge:problem:case.unknown",
                     "title": "未找到",
                     "status": 404,
-                    "detail": "没有这个事项:20261122-7K2QX9MA。",
+                    "detail": "没有这个事项：20261122-7K2QX9MA。",
                     "instance": "urn:wangge:request:5f0c2b6e9d1a4c37",
                     "code": "case.unknown",
-                    "zh": "没有这个事项:20261122-7K2QX9MA。",
+                    "zh": "没有这个事项：20261122-7K2QX9MA。",
                     "en": "There is no such case: 20261122-7K2QX9MA.",
                     "errors": [],
                 }

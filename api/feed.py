@@ -166,8 +166,9 @@ async def feed(
         int | None, Header(ge=0, le=2**53, description="The last position that was seen.")
     ] = None,
 ) -> Response:
-    """本人属地内事项的动态,实时推送;断线后凭 Last-Event-ID 续传,不漏不重。What happens to the cases
-    of one's territories, as it happens; goes on from `Last-Event-ID` without gap or repeat."""
+    """本人属地内事项的动态，实时推送；断线后凭 Last-Event-ID 续传，不漏不重。What happens to the
+    cases of one's territories, as it happens; goes on from `Last-Event-ID` without gap or
+    repeat."""
     following = desk.services.feed
     opened: Open = request.app.state.streams
     opened.demand()

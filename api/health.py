@@ -22,7 +22,7 @@ def live() -> s.Alive:
 
 @router.get("", summary="就绪 · Ready", responses=problems())
 def ready(services: Annotated[Services, Depends(services_of)]) -> s.Health:
-    """数据库可用,各读模型的进度;有停滞、暂停、落后过多或时钟不准的则为 degraded。The database
+    """数据库可用，各读模型的进度；有停滞、暂停、落后过多或时钟不准的则为 degraded。The database
     answers, and how far each read model is; degraded where one stands still, is paused or too far
     behind, and where the clocks of server and database are apart."""
     standings = services.gateway.standings()

@@ -51,7 +51,7 @@ def caseload(asked: Asked, desk: AtDesk, seen: Seen = 0) -> s.CaseloadAnswer:
 
 @router.get("/{metric}", summary="指标 · A metric", responses=problems())
 def rates(metric: s.Rates, asked: Asked, desk: AtDesk, seen: Seen = 0) -> s.MetricAnswer:
-    """一项指标的各个数字,含分子、分母、除外情形和上期对比。The figures of a metric, each with what
+    """一项指标的各个数字，含分子、分母、除外情形和上期对比。The figures of a metric, each with what
     it is made of, what is left out and why, and the same of the window before."""
     known = desk.known(asked.position, seen)
     return metric_answer(
@@ -211,7 +211,7 @@ _LOADS: Final = (
         figure="load",
         zh="人均工作量",
         en="Load per worker",
-        formula_zh=f"期内立案的加权件数(大事计 {BIG_WEIGHT},小事计 1)÷ 网格员人数。",
+        formula_zh=f"期内立案的加权件数（大事计 {BIG_WEIGHT}，小事计 1）÷ 网格员人数。",
         formula_en=f"Weighted cases filed in the window (a big one counts {BIG_WEIGHT}, a small "
         "one 1) ÷ workers of the grid.",
         excluded=[],
@@ -221,7 +221,8 @@ _LOADS: Final = (
         figure="gini",
         zh="基尼系数",
         en="Gini coefficient",
-        formula_zh="各网格人均工作量(或人均居民数)x 升序排列:Σ(2i−n−1)xᵢ ÷ (nΣx);全为零时不计算。",
+        formula_zh="各网格人均工作量（或人均居民数）x 升序排列："
+        "Σ(2i−n−1)xᵢ ÷ (nΣx);全为零时不计算。",
         formula_en="Of the loads (or residents) a worker x, ascending: Σ(2i−n−1)xᵢ ÷ (nΣx); null "
         "where all are zero.",
         excluded=[],
@@ -231,7 +232,7 @@ _LOADS: Final = (
         figure="variation",
         zh="变异系数",
         en="Coefficient of variation",
-        formula_zh="人均工作量(或人均居民数)的总体标准差 ÷ 平均值;全为零时不计算。",
+        formula_zh="人均工作量（或人均居民数）的总体标准差 ÷ 平均值；全为零时不计算。",
         formula_en="Population standard deviation of the loads (or residents) a worker ÷ their "
         "mean; null if all are zero.",
         excluded=[],
@@ -239,18 +240,18 @@ _LOADS: Final = (
     s.Definition(
         metric="backlog",
         figure="calendar",
-        zh="积案时长(日历)",
+        zh="积案时长（日历）",
         en="Age of the backlog, calendar",
-        formula_zh="当前时刻 − 立案时间,按未结案事项。",
+        formula_zh="当前时刻 − 立案时间，按未结案事项。",
         formula_en="Now − filing, of open cases.",
         excluded=[],
     ),
     s.Definition(
         metric="backlog",
         figure="running",
-        zh="积案时长(时限钟)",
+        zh="积案时长（时限钟）",
         en="Age of the backlog, SLA-running",
-        formula_zh="本次办理的时限钟已走的时间:按时限单位计工作时间或全部时间,扣除挂账。",
+        formula_zh="本次办理的时限钟已走的时间：按时限单位计工作时间或全部时间，扣除挂账。",
         formula_en="What the clock of the present episode has counted: working time or all time, "
         "by the unit of its limit, without its pauses.",
         excluded=[],

@@ -64,7 +64,7 @@ Person = Annotated[s.PersonId, Path(examples=["p-7k2qx9ma"])]
     responses=problems(404, 409, 413, 415),
 )
 async def show(case: s.CaseId, body: s.Show, desk: AtDesk, seen: Seen = 0) -> s.PersonalAnswer:
-    """先记录查看人和用途,再解密。It is written down who looks and why before anything is opened.
+    """先记录查看人和用途，再解密。It is written down who looks and why before anything is opened.
 
     居民只能以 `own` 查看本人上报的事项。A resident looks at the own report only, as `own`.
     """
@@ -128,10 +128,10 @@ def _shown(case: str, position: int, known: Sequence[Recorded[Any]]) -> s.Person
 
 @router.get("/access", summary="查看留痕 · Who looked at personal data", responses=problems())
 def access(wanted: Annotated[s.AccessQuery, Query()], desk: AtDesk, seen: Seen = 0) -> s.AccessPage:
-    """谁在何时因何看过谁的个人信息,新的在前。Who was shown whose personal data and what for.
+    """谁在何时因何看过谁的个人信息，新的在前。Who was shown whose personal data and what for.
 
-    督查和管理员看本属地的,其他人只看本人上报事项的。Supervisors and administrators see the looks of
-    their territories, everybody else those at the own reports.
+    督查和管理员看本属地的，其他人只看本人上报事项的。Supervisors and administrators see the looks
+    of their territories, everybody else those at the own reports.
     """
     found = desk.services.gateway.access(
         desk.by,
@@ -174,8 +174,8 @@ def _look(row: LookRow) -> s.LookAnswer:
     responses=CHANGED,
 )
 async def ask_forget(person: Person, body: s.AskForget, desk: AtDesk, seen: Seen = 0) -> Response:
-    """须由另一人批准;此人上报的事项无须列出。Another person approves; what the person reported need
-    not be named, only other cases that name the person."""
+    """须由另一人批准；此人上报的事项无须列出。Another person approves; what the person reported
+    need not be named, only other cases that name the person."""
     command = AskForget(
         by=desk.by,
         at=desk.at,
@@ -196,7 +196,7 @@ async def ask_forget(person: Person, body: s.AskForget, desk: AtDesk, seen: Seen
     responses=CHANGED,
 )
 async def approve_forget(person: Person, desk: AtDesk) -> Response:
-    """不可恢复:此人和相关事项的密钥被销毁,账号停用。For good: the keys of the person and of the
+    """不可恢复：此人和相关事项的密钥被销毁，账号停用。For good: the keys of the person and of the
     cases are destroyed, and an account is suspended."""
     commands = await run_in_threadpool(
         approving, desk.services.gateway, desk.office.staff, desk.by, desk.at, person
@@ -213,7 +213,7 @@ async def approve_forget(person: Person, desk: AtDesk) -> Response:
     responses=CHANGED,
 )
 async def decline_forget(person: Person, desk: AtDesk) -> Response:
-    """不同意,或由申请人撤回。Declined, or taken back by the one who asked."""
+    """不同意，或由申请人撤回。Declined, or taken back by the one who asked."""
     return await desk.change(DeclineForget(by=desk.by, at=desk.at, person=person))
 
 

@@ -37,7 +37,7 @@ def projections(desk: AtDesk) -> s.ProjectionList:
 
 @router.post("/{name}/pause", summary="暂停 · Pause", responses=problems(404))
 def pause(name: Name, desk: AtDesk) -> s.ProjectionSwitched:
-    """停在当前位置,重建也暂停。It stands still, a rebuild of it too, until it is resumed."""
+    """停在当前位置，重建也暂停。It stands still, a rebuild of it too, until it is resumed."""
     return _switch(desk, name, paused=True)
 
 
@@ -54,7 +54,7 @@ def resume(name: Name, desk: AtDesk) -> s.ProjectionSwitched:
     responses=problems(404, 409, 413, 415),
 )
 async def skip(name: Name, body: s.SkipIn, desk: AtDesk) -> Response:
-    """只影响该读模型;事件仍在日志中。Only this read model leaves it out; it stays in the log."""
+    """只影响该读模型；事件仍在日志中。Only this read model leaves it out; it stays in the log."""
     _demand_known(name)
     known = await run_in_threadpool(desk.services.gateway.standings)
     (at,) = (each for each in known if each.name == name)

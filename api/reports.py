@@ -68,7 +68,7 @@ def periodic(
         Header(alias="If-None-Match", max_length=400, description="`ETag` of an earlier answer."),
     ] = None,
 ) -> Response:
-    """由日志生成:同一日志位置,同一文件。Made of the log: for the same position, the same file."""
+    """由日志生成：同一日志位置，同一文件。Made of the log: for the same position, the same file."""
     made = _report(desk, period, territory, asked)
     headers = {
         "ETag": _tag(made, asked.format, desk.services.version),

@@ -269,7 +269,7 @@ class Report(Body):
     """上报 · What has been seen, and where. With a category it is filed in one go."""
 
     territory: Path
-    description: Words = Field(examples=["楼下垃圾桶满溢,污水流到路面。"])
+    description: Words = Field(examples=["楼下垃圾桶满溢，污水流到路面。"])
     source: c.Source | None = Field(
         default=None, description="来源; left out: what the reporter's role says."
     )
@@ -334,7 +334,7 @@ class Escalate(Body):
 class SendBack(Body):
     """下派."""
 
-    directive: Words = Field(examples=["请网格先行清理,街道派车配合。"])
+    directive: Words = Field(examples=["请网格先行清理，街道派车配合。"])
 
 
 class Whistle(Body):
@@ -735,7 +735,7 @@ class PersonalAnswer(BaseModel):
 
     case: str
     position: int
-    description: str = Field(examples=["楼下垃圾桶满溢,污水流到路面。"])
+    description: str = Field(examples=["楼下垃圾桶满溢，污水流到路面。"])
     address: str = Field(examples=["和平路 12 号楼下"])
     reporter: ReporterAnswer | None
     steps: list[ShownStep]

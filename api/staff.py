@@ -130,7 +130,7 @@ async def restore(user: User, desk: AtDesk) -> Response:
     responses=CHANGED,
 )
 async def password(user: User, body: s.PasswordIn, desk: AtDesk) -> Response:
-    """由管理员重设,此前的凭证全部失效。All tokens given before are void afterwards."""
+    """由管理员重设，此前的凭证全部失效。All tokens given before are void afterwards."""
     return await _set_password(desk, user, body.password)
 
 

@@ -32,7 +32,7 @@ def tree(asked: Annotated[s.TreeQuery, Query()], desk: AtDesk) -> s.TerritoryTre
 
 @router.get("/at", summary="所在网格 · The grid at a point", responses=problems())
 def at(asked: Annotated[s.PointQuery, Query()], desk: AtDesk) -> s.GridsAt:
-    """按经纬度查找今日所在网格,限本人属地。One's own grids around a point today."""
+    """按经纬度查找今日所在网格，限本人属地。One's own grids around a point today."""
     day = office_time(desk.at).date()
     tree = desk.office.territory
     grounds = [grant.territory for grant in desk.by.grants]

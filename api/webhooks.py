@@ -44,7 +44,7 @@ def receivers(desk: AtDesk) -> s.ReceiverList:
     responses=CHANGED,
 )
 async def add(body: s.ReceiverIn, desk: AtDesk) -> Response:
-    """此后发生的事推送给它;密钥只显示这一次。It is told what happens from now on, signed as
+    """此后发生的事推送给它；密钥只显示这一次。It is told what happens from now on, signed as
     Standard Webhooks has it; its secret is shown this once."""
     _demand_secure(desk, body.url)
     if body.territory:
@@ -79,8 +79,8 @@ async def change(receiver: s.Id, body: s.ReceiverChange, desk: AtDesk) -> Respon
     responses=CHANGED,
 )
 async def rotate(receiver: s.Id, desk: AtDesk) -> Response:
-    """新密钥只显示这一次;24 小时内同时用旧密钥签名。The new secret is shown this once; for 24 hours
-    messages are signed with the old one too."""
+    """新密钥只显示这一次；24 小时内同时用旧密钥签名。The new secret is shown this once; for 24
+    hours messages are signed with the old one too."""
     command = w.RotateReceiverSecret(by=desk.by, at=desk.at, receiver=receiver)
     return await _with_secret(desk, await desk.change(command), receiver)
 
@@ -89,7 +89,7 @@ async def rotate(receiver: s.Id, desk: AtDesk) -> Response:
     "/{receiver}/remove", summary="删除 · Remove", response_model=s.Done, responses=CHANGED
 )
 async def remove(receiver: s.Id, desk: AtDesk) -> Response:
-    """不再推送,未送达的一并放弃。It is told nothing more; its dead letters go too."""
+    """不再推送，未送达的一并放弃。It is told nothing more; its dead letters go too."""
     return await desk.change(w.RemoveReceiver(by=desk.by, at=desk.at, receiver=receiver))
 
 

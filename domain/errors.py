@@ -62,13 +62,13 @@ REASONS: Final[dict[str, Reason]] = {
     # who may
     "role.not_permitted": Reason(
         403,
-        "您的角色或属地无权执行此操作:{command}。",
+        "您的角色或属地无权执行此操作：{command}。",
         "Your role or territory does not permit this: {command}.",
     ),
     # queries
     "query.not_permitted": Reason(
         403,
-        "您的角色或属地无权查看:{reading}。",
+        "您的角色或属地无权查看：{reading}。",
         "Your role or territory does not permit reading this: {reading}.",
     ),
     "query.text_short": Reason(
@@ -81,12 +81,12 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "query.no_such_figure": Reason(
         404,
-        "指标 {metric} 没有这个数字:{figure}。",
+        "指标 {metric} 没有这个数字：{figure}。",
         "The metric {metric} has no figure {figure}.",
     ),
     "query.no_such_reason": Reason(
         422,
-        "{figure} 没有这个除外情形:{reason}。",
+        "{figure} 没有这个除外情形：{reason}。",
         "Nothing is left out of {figure} for this reason: {reason}.",
     ),
     # requests
@@ -100,18 +100,18 @@ REASONS: Final[dict[str, Reason]] = {
     "request.bad_credentials": Reason(
         401, "用户名或密码不正确。", "The user name or the password is wrong."
     ),
-    "request.bad_token": Reason(401, "登录凭证无效,请重新登录。", "This token is not valid."),
+    "request.bad_token": Reason(401, "登录凭证无效，请重新登录。", "This token is not valid."),
     "request.cross_site": Reason(
         403,
-        "请求不是从控制台页面发出的,请在控制台页面内操作。",
+        "请求不是从控制台页面发出的，请在控制台页面内操作。",
         "This did not come from a page of the console; do it there.",
     ),
     "request.token_expired": Reason(
-        401, "登录已过期,请重新登录。", "This token has expired; please sign in again."
+        401, "登录已过期，请重新登录。", "This token has expired; please sign in again."
     ),
     "request.password_changed": Reason(
         401,
-        "密码已更改,请重新登录。",
+        "密码已更改，请重新登录。",
         "The password was changed since this token was given; please sign in again.",
     ),
     "request.wrong_password": Reason(403, "当前密码不正确。", "The present password is not right."),
@@ -123,12 +123,12 @@ REASONS: Final[dict[str, Reason]] = {
     "request.unknown_path": Reason(404, "没有这个地址。", "There is nothing at this address."),
     "request.unknown_projection": Reason(
         404,
-        "没有这个读模型:{projection}。",
+        "没有这个读模型：{projection}。",
         "There is no such read model: {projection}.",
     ),
     "audit.unknown": Reason(
         404,
-        "没有日志位置 {position} 的审计记录,或不在本人属地内。",
+        "没有日志位置 {position} 的审计记录，或不在本人属地内。",
         "There is no entry of the position {position} in the audit trail, or not in your scope.",
     ),
     "request.no_such_version": Reason(
@@ -141,12 +141,12 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "request.conflict": Reason(
         409,
-        "其他人正在同时办理,请稍后重试。",
+        "其他人正在同时办理，请稍后重试。",
         "Others were faster every time; please send it again.",
     ),
     "request.version_mismatch": Reason(
         412,
-        "内容已更新:您看到的是版本 {expected},现为版本 {actual}。",
+        "内容已更新：您看到的是版本 {expected}，现为版本 {actual}。",
         "It has changed: you have seen version {expected}, it is at version {actual} now.",
     ),
     "request.too_large": Reason(
@@ -158,16 +158,16 @@ REASONS: Final[dict[str, Reason]] = {
         415, "请求内容须为 application/json。", "A request's body must be application/json."
     ),
     "request.invalid": Reason(
-        422, "请求内容不符合要求,详见 errors。", "The request is not as it must be: see errors."
+        422, "请求内容不符合要求，详见 errors。", "The request is not as it must be: see errors."
     ),
     "request.bad_characters": Reason(
         422,
-        "文字中含有不允许的字符(控制字符或不完整的字符),详见 errors。",
+        "文字中含有不允许的字符（控制字符或不完整的字符），详见 errors。",
         "A text holds control characters or halves of characters: see errors.",
     ),
     "request.bad_cursor": Reason(
         422,
-        "翻页标记无效,请从第一页重新查询。",
+        "翻页标记无效，请从第一页重新查询。",
         "This is no cursor of this query; begin with the first page again.",
     ),
     "request.position_ahead": Reason(
@@ -182,7 +182,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "request.key_in_use": Reason(
         409,
-        "使用该 Idempotency-Key 的请求正在处理,请稍后再查。",
+        "使用该 Idempotency-Key 的请求正在处理，请稍后再查。",
         "The request with this Idempotency-Key is still being handled; send it again soon.",
     ),
     "request.key_reused": Reason(
@@ -192,53 +192,54 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "request.too_many_attempts": Reason(
         429,
-        "登录失败次数过多,请 {seconds} 秒后再试。",
+        "登录失败次数过多，请 {seconds} 秒后再试。",
         "Too many failed sign-ins; try again in {seconds} seconds.",
     ),
     "request.unexpected": Reason(
         500,
-        "系统出现意外错误,请将编号 {id} 告知管理员。",
+        "系统出现意外错误，请将编号 {id} 告知管理员。",
         "Something went wrong that should not; tell your administrator the number {id}.",
     ),
     "report.no_pdf": Reason(
         503,
-        "本机缺少生成 PDF 所需的程序库,请管理员执行:apt install libpango-1.0-0 libpangoft2-1.0-0 "
-        "libharfbuzz-subset0。表格格式(xlsx、csv)不受影响。",
+        "本机缺少生成 PDF 所需的程序库，请管理员执行：apt install libpango-1.0-0 libpangoft2-1.0-0 "
+        "libharfbuzz-subset0。表格格式（xlsx、csv）不受影响。",
         "This machine lacks libraries that write PDF: apt install libpango-1.0-0 "
         "libpangoft2-1.0-0 libharfbuzz-subset0. The forms xlsx and csv need none.",
     ),
     "report.no_font": Reason(
         503,
-        "本机没有中文字体,请管理员执行:apt install fonts-noto-cjk。表格格式(xlsx、csv)不受影响。",
+        "本机没有中文字体，请管理员执行：apt install fonts-noto-cjk。"
+        "表格格式（xlsx、csv）不受影响。",
         "This machine has no Chinese font: apt install fonts-noto-cjk. The forms xlsx and csv "
         "need none.",
     ),
     "report.not_begun": Reason(
         422,
-        "该期从 {first} 开始,尚无内容可报。",
+        "该期从 {first} 开始，尚无内容可报。",
         "That period begins on {first}: there is nothing to report yet.",
     ),
     "request.overloaded": Reason(
         503,
-        "系统繁忙,本次操作未保存,请稍后重试。",
+        "系统繁忙，本次操作未保存，请稍后重试。",
         "Too much is waiting already; nothing was stored. Please send it again soon.",
     ),
     "request.behind": Reason(
         503,
-        "查询数据正在更新,请稍后重试。",
+        "查询数据正在更新，请稍后重试。",
         "What is asked for is still being brought up to date; please ask again soon.",
     ),
     "request.unavailable": Reason(
-        503, "数据库暂时不可用,请稍后重试。", "The database cannot be reached right now."
+        503, "数据库暂时不可用，请稍后重试。", "The database cannot be reached right now."
     ),
     # the live feed
     "request.feed_slow": Reason(
         503,
-        "接收过慢,动态已中断;请凭最后的位置重新连接。",
+        "接收过慢，动态已中断；请凭最后的位置重新连接。",
         "You fell too far behind; connect again with the last position you have seen.",
     ),
     "request.feed_closed": Reason(
-        503, "服务正在停止,请稍后重新连接。", "The server stops; please connect again soon."
+        503, "服务正在停止，请稍后重新连接。", "The server stops; please connect again soon."
     ),
     # read models
     "projection.reason_missing": Reason(422, "须写明原因。", "A reason must be given."),
@@ -252,11 +253,11 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     # webhooks
     "webhook.unknown": Reason(
-        404, "没有这个接收方:{receiver}。", "There is no such receiver: {receiver}."
+        404, "没有这个接收方：{receiver}。", "There is no such receiver: {receiver}."
     ),
     "webhook.exists": Reason(
         409,
-        "接收方编号 {receiver} 已存在或曾经存在,不可重复使用。",
+        "接收方编号 {receiver} 已存在或曾经存在，不可重复使用。",
         "A receiver {receiver} exists or once did; an id is never used again.",
     ),
     "webhook.too_many": Reason(
@@ -264,41 +265,41 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "webhook.bad_id": Reason(
         422,
-        "接收方编号只能由小写字母、数字、下划线和连字符组成,最长 64 位:{id}。",
+        "接收方编号只能由小写字母、数字、下划线和连字符组成，最长 64 位：{id}。",
         "A receiver's id is of at most 64 lower-case letters, digits, underscores and hyphens: "
         "{id}.",
     ),
     "webhook.bad_url": Reason(
         422,
-        "接收地址须为 https:// 开头的完整网址,不含账号密码和 # 部分,最长 {longest} 字符。",
+        "接收地址须为 https:// 开头的完整网址，不含账号密码和 # 部分，最长 {longest} 字符。",
         "A receiver's address is a whole https:// URL without user, password or fragment, of at "
         "most {longest} characters.",
     ),
     "request.https_only": Reason(
         422,
-        "本安装只允许 https 接收地址(见 WANGGE_WEBHOOKS_PRIVATE)。",
+        "本安装只允许 https 接收地址（见 WANGGE_WEBHOOKS_PRIVATE）。",
         "This installation allows https addresses only (see WANGGE_WEBHOOKS_PRIVATE).",
     ),
     "webhook.unknown_event": Reason(
-        422, "没有这种事项事件:{event}。", "There is no such event of a case: {event}."
+        422, "没有这种事项事件：{event}。", "There is no such event of a case: {event}."
     ),
     # territories
     "territory.unknown": Reason(
-        404, "没有这个属地:{path}。", "There is no such territory: {path}."
+        404, "没有这个属地：{path}。", "There is no such territory: {path}."
     ),
     "territory.not_in_force": Reason(
         409,
-        "属地 {path} 于 {on} 不在有效期内(承接网格:{successors})。",
+        "属地 {path} 于 {on} 不在有效期内（承接网格：{successors}）。",
         "Territory {path} is not in force on {on} (its successors: {successors}).",
     ),
     "territory.too_early": Reason(
         409,
-        "属地 {path} 的现行版本自 {since} 起生效,变更不得早于该日。",
+        "属地 {path} 的现行版本自 {since} 起生效，变更不得早于该日。",
         "The newest version of {path} began on {since}; no change can hold from before that day.",
     ),
     "territory.exists": Reason(
         409,
-        "属地 {path} 已存在或曾经存在,编号不可重复使用。",
+        "属地 {path} 已存在或曾经存在，编号不可重复使用。",
         "Territory {path} exists or once did; an id is never used again.",
     ),
     "territory.not_assigned": Reason(
@@ -308,23 +309,23 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "territory.outdated_count": Reason(
         409,
-        "网格 {path} 已有 {since} 的入户数据,不能登记更早的数据。",
+        "网格 {path} 已有 {since} 的入户数据，不能登记更早的数据。",
         "Grid {path} has a count as of {since}; an older one cannot follow it.",
     ),
     "territory.bad_id": Reason(
         422,
-        "属地编号只能由小写字母、数字、下划线和连字符组成,最长 64 位:{id}。",
+        "属地编号只能由小写字母、数字、下划线和连字符组成，最长 64 位：{id}。",
         "A territory's id is of at most 64 lower-case letters, digits, underscores and hyphens: "
         "{id}.",
     ),
     "territory.bad_name": Reason(
         422,
-        "属地须有名称,最长 {longest} 个字。",
+        "属地须有名称，最长 {longest} 个字。",
         "A territory needs a name of at most {longest} characters.",
     ),
     "territory.bad_boundary": Reason(
         422,
-        "边界须为经纬度(WGS-84)组成的闭合环,或一个地图编号。",
+        "边界须为经纬度（WGS-84）组成的闭合环，或一个地图编号。",
         "A boundary is of closed rings of longitude and latitude (WGS-84), or a map's reference.",
     ),
     "territory.bad_count": Reason(
@@ -332,11 +333,11 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "territory.wrong_tier": Reason(
         422,
-        "属地须逐级设立,{parent} 之下不能设立 {tier}。",
+        "属地须逐级设立，{parent} 之下不能设立 {tier}。",
         "A territory is one tier below its parent: no {tier} can lie directly in {parent}.",
     ),
     "territory.not_a_grid": Reason(
-        422, "只有网格可以这样操作:{path}。", "This can be done with grids only: {path}."
+        422, "只有网格可以这样操作：{path}。", "This can be done with grids only: {path}."
     ),
     "territory.too_few_parts": Reason(
         422,
@@ -354,78 +355,78 @@ REASONS: Final[dict[str, Reason]] = {
         "A merge takes at least two different grids of one community.",
     ),
     # staff
-    "staff.unknown_user": Reason(404, "没有这个人员:{user}。", "There is no such person: {user}."),
+    "staff.unknown_user": Reason(404, "没有这个人员：{user}。", "There is no such person: {user}."),
     "staff.unknown_unit": Reason(
-        404, "没有这个责任单位:{unit}。", "There is no such unit: {unit}."
+        404, "没有这个责任单位：{unit}。", "There is no such unit: {unit}."
     ),
-    "staff.suspended": Reason(403, "账号已停用:{user}。", "This account is suspended: {user}."),
+    "staff.suspended": Reason(403, "账号已停用：{user}。", "This account is suspended: {user}."),
     "staff.role_reserved": Reason(
         403,
-        "该角色只能由系统授予:{role}。",
+        "该角色只能由系统授予：{role}。",
         "Only the system itself hands out this role: {role}.",
     ),
     "staff.last_administrator": Reason(
         409,
-        "{user} 是最后一名在用的全局管理员,不能停用或撤权。",
+        "{user} 是最后一名在用的全局管理员，不能停用或撤权。",
         "{user} is the last active administrator of everywhere and must stay one.",
     ),
-    "staff.user_exists": Reason(409, "人员编号已被使用:{user}。", "This id is taken: {user}."),
-    "staff.unit_exists": Reason(409, "单位编号已被使用:{unit}。", "This id is taken: {unit}."),
-    "staff.unit_closed": Reason(409, "责任单位已撤销:{unit}。", "This unit is closed: {unit}."),
+    "staff.user_exists": Reason(409, "人员编号已被使用：{user}。", "This id is taken: {user}."),
+    "staff.unit_exists": Reason(409, "单位编号已被使用：{unit}。", "This id is taken: {unit}."),
+    "staff.unit_closed": Reason(409, "责任单位已撤销：{unit}。", "This unit is closed: {unit}."),
     "staff.role_not_held": Reason(
         409,
-        "{user} 在该属地没有此角色:{role}。",
+        "{user} 在该属地没有此角色：{role}。",
         "{user} does not hold this role there: {role}.",
     ),
     "staff.bad_id": Reason(
         422,
-        "人员编号须为 1 至 64 位小写字母、数字或 . _ : -,且不以 system: 开头:{id}。",
+        "人员编号须为 1 至 64 位小写字母、数字或 . _ : -,且不以 system: 开头：{id}。",
         "A person's id is of 1 to 64 lower-case letters, digits and . _ : -, "
         "and does not begin with system: ({id}).",
     ),
     "staff.bad_unit_id": Reason(
         422,
-        "单位编号只能由小写字母、数字、下划线和连字符组成,最长 64 位:{id}。",
+        "单位编号只能由小写字母、数字、下划线和连字符组成，最长 64 位：{id}。",
         "A unit's id is of at most 64 lower-case letters, digits, underscores and hyphens: {id}.",
     ),
     "staff.bad_territory": Reason(
-        422, "属地路径无效:{territory}。", "This is not the path of a territory: {territory}."
+        422, "属地路径无效：{territory}。", "This is not the path of a territory: {territory}."
     ),
     "staff.name_missing": Reason(422, "请填写名称。", "A name is missing."),
     "staff.reason_missing": Reason(422, "请说明停用原因。", "Say why the account is suspended."),
     # catalogue
     "catalogue.unknown_category": Reason(
-        404, "事项清单中没有该类别:{category}。", "The catalogue has no such category: {category}."
+        404, "事项清单中没有该类别：{category}。", "The catalogue has no such category: {category}."
     ),
     "catalogue.retired": Reason(
-        409, "该类别已停用:{category}。", "This category is retired: {category}."
+        409, "该类别已停用：{category}。", "This category is retired: {category}."
     ),
     "catalogue.bad_code": Reason(
         422,
-        "类别代码只能由小写字母、数字、下划线和连字符组成:{category}。",
+        "类别代码只能由小写字母、数字、下划线和连字符组成：{category}。",
         "A category's code is of lower-case letters, digits, underscores and hyphens: {category}.",
     ),
     "catalogue.name_missing": Reason(
         422,
-        "类别须有中文名和英文名:{category}。",
+        "类别须有中文名和英文名：{category}。",
         "A category needs a Chinese and an English name: {category}.",
     ),
     "catalogue.bad_limit": Reason(
         422,
-        "类别的时限无效,数量须为 1 至 10000,当日办结须为 1:{category}。",
+        "类别的时限无效，数量须为 1 至 10000，当日办结须为 1:{category}。",
         "Not a possible limit: amounts go from 1 to 10000, same day is 1 ({category}).",
     ),
     "catalogue.bad_policy": Reason(
-        422, "办理规则数值过小:{field}。", "This value of the policy is too small: {field}."
+        422, "办理规则数值过小：{field}。", "This value of the policy is too small: {field}."
     ),
     "catalogue.bad_reminder": Reason(
         422,
-        "催办提前量须为 0 至 {most} 小时(0 为不催办)。",
+        "催办提前量须为 0 至 {most} 小时（0 为不催办）。",
         "A reminder comes 0 to {most} hours ahead of the due (0: none).",
     ),
     # calendar
     "calendar.bad_year": Reason(
-        422, "年份不在工作日历范围内:{year}。", "The calendar cannot hold this year: {year}."
+        422, "年份不在工作日历范围内：{year}。", "The calendar cannot hold this year: {year}."
     ),
     "calendar.day_outside": Reason(
         422,
@@ -447,7 +448,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "calendar.no_hours": Reason(
         422,
-        "每年至少须有一个工作日,每个工作日至少须有一个工作时段。",
+        "每年至少须有一个工作日，每个工作日至少须有一个工作时段。",
         "A year must keep a working day, and a working day a working period.",
     ),
     # personal data
@@ -479,79 +480,79 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "privacy.second_person": Reason(
         403,
-        "申请人不能批准自己的删除申请,须由另一人批准。",
+        "申请人不能批准自己的删除申请，须由另一人批准。",
         "The one who asked to forget a person cannot approve it; another person must.",
     ),
     "privacy.nothing_new": Reason(
         409,
-        "此人已删除,此后没有新的事项;如需再次删除,请在申请时指明事项。",
+        "此人已删除，此后没有新的事项；如需再次删除，请在申请时指明事项。",
         "This person was forgotten and has no new case since; name the cases when asking, if any.",
     ),
     # attachments
     "attachment.unknown": Reason(404, "此事项没有这个附件。", "The case has no such attachment."),
     "attachment.missing": Reason(
         404,
-        "附件内容不在存储中(演示数据或导入的事项没有附件内容);如曾正常上传,请告知管理员。",
+        "附件内容不在存储中（演示数据或导入的事项没有附件内容）；如曾正常上传，请告知管理员。",
         "The content is not in the store (sample and imported cases have none); if it was "
         "uploaded, tell your administrator.",
     ),
     "attachment.no_thumbnail": Reason(
-        404, "此附件没有缩略图,请下载查看。", "This attachment has no thumbnail; download it."
+        404, "此附件没有缩略图，请下载查看。", "This attachment has no thumbnail; download it."
     ),
     "attachment.forgotten": Reason(
         410,
-        "附件内容已随个人信息一并删除,无法恢复。",
+        "附件内容已随个人信息一并删除，无法恢复。",
         "The content was erased with the personal data of the case, for good.",
     ),
     "attachment.empty": Reason(422, "文件是空的。", "The file is empty."),
     "attachment.type": Reason(
         415,
-        "不支持此类文件。可上传:图片(jpg、png、webp、gif、heic)、pdf、视频 mp4、"
-        "音频(mp3、m4a、wav、amr)、不含宏的 docx、xlsx、pptx,以及 UTF-8 纯文本。",
+        "不支持此类文件。可上传：图片（jpg、png、webp、gif、heic）、pdf、视频 mp4、"
+        "音频（mp3、m4a、wav、amr）、不含宏的 docx、xlsx、pptx，以及 UTF-8 纯文本。",
         "Files of this kind are not taken. Send pictures (jpg, png, webp, gif, heic), pdf, mp4, "
         "sound (mp3, m4a, wav, amr), docx, xlsx, pptx without macros, or plain UTF-8 text.",
     ),
     "attachment.broken": Reason(
         422,
-        "图片已损坏或不完整,请重新拍摄或导出后再上传。",
+        "图片已损坏或不完整，请重新拍摄或导出后再上传。",
         "The picture is broken or incomplete; take or export it again.",
     ),
     "attachment.pixels": Reason(
         422,
-        "图片像素过大,无法处理,请缩小后再上传。",
+        "图片像素过大，无法处理，请缩小后再上传。",
         "The picture has too many pixels; make it smaller and send it again.",
     ),
     "attachment.interrupted": Reason(
-        400, "上传中断,文件未保存,请重新上传。", "The upload broke off; send the file again."
+        400, "上传中断，文件未保存，请重新上传。", "The upload broke off; send the file again."
     ),
     "attachment.slow": Reason(
         408,
-        "上传超时,文件未保存,请检查网络后重试。",
+        "上传超时，文件未保存，请检查网络后重试。",
         "The upload took too long; check the network and send the file again.",
     ),
     "attachment.damaged": Reason(
         500,
-        "存储中的附件已损坏或被改动,请告知管理员从备份恢复。",
+        "存储中的附件已损坏或被改动，请告知管理员从备份恢复。",
         "The stored file is damaged or was changed; tell your administrator to restore it.",
     ),
     "attachment.busy": Reason(
         503,
-        "正在处理的文件较多,请稍后重试。",
+        "正在处理的文件较多，请稍后重试。",
         "Too many files are on their way; please try again soon.",
     ),
     "attachment.unavailable": Reason(
         503,
-        "附件存储暂时不可用,文件未保存或无法读取,请稍后重试。",
+        "附件存储暂时不可用，文件未保存或无法读取，请稍后重试。",
         "The store of attachments is not available right now; please try again soon.",
     ),
     # cases
-    "case.unknown": Reason(404, "没有这个事项:{case}。", "There is no such case: {case}."),
+    "case.unknown": Reason(404, "没有这个事项：{case}。", "There is no such case: {case}."),
     "case.exists": Reason(
-        409, "该编号已有事项:{case}。", "A case with this id exists already: {case}."
+        409, "该编号已有事项：{case}。", "A case with this id exists already: {case}."
     ),
     "case.not_allowed": Reason(
         409,
-        "事项处于“{state}”状态,不能执行“{command}”。",
+        "事项处于“{state}”状态，不能执行“{command}”。",
         "A case that is {state} does not allow this: {command}.",
     ),
     "case.import_only": Reason(
@@ -561,7 +562,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.time_order": Reason(
         409,
-        "时间早于该事项的最后一步({last})。",
+        "时间早于该事项的最后一步（{last}）。",
         "The time lies before the case's last step ({last}).",
     ),
     "case.text_missing": Reason(422, "请填写“{field}”。", "Please fill in {field}."),
@@ -571,7 +572,7 @@ REASONS: Final[dict[str, Reason]] = {
     "case.in_past": Reason(422, "“{field}”必须晚于现在。", "This must lie in the future: {field}."),
     "case.only_small": Reason(
         403,
-        "网格员只能在本网格自行立案小事,请交受理员立案。",
+        "网格员只能在本网格自行立案小事，请交受理员立案。",
         "A grid worker may file small matters of the own grid only; leave this one to an acceptor.",
     ),
     "case.due_before_filing": Reason(
@@ -581,41 +582,41 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.same_category": Reason(
         409,
-        "事项已属该类别:{category}。",
+        "事项已属该类别：{category}。",
         "The case is of this category already: {category}.",
     ),
     "case.already_dispatched": Reason(
         409,
-        "该事项已派遣到具体单位或人员,请改用转派。",
+        "该事项已派遣到具体单位或人员，请改用转派。",
         "The case was dispatched to a unit or worker already; transfer it instead.",
     ),
     "case.transfer_limit": Reason(
         409,
-        "本轮转派已达 {limit} 次,请上报上级协调。",
+        "本轮转派已达 {limit} 次，请上报上级协调。",
         "Transferred {limit} times in this episode already; escalate it instead.",
     ),
     "case.already_yours": Reason(409, "该事项已由您处置。", "You are handling this case already."),
     "case.automatic_reason": Reason(
         422,
-        "超期由系统自动上报,请选择其他原因。",
+        "超期由系统自动上报，请选择其他原因。",
         "A breach of the deadline is escalated automatically; give another reason.",
     ),
     "case.top_tier": Reason(
         409,
-        "已在最高层级,无法再上报。",
+        "已在最高层级，无法再上报。",
         "The case is at the top tier; it cannot go further up.",
     ),
     "case.not_up": Reason(422, "上报只能到更高层级。", "An escalation must go to a higher tier."),
     "case.tier_step": Reason(422, "一次只能上报或下派一级。", "One move goes one tier only."),
     "case.bottom_tier": Reason(
         409,
-        "已在该地点的最低层级,无法再下派。",
+        "已在该地点的最低层级，无法再下派。",
         "The case is at the lowest tier of its place; it cannot go further down.",
     ),
     "case.not_down": Reason(422, "下派只能到更低层级。", "A return must go to a lower tier."),
     "case.return_limit": Reason(
         409,
-        "该事项已下派 {limit} 次,由本级兜底办理。",
+        "该事项已下派 {limit} 次，由本级兜底办理。",
         "Returned {limit} times already; this tier keeps the case.",
     ),
     "case.nobody_called": Reason(
@@ -623,7 +624,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.already_called": Reason(
         409,
-        "该单位已被吹哨或重复:{unit}。",
+        "该单位已被吹哨或重复：{unit}。",
         "This unit has been called already, or stands twice: {unit}.",
     ),
     "case.not_your_unit": Reason(
@@ -633,7 +634,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.not_called": Reason(
         409,
-        "该单位没有待报到的吹哨:{unit}。",
+        "该单位没有待报到的吹哨：{unit}。",
         "No call to this unit is waiting: {unit}.",
     ),
     "case.child_cannot_split": Reason(409, "子事项不能再拆分。", "A child cannot be split again."),
@@ -648,7 +649,7 @@ REASONS: Final[dict[str, Reason]] = {
         409, "{child} 不是该事项的子事项。", "{child} is not a child of this case."
     ),
     "case.already_asked": Reason(
-        409, "已有一项申请待批:{what}。", "A request is waiting already: {what}."
+        409, "已有一项申请待批：{what}。", "A request is waiting already: {what}."
     ),
     "case.nothing_asked": Reason(
         409,
@@ -657,7 +658,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.second_person": Reason(
         403,
-        "申请人不能批准自己的申请,须由另一人批准。",
+        "申请人不能批准自己的申请，须由另一人批准。",
         "The one who asked cannot approve; another person must.",
     ),
     "case.park_in_past": Reason(
@@ -673,7 +674,7 @@ REASONS: Final[dict[str, Reason]] = {
     "case.no_deadline": Reason(409, "该事项没有办理时限。", "The case has no deadline."),
     "case.bad_extension": Reason(
         422,
-        "延时须为 1 至 10000,当日办结须为 1。",
+        "延时须为 1 至 10000，当日办结须为 1。",
         "An extension goes from 1 to 10000; same day is 1.",
     ),
     "case.extension_limit": Reason(
@@ -686,13 +687,13 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.not_due": Reason(409, "尚未到期。", "The due has not passed."),
     "case.due_passed": Reason(
-        409, "时限已过,不再催办。", "The due has passed; there is nothing to remind of."
+        409, "时限已过，不再催办。", "The due has passed; there is nothing to remind of."
     ),
     "case.reminded": Reason(
         409, "本轮已催办。", "The handler was reminded in this episode already."
     ),
     "case.too_early": Reason(
-        409, "时间未到,{at} 起方可执行。", "It is too early; this may be done from {at} on."
+        409, "时间未到，{at} 起方可执行。", "It is too early; this may be done from {at} on."
     ),
     "case.reopening_ended": Reason(
         409, "重办期满已记录。", "The end of the time for reopening is on record already."
@@ -729,7 +730,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.callback_answer": Reason(
         422,
-        "联系上居民时须记录是否解决,未联系上时不得填写。",
+        "联系上居民时须记录是否解决，未联系上时不得填写。",
         "Say whether it is solved when the resident was reached, and only then.",
     ),
     "case.not_reporter": Reason(
@@ -744,12 +745,12 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.unit_not_competent": Reason(
         422,
-        "该单位无权办理此地点或类别:{unit}。",
+        "该单位无权办理此地点或类别：{unit}。",
         "The unit is not competent for this place or category: {unit}.",
     ),
     "case.unit_wrong_tier": Reason(
         422,
-        "单位 {unit} 不在事项当前层级({tier})。",
+        "单位 {unit} 不在事项当前层级（{tier}）。",
         "The unit {unit} is not of the case's tier ({tier}).",
     ),
 }

@@ -269,7 +269,7 @@ EVENTS: Final = {
     "case.due_recomputed": Word("时限重算", "the due was reckoned again"),
     "case.resolved": Word("处置反馈", "resolved"),
     "case.check_passed": Word("核查通过", "the check was passed"),
-    "case.check_failed": Word("核查不通过,返工", "the check failed: rework"),
+    "case.check_failed": Word("核查不通过，返工", "the check failed: rework"),
     "case.closed": Word("结案", "closed"),
     "case.callback_made": Word("回访", "the resident was called back"),
     "case.evaluated": Word("评价", "evaluated"),

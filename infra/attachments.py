@@ -599,7 +599,7 @@ def _opened(place: str) -> tuple[LocalStore | S3Store, Path | None]:
     endpoint, region = options.pop("endpoint", None), options.pop("region", None)
     if not parts.netloc or options:
         raise SettingError(
-            "WANGGE_ATTACHMENTS: 应为文件夹,或 s3://桶/前缀?endpoint=…&region=…。"
+            "WANGGE_ATTACHMENTS: 应为文件夹，或 s3://桶/前缀？endpoint=…&region=…。"
             "A folder, or s3://bucket/prefix?endpoint=…&region=… is expected."
         )
     clear_text = endpoint is not None and endpoint.startswith("http://")

@@ -348,7 +348,7 @@ class _Opening:
 
 def _tampered(stream: str, version: int, path: str, why: str) -> Tampered:
     return Tampered(
-        f"事件 {stream}(版本 {version})的字段 {path} 与写入时不符。"
+        f"事件 {stream}（版本 {version}）的字段 {path} 与写入时不符。"
         f"{stream}, version {version}, field {path}: {why}."
     )
 

@@ -364,7 +364,7 @@ class _Sample:
             yield at, (report,)
             at += self._minutes(5, 90)
             if rng.random() < 0.02:
-                reason = "反映内容不属实,经现场核实无此情况"
+                reason = "反映内容不属实，经现场核实无此情况"
                 reject = c.RejectCase(case=case_id, by=self.desk["acceptor"], at=at, reason=reason)
                 yield at, (reject,)
                 return
@@ -442,7 +442,7 @@ class _Sample:
         supervisor = self.desk["supervisor"]
         at += min(span * rng.uniform(0.02, 0.15), timedelta(hours=20))
         if rng.random() < 0.06:
-            note = "现场仍有残留,退回返工"
+            note = "现场仍有残留，退回返工"
             check = c.CheckCase(by=supervisor, at=at, passed=False, note=note, **common)
             yield at, (check,)
             at += self._minutes(60, 1400)
@@ -469,7 +469,7 @@ class _Sample:
         if rng.random() < 0.04:
             at += timedelta(days=rng.uniform(1, 12))
             by = resident if own else self.desk["supervisor"]
-            reason = "问题再次出现,要求重新处理"
+            reason = "问题再次出现，要求重新处理"
             reopen = c.ReopenCase(by=by, at=at, reason=reason, calendar=self.calendar, **common)
             yield at, (reopen,)
             yield from self._worked_on(case_id, at, resident, first=False)
@@ -487,7 +487,7 @@ class _Sample:
                     at=at,
                     solved=bool(solved),
                     satisfied=satisfied,
-                    comment="处理及时,谢谢" if satisfied else "处理效果一般,希望改进",
+                    comment="处理及时，谢谢" if satisfied else "处理效果一般，希望改进",
                     **common,
                 )
                 yield at, (evaluate,)
@@ -501,13 +501,13 @@ class _Sample:
             return
         reason = rng.choice(_REASONS)
         by = self._handler(case_id)
-        note = "本级无权限或力量不足,请上级协调"
+        note = "本级无权限或力量不足，请上级协调"
         yield at, (c.EscalateCase(by=by, at=at, reason=reason, note=note, **common),)
         at += self._minutes(30, 400)
         yield at, (self._accept(case_id, at),)
         if rng.random() < 0.3:
             at += self._minutes(60, 900)
-            directive = "由属地牵头处置,上级派员指导"
+            directive = "由属地牵头处置，上级派员指导"
             back = c.ReturnCase(by=self._handler(case_id), at=at, directive=directive, **common)
             yield at, (back,)
             at += self._minutes(20, 300)
@@ -518,12 +518,12 @@ class _Sample:
     def _is_parked(self, case_id: str, at: datetime) -> Script:
         rng, common = self.rng, _of(case_id)
         until = at + timedelta(days=rng.uniform(2, 20))
-        reason = rng.choice(("等待配件到货", "需走招标流程", "当事人外出,约定返回后处理"))
+        reason = rng.choice(("等待配件到货", "需走招标流程", "当事人外出，约定返回后处理"))
         by, dispatcher = self._handler(case_id), self.desk["dispatcher"]
         yield at, (c.AskPark(by=by, at=at, until=until, reason=reason, **common),)
         at += self._minutes(10, 200)
         if rng.random() < 0.2:
-            why = "理由不充分,请继续办理"
+            why = "理由不充分，请继续办理"
             yield at, (c.DeclineRequest(by=dispatcher, at=at, reason=why, **common),)
             return
         yield at, (c.ApprovePark(by=dispatcher, at=at, **common),)
@@ -536,7 +536,7 @@ class _Sample:
             return
         more = Limit(self.rng.randint(1, 5), Measure.DAY)
         by = self._handler(case_id)
-        reason = "涉及多方协调,申请延时"
+        reason = "涉及多方协调，申请延时"
         yield at, (c.AskExtension(by=by, at=at, more=more, reason=reason, **common),)
         at += self._minutes(10, 200)
         approve = c.ApproveExtension(
@@ -594,7 +594,7 @@ class _Sample:
     def _is_noted(self, case_id: str, at: datetime) -> Script:
         by, rng = self._handler(case_id), self.rng
         if rng.random() < 0.5:
-            text = rng.choice(("已联系反映人,约定上门时间", "已到现场查看", "已告知物业整改"))
+            text = rng.choice(("已联系反映人，约定上门时间", "已到现场查看", "已告知物业整改"))
             yield at, (c.AddNote(case=case_id, by=by, at=at, text=text),)
         else:
             attach = c.AttachFile(
@@ -686,7 +686,7 @@ class _Sample:
             by=self._handler(case_id),
             at=at,
             evidence=(f"{case_id}-after",),
-            note=self.rng.choice(("已现场处置完毕", "已协调解决", "已整改到位,当事人认可")),
+            note=self.rng.choice(("已现场处置完毕", "已协调解决", "已整改到位，当事人认可")),
         )
 
     def _waits_for_children(self, case_id: str) -> bool:

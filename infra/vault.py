@@ -153,7 +153,7 @@ class KeyFile:
             found[int(match[1])] = bytes.fromhex(match[2])
         if not found:
             raise WrongKeyFile(
-                f"WANGGE_KEK: {self.path} 不是密钥文件(每行应为序号和 64 位十六进制数)。\n"
+                f"WANGGE_KEK: {self.path} 不是密钥文件（每行应为序号和 64 位十六进制数）。\n"
                 f"{self.path} holds no keys (a line should be a number and 64 hex digits): set "
                 "WANGGE_KEK to the right file, or put back a copy of it."
             )
@@ -580,7 +580,7 @@ class Vault:
         path = self._file.path
         return WrongKeyFile(
             f"WANGGE_KEK: {path} 中没有本密钥库第 {epoch} 期的主密钥。请从已在使用该库的机器复制此"
-            "文件,或从备份恢复;缺少它,个人信息无法读取。\n"
+            "文件，或从备份恢复；缺少它，个人信息无法读取。\n"
             f"{path} does not have the key (epoch {epoch}) that wraps the keys of this vault. Copy "
             "the file from a machine that already uses it, or put back the backup of it, and set "
             "WANGGE_KEK to it; if WANGGE_VAULT_DSN or WANGGE_DSN names another database than "

@@ -140,7 +140,7 @@ class Metric:
 
 REASONS: Final[dict[str, tuple[str, str]]] = {
     "void": ("已作废", "void"),
-    "merged": ("已并案,由主案计数", "merged; the survivor counts"),
+    "merged": ("已并案，由主案计数", "merged; the survivor counts"),
     "rejected": ("不予立案", "rejected"),
     "mandated_up": ("按规定须直接上报", "must by rule go up"),
     "no_deadline": ("没有时限", "no deadline"),

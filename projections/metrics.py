@@ -72,7 +72,7 @@ CONTAINMENT: Final = Metric(
             ("网格受理小事", "Small cases taken in at the grid"),
         ),
         _contained(
-            "grid_all", "不出网格率(全部)", "Grid containment of all sizes", Tier.GRID,
+            "grid_all", "不出网格率（全部）", "Grid containment of all sizes", Tier.GRID,
             "intake = 1",
             ("网格受理事项", "Cases taken in at the grid"),
         ),
@@ -85,7 +85,7 @@ CONTAINMENT: Final = Metric(
             Tier.COMMUNITY, "size = 'small'", ("小事", "Small cases"),
         ),
         _contained(
-            "community_all", "不出社区率(全部)", "Community containment of all sizes",
+            "community_all", "不出社区率（全部）", "Community containment of all sizes",
             Tier.COMMUNITY, "true", ("事项", "Cases"),
         ),
     ),
@@ -192,7 +192,7 @@ FLOW: Final = Metric(
 # --- 3 and the first half of 6: was it done by when it was due, and was it done right ---
 
 _OWED: Final = "(kind = 'closed' AND verdict <> 'no_deadline' OR kind = 'overdue')"
-_OWED_ZH: Final = "应结案(期内结案 + 期末前到期仍未结案)"
+_OWED_ZH: Final = "应结案（期内结案 + 期末前到期仍未结案）"
 _OWED_EN: Final = (
     "due (what was closed in the window, and what was open at its end although its adjusted due "
     "lay before it)"
@@ -339,7 +339,7 @@ RESPONSE: Final = Metric(
             name="dispatch_accuracy",
             zh="准确派遣率",
             en="Accurate dispatch",
-            formula_zh="(期内派遣 − 其中返工的)÷ 期内派遣;重办不再计。",
+            formula_zh="（期内派遣 − 其中返工的）÷ 期内派遣；重办不再计。",
             formula_en="(Dispatched in the window − those of them with rework) ÷ dispatched; a "
             "reopening does not count again.",
             among="kind = 'dispatch' AND first",
@@ -357,7 +357,7 @@ _UNANSWERED: Final = {
     "unreached": "standing AND NOT reached AND tried",
     "waiting": "standing AND NOT reached AND NOT tried",
 }
-_ANSWERS_ZH: Final = "有效回访(期内结案且联系上居民的)"
+_ANSWERS_ZH: Final = "有效回访（期内结案且联系上居民的）"
 _ANSWERS_EN: Final = "valid callbacks (closed in the window, and the resident was reached)"
 
 EVALUATION: Final = Metric(
@@ -421,7 +421,7 @@ EVALUATION: Final = Metric(
             name="reopen_rate",
             zh="重办率",
             en="Reopen rate",
-            formula_zh="在重办期限内重办的 ÷ 期内结案且重办期限已满的;重办后撤销的结案仍计。",
+            formula_zh="在重办期限内重办的 ÷ 期内结案且重办期限已满的；重办后撤销的结案仍计。",
             formula_en="Reopened within the days allowed ÷ closed in the window, with those days "
             "over; here a closing counts although it was taken back.",
             of="dropped IS NULL AND waited",
@@ -484,7 +484,7 @@ QUALITY: Final = Metric(
             en="First-contact resolution",
             formula_zh=f"首次上报中由首位处置人解决、{FOLLOW_UP_DAYS} 天内同一人未再报同地同类的 ÷ "
             f"期内首次上报且已满 {FOLLOW_UP_DAYS} 天的。"
-            f"同地:相距 {NEAR_METRES} 米以内,没有坐标时为同一属地。",
+            f"同地：相距 {NEAR_METRES} 米以内，没有坐标时为同一属地。",
             formula_en="Of these, resolved by the first handler with no report by the same person "
             f"of the same place and category in the next {FOLLOW_UP_DAYS} days ÷ first reports of "
             f"the window whose {FOLLOW_UP_DAYS} days have passed. The same place is within "
@@ -505,7 +505,7 @@ QUALITY: Final = Metric(
             name="repeat_rate",
             zh="重复发生率",
             en="Repeat issues",
-            formula_zh=f"结案后 {REPEAT_DAYS} 天内同地({NEAR_METRES} 米内)同类再次发生的 ÷ "
+            formula_zh=f"结案后 {REPEAT_DAYS} 天内同地（{NEAR_METRES} 米内）同类再次发生的 ÷ "
             "期内结案且有坐标的。",
             formula_en=f"The same category within {NEAR_METRES} metres is reported within "
             f"{REPEAT_DAYS} days after closing ÷ closed in the window, with known coordinates.",
@@ -518,7 +518,7 @@ QUALITY: Final = Metric(
             name="filing_accuracy",
             zh="准确立案率",
             en="Accurate filing",
-            formula_zh="(立案 − 其中作废的)÷ 立案,按期内上报计。",
+            formula_zh="（立案 − 其中作废的）÷ 立案，按期内上报计。",
             formula_en="(Filed − those of them that were voided) ÷ filed, of the reports of the "
             "window.",
             among="kind = 'reported'",
@@ -591,7 +591,8 @@ CASELOAD: Final = Metric(
             name="weight",
             zh="加权件均",
             en="Mean weight of a case",
-            formula_zh=f"期内立案的加权件数(大事计 {BIG_WEIGHT},小事计 1)÷ 件数,限期末有效的网格。",
+            formula_zh=f"期内立案的加权件数（大事计 {BIG_WEIGHT}，"
+            "小事计 1）÷ 件数，限期末有效的网格。",
             formula_en=f"Weighted cases filed in the window (a big one counts {BIG_WEIGHT}, a "
             "small one 1) ÷ cases, in the grids in force at the window's end.",
             of="dropped IS NULL AND in_force",

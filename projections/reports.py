@@ -234,8 +234,8 @@ def _work(
         ("立案", "Filed", counts(part("escalated", "denominator"), "flow")),
         ("结案", "Closed", counts(closed, "timeliness")),
         ("按期结案", "Closed on time", counts(part("on_time_rate", "numerator"), "timeliness")),
-        ("上报上级(件)", "Went up", counts(part("escalated", "numerator"), "flow")),
-        ("退回下级(件)", "Were returned", counts(part("returned", "numerator"), "flow")),
+        ("上报上级（件）", "Went up", counts(part("escalated", "numerator"), "flow")),
+        ("退回下级（件）", "Were returned", counts(part("returned", "numerator"), "flow")),
         ("重办", "Reopened", counts(part("reopened", "numerator"), "flow")),
     ):
         rows.append((Word(zh, en), now, before, now - before))
@@ -249,7 +249,7 @@ def _work(
         columns=(Column(Word("项目", "item")), _NOW, _THEN, _MORE),
         rows=rows,
         note=Word(
-            "上报、退回和重办按期内立案的事项计;在办、超期和挂账为截至本报告日志位置的数。",
+            "上报、退回和重办按期内立案的事项计；在办、超期和挂账为截至本报告日志位置的数。",
             "Moves and reopenings are those of the cases filed in the period; what is open, "
             "overdue and parked is as of the position of the log.",
         ),
@@ -331,9 +331,9 @@ def _backlog(calendar: Ages, running: Ages) -> Table:
     ]
     rows: list[tuple[Cell, ...]] = [
         *zip(names, calendar.buckets, running.buckets, strict=True),
-        (Word("中位数(天)", "median, days"), _days(calendar.p50), _days(running.p50)),
-        (Word("九成以内(天)", "90 %, days"), _days(calendar.p90), _days(running.p90)),
-        (Word("最久(天)", "oldest, days"), _days(calendar.oldest), _days(running.oldest)),
+        (Word("中位数（天）", "median, days"), _days(calendar.p50), _days(running.p50)),
+        (Word("九成以内（天）", "90 %, days"), _days(calendar.p90), _days(running.p90)),
+        (Word("最久（天）", "oldest, days"), _days(calendar.oldest), _days(running.oldest)),
     ]
     return Table(
         word=Word("在办时长", "Age of what is open"),
@@ -344,7 +344,7 @@ def _backlog(calendar: Ages, running: Ages) -> Table:
         ),
         rows=rows,
         note=Word(
-            "时限计时只计各事项时限所计的时间(工作时间或自然时间,挂账除外),折合成天。",
+            "时限计时只计各事项时限所计的时间（工作时间或自然时间，挂账除外），折合成天。",
             "By its clock: only time that counts for a case's limit (working or calendar time, "
             "without pauses), in days.",
         ),
@@ -372,7 +372,7 @@ def _below(ask: _Asking, names: _Names) -> list[Table]:
         own, name = path == ask.asked.territory, names.territory(path)
         rows.append(
             (
-                Word(f"{name}(本级)", f"{name} itself") if own else name,
+                Word(f"{name}（本级）", f"{name} itself") if own else name,
                 found.get("escalated", nothing).denominator,
                 closed.numerator,
                 on_time.value,
@@ -400,14 +400,14 @@ def _below(ask: _Asking, names: _Names) -> list[Table]:
 
 def _grids(caseload: Caseload) -> Table:
     """How much each grid carries."""
-    zh = f"没有事项的网格 {caseload.without_cases} 个,没有网格员的 {caseload.without_workers} 个。"
+    zh = f"没有事项的网格 {caseload.without_cases} 个，没有网格员的 {caseload.without_workers} 个。"
     en = (
         f"Grids without cases: {caseload.without_cases}, without workers: "
         f"{caseload.without_workers}."
     )
     if caseload.by_cases.gini is not None and caseload.by_cases.variation is not None:
         gini, cv = caseload.by_cases.gini, caseload.by_cases.variation
-        zh += f"基尼系数 {gini:.3f},变异系数 {cv:.3f}。"
+        zh += f"基尼系数 {gini:.3f}，变异系数 {cv:.3f}。"
         en += f" Gini {gini:.3f}, CV {cv:.3f}."
     return Table(
         word=Word("网格工作量", "Workload by grid"),
@@ -441,7 +441,7 @@ def _overdue(late: Sequence[Counted], in_all: int, names: _Names, at: datetime) 
     note = None
     if in_all > len(late):
         note = Word(
-            f"共 {in_all} 件,列出立案最早的 {len(late)} 件。",
+            f"共 {in_all} 件，列出立案最早的 {len(late)} 件。",
             f"{in_all} in all; listed are the {len(late)} filed first.",
         )
     return Table(

@@ -107,7 +107,7 @@ ALLOWED: Final = {
     "docx": (office(), f"{_BASE}.wordprocessingml.document"),
     "xlsx": (office("spreadsheetml.sheet"), f"{_BASE}.spreadsheetml.sheet"),
     "pptx": (office("presentationml.presentation"), f"{_BASE}.presentationml.presentation"),
-    "text": ("三号楼二单元,楼道已清空。\n".encode(), "text/plain"),
+    "text": ("三号楼二单元，楼道已清空。\n".encode(), "text/plain"),
 }
 """Each with the media type that its content gives it."""
 

@@ -27,7 +27,7 @@ from projections.runner import NotTheSame, Poisoned, Superseded
 
 app: Final = typer.Typer(
     name="wangge",
-    help="网格:社区事项办理,一事一链,全程留痕。Community casework on one append-only log.",
+    help="网格：社区事项办理，一事一链，全程留痕。Community casework on one append-only log.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -108,21 +108,22 @@ def main() -> None:
         sys.exit(2)
     except AlreadyRunning as error:
         _fail(
-            f"已有 wangge 在此数据文件夹运行(进程 {error})。", f"Process {error} runs here already."
+            f"已有 wangge 在此数据文件夹运行（进程 {error}）。",
+            f"Process {error} runs here already.",
         )
     except Conflict:
-        _fail("其他进程正在改动同一数据,请重试。", "Other writers were faster; run it again.")
+        _fail("其他进程正在改动同一数据，请重试。", "Other writers were faster; run it again.")
     except (psycopg.Error, PoolTimeout) as error:
-        _fail(f"数据库出错:{error}", "The database has a problem; `wangge doctor` looks into it.")
+        _fail(f"数据库出错：{error}", "The database has a problem; `wangge doctor` looks into it.")
     except (MigrationError, NotTheSame, Poisoned, Tampered) as error:
         _fail(str(error), "")
     except Superseded as error:
         _fail(
-            f"读模型 {error} 由更新版本的程序维护,请使用该版本。",
+            f"读模型 {error} 由更新版本的程序维护，请使用该版本。",
             f"A newer version of wangge keeps the read model {error}: use that one.",
         )
     except OSError as error:
-        _fail(f"系统出错:{error}", "The system refused that; `wangge doctor` looks into it.")
+        _fail(f"系统出错：{error}", "The system refused that; `wangge doctor` looks into it.")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -12,7 +12,7 @@ from infra.cli.composition import OPERATOR, composed
 from infra.cli.frame import Wrong, instant, out, progress, progress_if_long
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="写到哪里;.gz 则压缩 · Where to; .gz packs it.")
+    Path, typer.Argument(metavar="FILE", help="写到哪里；.gz 则压缩 · Where to; .gz packs it.")
 ]
 InTerritory = Annotated[
     str, typer.Option("--territory", help="属地路径 · Path, such as d1/s1/.", metavar="PATH")
@@ -27,7 +27,7 @@ Until = Annotated[
 AtPosition = Annotated[
     int | None,
     typer.Option(
-        "--position", min=0, help="日志位置,默认最新 · Position of the log, else the last."
+        "--position", min=0, help="日志位置，默认最新 · Position of the log, else the last."
     ),
 ]
 
@@ -39,7 +39,7 @@ def export_xes(
     until: Until = None,
     position: AtPosition = None,
 ) -> None:
-    """导出 XES:一事项一轨迹。XES: each case is a trace, with all its events."""
+    """导出 XES：一事项一轨迹。XES: each case is a trace, with all its events."""
     _export("xes", file, territory, since, until, position)
 
 
@@ -81,7 +81,7 @@ def _export(
 
         done = export(FORMS[form], file, source, chosen, advance)
     out.print(
-        f"{file}: {done.cases} 件事项、{done.events} 个事件,截至日志位置 {chosen.position}。\n"
+        f"{file}: {done.cases} 件事项、{done.events} 个事件，截至日志位置 {chosen.position}。\n"
         f"{done.cases} cases, {done.events} events, as of position {chosen.position} of the log.",
         markup=False,
         highlight=False,
@@ -103,7 +103,9 @@ def report(
     territory: Annotated[str, typer.Argument(metavar="PATH", help="属地路径 · Territory.")],
     day: Annotated[
         str | None,
-        typer.Option(help="期内任一天,默认上一期 · Any day of the period, else the last one over."),
+        typer.Option(
+            help="期内任一天，默认上一期 · Any day of the period, else the last one over."
+        ),
     ] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="xlsx|csv|pdf", help="格式 · Form.")
@@ -144,4 +146,4 @@ def report(
     content = render(made, form)
     with whole(path) as file:
         file.write(content)
-    out.print(f"{path}(日志位置 · log position {made.position})", markup=False, highlight=False)
+    out.print(f"{path}（日志位置 · log position {made.position}）", markup=False, highlight=False)

@@ -108,8 +108,8 @@ def demand_not_of_the_own_log(
         for model in models:
             if schemas.positions_of(connection, model.name).get(LOG):
                 raise SettingError(
-                    f"读模型 {model.name} 来自本库自己的日志,不能再并入 Kafka 的事件。"
-                    "请使用另一数据库(WANGGE_DSN 或 WANGGE_DATA)。\n"
+                    f"读模型 {model.name} 来自本库自己的日志，不能再并入 Kafka 的事件。"
+                    "请使用另一数据库（WANGGE_DSN 或 WANGGE_DATA）。\n"
                     f"The read model {model.name} is of this database's own log, and takes in "
                     "nothing from Kafka. Use another database (WANGGE_DSN or WANGGE_DATA)."
                 )

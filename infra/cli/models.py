@@ -53,7 +53,7 @@ def rebuild(
         int, typer.Option(min=1, max=64, help="进程数 · How many processes; each core has one.")
     ] = os.cpu_count() or 1,
 ) -> None:
-    """重建读模型,不影响查询;中断后再次运行即继续。Rebuild read models beside the live ones, and
+    """重建读模型，不影响查询；中断后再次运行即继续。Rebuild read models beside the live ones, and
     swap; interrupted, it goes on when run again."""
     if (name is None) is not every:
         raise Wrong("请给出一个名称或 --all。Give one name, or --all.")
@@ -61,7 +61,7 @@ def rebuild(
     with composed() as opened_:
         if opened_.fed:
             raise Wrong(
-                "读模型来自 Kafka,不能由本库日志重建。"
+                "读模型来自 Kafka，不能由本库日志重建。"
                 "The read models here come from Kafka, not from this database's own log."
             )
         opened_.runner.crew = crew(opened_.installation, workers)
@@ -102,7 +102,7 @@ def status() -> None:
 
 
 def pause(name: Name) -> None:
-    """暂停一个读模型,重建也暂停。Let a read model stand still, a rebuild of it too."""
+    """暂停一个读模型，重建也暂停。Let a read model stand still, a rebuild of it too."""
     with composed() as opened_, opened_.installation.connect_projector() as connection:
         schemas.pause(connection, name)
     out.print(f"已暂停 · Paused: {name}", highlight=False)
@@ -118,15 +118,15 @@ def resume(name: Name) -> None:
 def skip(
     name: Name,
     position: Annotated[int, typer.Argument(help="日志位置 · Position in the log.")],
-    by: Annotated[str, typer.Option(metavar="USER", help="操作人,须输入密码 · Who does it.")],
+    by: Annotated[str, typer.Option(metavar="USER", help="操作人，须输入密码 · Who does it.")],
     reason: Annotated[str, typer.Option(help="原因 · Why.")],
     password_stdin: Annotated[
         bool, typer.Option(help="从标准输入读取密码 · Read the password from standard input.")
     ] = False,
 ) -> None:
-    """跳过读模型无法处理的事件,记入日志。Leave out an event that a read model cannot fold.
+    """跳过读模型无法处理的事件，记入日志。Leave out an event that a read model cannot fold.
 
-    只影响该读模型;事件仍在日志中,也仍在其他读模型中。
+    只影响该读模型；事件仍在日志中，也仍在其他读模型中。
     Only this read model leaves it out; it stays in the log, and in all other read models.
     """
     with composed() as opened_:

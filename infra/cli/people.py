@@ -29,10 +29,10 @@ def user_add(
     user: Annotated[str, typer.Argument(metavar="NAME", help="登录名 · Name to sign in with.")],
     role: Annotated[
         list[str],
-        one_of(typer.Option, ROLES, "角色,可多次 · Role; may be repeated."),
+        one_of(typer.Option, ROLES, "角色，可多次 · Role; may be repeated."),
     ],
     territory: Annotated[
-        str, typer.Option(help="属地路径,空为全部 · Path; empty means everywhere.")
+        str, typer.Option(help="属地路径，空为全部 · Path; empty means everywhere.")
     ] = "",
     full_name: Annotated[str | None, typer.Option("--name", help="姓名 · Full name.")] = None,
     unit: Annotated[str | None, typer.Option(help="责任单位 · Unit of a handler.")] = None,
@@ -40,7 +40,7 @@ def user_add(
         bool, typer.Option(help="从标准输入读取密码 · Read the password from standard input.")
     ] = False,
 ) -> None:
-    """新增人员(含首位管理员)。Add a person, the first administrator too."""
+    """新增人员（含首位管理员）。Add a person, the first administrator too."""
     from api.passwords import StoredPasswords
 
     with composed() as opened_:
@@ -78,25 +78,25 @@ def forget(
         typer.Option(
             "--as",
             metavar="USER",
-            help="操作人,须输入其密码 · Who does it; a password is asked for.",
+            help="操作人，须输入其密码 · Who does it; a password is asked for.",
         ),
     ] = None,
     reason: Annotated[
         str,
-        one_of(typer.Option, REASONS, "原因:本人要求、期限届满、误录 · Why."),
+        one_of(typer.Option, REASONS, "原因：本人要求、期限届满、误录 · Why."),
     ] = ForgetReason.REQUEST.value,
     case: Annotated[
         list[str] | None,
-        typer.Option(help="另外提到此人的事项,可多次 · Another case that names the person."),
+        typer.Option(help="另外提到此人的事项，可多次 · Another case that names the person."),
     ] = None,
     territory: Annotated[
         str | None,
         typer.Option(
-            help="此人所在属地;默认操作人的属地 · Where the person is known; else USER's."
+            help="此人所在属地；默认操作人的属地 · Where the person is known; else USER's."
         ),
     ] = None,
     approve: Annotated[
-        bool, typer.Option("--approve", help="批准:须另一人 · Approve, as a second person.")
+        bool, typer.Option("--approve", help="批准：须另一人 · Approve, as a second person.")
     ] = False,
     decline: Annotated[
         bool, typer.Option("--decline", help="不同意或撤回 · Decline, or take back.")
@@ -105,16 +105,16 @@ def forget(
         bool,
         typer.Option(
             "--wipe",
-            help="仅清除磁盘残留(在接口批准之后)· Only wipe the disk, after approvals over HTTP.",
+            help="仅清除磁盘残留（在接口批准之后）· Only wipe the disk, after approvals over HTTP.",
         ),
     ] = False,
     password_stdin: Annotated[
         bool, typer.Option(help="从标准输入读取密码 · Read the password from standard input.")
     ] = False,
 ) -> None:
-    """删除一个人的个人信息:一人申请,另一人批准。Forget a person: one asks, another approves.
+    """删除一个人的个人信息：一人申请，另一人批准。Forget a person: one asks, another approves.
 
-    批准后密钥立即销毁,其他进程 60 秒内不再持有;随后清除磁盘残留(备份和外部数据库的预写日志除外)。
+    批准后密钥即销毁，其他进程 60 秒内不再持有；随后清除磁盘残留（备份和外部数据库的预写日志除外）。
     Once approved the keys are destroyed, other processes drop them within 60 seconds, and what is
     left on the disk is wiped; backups, and the write-ahead log of an outside database, are not.
     """
@@ -197,7 +197,7 @@ def _ask(
         demand_in_scope(opened_.gateway, command)
     opened_.installation.store.execute(command, correlation="cli")
     out.print(
-        f"已申请删除 {person},须由另一人批准:wangge forget {person} --as … --approve\n"
+        f"已申请删除 {person}，须由另一人批准：wangge forget {person} --as … --approve\n"
         f"Asked to forget {person}; now another person approves.",
         markup=False,
         highlight=False,
@@ -232,14 +232,14 @@ def _finish_forgetting(opened_: Opened) -> None:
         installation.connect_projector, installation.dsn, settings.vault_dsn or installation.dsn
     )
     out.print(
-        f"本次销毁密钥 {keys} 个;其他进程最迟 {EVERY_SECONDS:.0f} 秒后不再持有。\n"
+        f"本次销毁密钥 {keys} 个；其他进程最迟 {EVERY_SECONDS:.0f} 秒后不再持有。\n"
         f"Keys destroyed now: {keys}. Other processes have none of them in "
         f"{EVERY_SECONDS:.0f} seconds.",
-        "查询数据已更新,磁盘残留已清除。Read models are up to date and the disk is wiped."
+        "查询数据已更新，磁盘残留已清除。Read models are up to date and the disk is wiped."
         if not left
-        else "查询数据已更新;磁盘上尚有残留 · Read models are up to date; left on the disk:",
+        else "查询数据已更新；磁盘上尚有残留 · Read models are up to date; left on the disk:",
         *(f"  {each}" for each in left),
-        "备份、副本中的旧数据须另行处理(密钥轮换:wangge rotate-keys)。"
+        "备份、副本中的旧数据须另行处理（密钥轮换：wangge rotate-keys）。"
         "Backups and replicas keep what they had; `wangge rotate-keys` makes the keys in them "
         "worthless.",
         sep="\n",
@@ -277,14 +277,15 @@ def rotate_keys(
         bool,
         typer.Option(
             "--add-only",
-            help="只生成新主密钥,以便先复制到其他机器 · Only make the new one, to be copied first.",
+            help="只生成新主密钥，"
+            "以便先复制到其他机器 · Only make the new one, to be copied first.",
         ),
     ] = False,
 ) -> None:
-    """更换主密钥,重新包裹全部密钥;可中断,再次运行即继续。Change the key that wraps all keys of
+    """更换主密钥，重新包裹全部密钥；可中断，再次运行即继续。Change the key that wraps all keys of
     personal data; may be interrupted, and goes on when run again.
 
-    多台机器共用时:先 --add-only,复制密钥文件(WANGGE_KEK),再运行。旧密钥文件的副本请一并销毁。
+    多台机器共用时：先 --add-only，复制密钥文件（WANGGE_KEK），再运行。旧密钥文件的副本请一并销毁。
     Where machines share a vault: --add-only, copy the file (WANGGE_KEK), then run it. Destroy the
     old copies of the file as well.
     """
@@ -304,7 +305,7 @@ def rotate_keys(
         dropped = vault.drop_epochs()
     gone = ", ".join(map(str, dropped)) or "–"
     out.print(
-        f"重新包裹 {done} 个,作废第 {gone} 期。Wrapped {done} keys; epochs given up: {gone}.",
+        f"重新包裹 {done} 个，作废第 {gone} 期。Wrapped {done} keys; epochs given up: {gone}.",
         markup=False,
         highlight=False,
         soft_wrap=True,

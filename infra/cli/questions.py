@@ -45,14 +45,16 @@ def metrics(
     as_json: AsJson = False,
     territory: Annotated[str, typer.Option(help="属地路径 · Path, such as d1/s1/.")] = "",
     since: Annotated[
-        str | None, typer.Option("--from", help="起(含)· From: a day or a time.")
+        str | None, typer.Option("--from", help="起（含）· From: a day or a time.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="止(不含)· Until, without it.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="止（不含）· Until, without it.")
+    ] = None,
     category: Annotated[str | None, typer.Option(help="类别 · Category.")] = None,
     size: Annotated[str | None, one_of(typer.Option, Size, "大小 · Size.")] = None,
     source: Annotated[str | None, one_of(typer.Option, Source, "来源 · Source.")] = None,
     as_of: Annotated[
-        str | None, typer.Option(help="当时的数字:位置或时间 · As of a position or a time.")
+        str | None, typer.Option(help="当时的数字：位置或时间 · As of a position or a time.")
     ] = None,
     over: Annotated[Any, one_of(typer.Option, get_args(By), "分组 · Broken down by.")] = None,
 ) -> None:
@@ -109,7 +111,7 @@ def import_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """导入历史事项;可中断、可重复。Import old cases; may be interrupted and repeated."""
+    """导入历史事项；可中断、可重复。Import old cases; may be interrupted and repeated."""
     if not file.is_file():
         raise BadFile("import.no_file", path=file, why="没有这个文件 no such file")
     old: OldSystem[Any] = SYSTEMS[which]()
@@ -195,7 +197,7 @@ def deadlines_list(
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="最多几条 · At most.")] = 100,
 ) -> None:
-    """列出将自动办理的事项,先到期的在前。List what will happen to cases by itself, and when."""
+    """列出将自动办理的事项，先到期的在前。List what will happen to cases by itself, and when."""
     now = datetime.now(UTC)
     with composed() as opened_:
         with progress_if_long("deadlines") as advance:
@@ -227,11 +229,11 @@ def deadlines_run() -> None:
     if done is None:
         out.print("另一进程正在办理。Another process is at it.", highlight=False)
     else:
-        out.print(f"已办 · done {done.issued},失败 · failed {done.failed}", highlight=False)
+        out.print(f"已办 · done {done.issued}，失败 · failed {done.failed}", highlight=False)
 
 
 def doctor() -> None:
-    """检查运行条件,指出问题与办法。Check everything needed; say what is wrong and what to do."""
+    """检查运行条件，指出问题与办法。Check everything needed; say what is wrong and what to do."""
     from infra import doctor as checks
 
     try:

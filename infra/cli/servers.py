@@ -33,7 +33,7 @@ from projections.runner import Poisoned
 
 
 def up() -> None:
-    """启动全部服务:数据库、接口、投影。Start everything: database, API and projector."""
+    """启动全部服务：数据库、接口、投影。Start everything: database, API and projector."""
     settings = read_settings()
     _listen(settings).close()  # known before a database is started
     with composed(settings, lasting=True, alone=True) as opened_:
@@ -62,7 +62,8 @@ def project(
         one_of(
             typer.Option,
             ("log", "kafka"),
-            "事件来源:本库日志,或 Kafka 主题(WANGGE_KAFKA)· This database's own log, or topics.",
+            "事件来源：本库日志，"
+            "或 Kafka 主题（WANGGE_KAFKA）· This database's own log, or topics.",
         ),
     ] = "log",
 ) -> None:
@@ -82,13 +83,13 @@ def project(
 
 
 def demo() -> None:
-    """启动示例街道,仅限本机访问。Start with a sample subdistrict, on this machine only."""
+    """启动示例街道，仅限本机访问。Start with a sample subdistrict, on this machine only."""
     from infra import demo as sample
 
     settings = read_settings()
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         raise Wrong(
-            f"WANGGE_HOST: {settings.host} — 示例账号密码公开,只能在本机(127.0.0.1)运行。"
+            f"WANGGE_HOST: {settings.host} — 示例账号密码公开，只能在本机（127.0.0.1）运行。"
             "The demo's passwords are public: it listens on loopback only."
         )
     _listen(settings).close()

@@ -48,23 +48,23 @@ YEARS: Final = range(1900, 2201)
 REASONS: Final[dict[str, tuple[str, str]]] = {
     "import.no_file": ("无法读取文件 {path}:{why}", "The file {path} cannot be read: {why}"),
     "import.broken": (
-        "文件 {path} 在第 {line} 行附近损坏:{why};此前的事项均已导入。",
+        "文件 {path} 在第 {line} 行附近损坏：{why}；此前的事项均已导入。",
         "The file {path} is broken near line {line}: {why}. What came before is imported.",
     ),
     "import.not_this": ("文件 {path} 不是 {what}。", "The file {path} is not {what}."),
     "import.doctype": (
-        "文件 {path} 含有 DTD 声明,出于安全考虑不予读取。",
+        "文件 {path} 含有 DTD 声明，出于安全考虑不予读取。",
         "The file {path} declares a document type, which is refused for safety.",
     ),
     "import.no_report": ("无法写入报告 {path}:{why}", "The report {path} cannot be written: {why}"),
     "import.duplicate": (
-        "文件中此编号出现不止一次,只导入了第一次出现的。",
+        "文件中此编号出现不止一次，只导入了第一次出现的。",
         "This id stands in the file more than once; only the first was imported.",
     ),
     "import.missing": ("缺少“{field}”。", "{field} is missing."),
-    "import.bad_time": ("“{field}”不是有效时间:{value}。", "{field} is not a time: {value}."),
+    "import.bad_time": ("“{field}”不是有效时间：{value}。", "{field} is not a time: {value}."),
     "import.bad_text": (
-        "含有无效字符(非 UTF-8 或 NUL)。",
+        "含有无效字符（非 UTF-8 或 NUL）。",
         "There are characters that are not text (not UTF-8, or NUL).",
     ),
     "import.bad_columns": (
@@ -72,7 +72,7 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
         "This row has not as many columns as the header.",
     ),
     "import.unknown_step": (
-        "不认识的步骤:{step}。",
+        "不认识的步骤：{step}。",
         "A step that this import does not know: {step}.",
     ),
 }

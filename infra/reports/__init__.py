@@ -70,7 +70,7 @@ def excluded(definition: Definition) -> Word | None:
     if not definition.excluded:
         return None
     zh, en = zip(*definition.excluded, strict=True)
-    return Word(f"不计入:{'、'.join(zh)}。", f"Left out: {', '.join(en)}.")
+    return Word(f"不计入：{'、'.join(zh)}。", f"Left out: {', '.join(en)}.")
 
 
 def _csv(report: Report | Extract) -> bytes:

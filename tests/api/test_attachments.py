@@ -22,7 +22,7 @@ from tests.files import ALLOWED, REFUSED, exif, picture
 LIMIT: Final = 2_000_000
 """Bytes that ``serving`` lets a file have; other bodies have 20,000."""
 
-WORDS: Final = "楼道已清空,联系人某某。\n".encode()
+WORDS: Final = "楼道已清空，联系人某某。\n".encode()
 
 
 def send(

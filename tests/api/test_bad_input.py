@@ -124,7 +124,7 @@ def test_a_problem_speaks_the_language_asked_for(served: Served) -> None:
         )
         return response.json()["detail"], response.headers["Content-Language"]
 
-    chinese, english = ("没有这个事项:x。", "zh"), ("There is no such case: x.", "en")
+    chinese, english = ("没有这个事项：x。", "zh"), ("There is no such case: x.", "en")
     for language in ("", "zh-CN,en;q=0.8", "fr", "en;q=0.1, zh;q=0.9", "en;q=x", ",;,"):
         assert detail(language) == chinese, language
     for language in ("en", "en-GB,en;q=0.9,zh;q=0.5", "fr, en;q=0.4"):

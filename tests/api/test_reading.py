@@ -137,7 +137,7 @@ def test_the_worklist_as_of_a_position_or_a_time_of_the_log(served: Served) -> N
 
 
 def test_chinese_is_found_by_two_characters_and_more(served: Served) -> None:
-    found = served.report(description="三单元楼道堆物,阻碍消防通道")
+    found = served.report(description="三单元楼道堆物，阻碍消防通道")
     served.report(description="垃圾桶满溢")
     served.report(grid=samples.OTHER_GRID, by="other_worker", description="楼道堆物")
     served.runner.catch_up()

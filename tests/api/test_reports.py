@@ -49,10 +49,10 @@ def test_a_daily_report_says_what_happened(worked: Served) -> None:
     response = fetch(worked, f"daily/{samples.SUBDISTRICT}")
     found = rows(response)
     assert found[0] == ["春风街道社区治理日报", "Daily report of 春风街道"]
-    assert ["属地 Territory", "示范区 / 春风街道(d1/s1/)"] in found
+    assert ["属地 Territory", "示范区 / 春风街道（d1/s1/）"] in found
     assert ["本期 Period", f"{DAY} 00:00 — 2026-03-03 00:00"] in found
     assert ["立案 Filed", "3", "0", "+3"] in found
-    assert ["上报上级(件) Went up", "1", "0", "+1"] in found
+    assert ["上报上级（件） Went up", "1", "0", "+1"] in found
     assert ["在办 Open", "3", "–", "–"] in found
     assert ["网格员巡查 grid worker's patrol", "3", "0", "+3"] in found
     # Side by side what lies directly below, and each grid.

@@ -152,7 +152,7 @@ def lives() -> list[tuple[Any, ...]]:
     """What can become of a case: ten events on average."""
     report = s.report(
         by=s.ACCEPTOR,
-        description="三号楼二单元楼道堆放旧家具,影响通行,希望尽快处理",
+        description="三号楼二单元楼道堆放旧家具，影响通行，希望尽快处理",
         spot=Spot(address="幸福路3号阳光小区3栋2单元", longitude=116.4, latitude=39.9),
         reporter=Reporter(person="p-1", name="王小明", phone="13812345678", address="幸福路3号"),
     )

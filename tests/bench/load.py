@@ -78,7 +78,7 @@ def casework(order: Order, place: int) -> Script:
         {
             "territory": order.facts["territory"],
             "category": "exposed_garbage",
-            "description": "3 号楼下垃圾桶满溢,污水流到路面,居民反映已有两天。",
+            "description": "3 号楼下垃圾桶满溢，污水流到路面，居民反映已有两天。",
         },
         worker,
     )
@@ -86,7 +86,7 @@ def casework(order: Order, place: int) -> Script:
     dispatch = request(order, f"{api}/cases/{marked}/dispatch", {}, dispatcher)
     accept = request(order, f"{api}/cases/{marked}/accept", {}, worker)
     note = request(
-        order, f"{api}/cases/{marked}/note", {"text": "已到现场查看,正在联系清运。"}, worker
+        order, f"{api}/cases/{marked}/note", {"text": "已到现场查看，正在联系清运。"}, worker
     )
     notes = place % LIFE
     while True:
@@ -102,7 +102,7 @@ def inserts(order: Order, _place: int) -> Script:
     sent = request(
         order,
         "/notes",
-        {"case": "20261123-ABCDEFGH", "author": "li", "text": "已到现场查看,正在联系清运。"},
+        {"case": "20261123-ABCDEFGH", "author": "li", "text": "已到现场查看，正在联系清运。"},
     )
     while True:
         yield sent

@@ -144,7 +144,7 @@ async def _live(installation: Installation) -> tuple[Actor, list[str]]:
                     by=worker,
                     place=place,
                     source=c.Source.GRID_WORKER,
-                    description="3 号楼下垃圾桶满溢,污水流到路面。",
+                    description="3 号楼下垃圾桶满溢，污水流到路面。",
                 ),
                 c.FileCase(
                     **on,

@@ -79,7 +79,7 @@ def test_an_office_document_is_what_its_table_of_contents_says(
 @pytest.mark.parametrize(
     ("text", "plain"),
     [
-        ("张三说:噪音 > 60 分贝,< 70 分贝。\r\n\t附表", True),
+        ("张三说：噪音 > 60 分贝，< 70 分贝。\r\n\t附表", True),
         ("a < b", True),
         ("", True),
         ("<html>", False),

@@ -75,7 +75,7 @@ def test_every_word_is_said_in_both_languages_and_stands_for_one_thing(
 
 def test_a_refusal_speaks_the_words_of_the_field() -> None:
     refused = Refused("case.not_allowed", state="closed", command="EscalateCase")
-    assert refused.zh == "事项处于“已结案”状态,不能执行“上报上级”。"
+    assert refused.zh == "事项处于“已结案”状态，不能执行“上报上级”。"
     assert refused.en == "A case that is closed does not allow this: escalate."
     assert str(refused) == refused.en
     assert refused.status == 409

@@ -59,7 +59,7 @@ def closed(r: Reader) -> str:
     """A small matter of the first grid that is done."""
     case = dispatched(r)
     r.meanwhile("grid-worker", f"/cases/{case}/accept")
-    r.meanwhile("grid-worker", f"/cases/{case}/resolve", evidence=["照片:楼道已清空"])
+    r.meanwhile("grid-worker", f"/cases/{case}/resolve", evidence=["照片：楼道已清空"])
     r.meanwhile("supervisor", f"/cases/{case}/check", passed=True)
     r.meanwhile("shift-lead", f"/cases/{case}/close", outcome="resolved")
     return case
@@ -104,17 +104,17 @@ def test_the_guide_of_the_grid_worker(visit: Begin, office: str) -> None:
     r.step(1).press("工作台").see("待我处理")
     r.open_case(case).step(2).press("签收").send("签收")
     r.step(3).attach("拍照").attach("上传照片或文件")
-    r.step(4).press("处置反馈").type("证据", "照片:楼道已清空").send("处置反馈")
+    r.step(4).press("处置反馈").type("证据", "照片：楼道已清空").send("处置反馈")
     r.step(5).see("待核查")
 
-    r.part("五、办不了,上报上级")
+    r.part("五、办不了，上报上级")
     case = dispatched(r)
     r.go(f"/cases/{case}")
     r.step(1).press("上报上级")
     r.step(2).choose("上报原因", "力量不足").type("说明", "缺叉车").send("上报上级")
     r.step(3).see("社区")
 
-    r.part("六、要等一等,要多几天")
+    r.part("六、要等一等，要多几天")
     case = dispatched(r, worker=me)
     r.go(f"/cases/{case}")
     r.meanwhile(me, f"/cases/{case}/accept")
@@ -158,7 +158,7 @@ def test_the_guide_of_the_caseworkers(visit: Begin, office: str) -> None:
     r.step(10).strike("Control+k")
     expect(shown.page.locator("#palette")).to_be_visible()
 
-    r.part("二、受理员:核实、立案")
+    r.part("二、受理员：核实、立案")
     case, other = reported(r), reported(r)
     r.begin(visit("acceptor"))
     r.go(f"/worklist?find={case}")
@@ -168,7 +168,7 @@ def test_the_guide_of_the_caseworkers(visit: Begin, office: str) -> None:
     r.go(f"/cases/{other}")
     r.step(4).press("不予立案").type("不予立案的原因", "重复来电").send("不予立案")
 
-    r.part("三、派遣员:派遣、转派、批准")
+    r.part("三、派遣员：派遣、转派、批准")
     word = new("批量")
     for _ in range(2):
         reported(r, category="corridor_clutter", description=word)
@@ -190,17 +190,17 @@ def test_the_guide_of_the_caseworkers(visit: Begin, office: str) -> None:
     r.go(f"/cases/{case}")
     r.step(6).press("不同意申请").type("不同意的原因", "已经够了").send("不同意申请")
 
-    r.part("四、处置人员:签收、处置、反馈")
+    r.part("四、处置人员：签收、处置、反馈")
     case = filed_big(r)
     r.meanwhile("dispatcher", f"/cases/{case}/dispatch", unit="dongfeng-service")
     r.begin(visit("handler"))
     r.go(f"/worklist?find={case}")
     r.step(1).see("待我处理").open_case(case).press("签收").send("签收")
     r.step(2).attach("上传照片或文件")
-    r.step(3).press("处置反馈").type("证据", "照片:已清洗油烟管道").send("处置反馈")
+    r.step(3).press("处置反馈").type("证据", "照片：已清洗油烟管道").send("处置反馈")
     r.step(4).see("待核查")
 
-    r.part("五、督查员:核查")
+    r.part("五、督查员：核查")
     failed = filed_big(r)
     r.meanwhile("dispatcher", f"/cases/{failed}/dispatch", unit="dongfeng-service")
     r.meanwhile("handler", f"/cases/{failed}/accept")
@@ -210,27 +210,27 @@ def test_the_guide_of_the_caseworkers(visit: Begin, office: str) -> None:
     r.step(1).press("待核查").open_case(case)
     r.step(2).press("核查").press("通过").send("核查")
     r.go(f"/cases/{failed}")
-    r.step(3).press("核查").press("不通过,返工").type("核查说明", "管道仍漏油").send("核查")
+    r.step(3).press("核查").press("不通过，返工").type("核查说明", "管道仍漏油").send("核查")
 
-    r.part("六、值班长:结案")
+    r.part("六、值班长：结案")
     r.begin(visit("shift-lead"))
     r.go(f"/cases/{case}")
     r.step(1).see("待结案").press("结案").choose("结案结果", "已解决").send("结案")
 
-    r.part("七、回访员:回访、评价")
+    r.part("七、回访员：回访、评价")
     r.begin(visit("callback-desk"))
     r.go(f"/cases/{case}")
     r.step(1).see("已结案").press("查看个人信息").press("回访").press("查看")
     expect(r.page.get_by_text("13800000000").first).to_be_visible()
     r.step(2).press("回访")
-    for question in ("联系上居民", "居民认为已解决(联系上时必填)"):
+    for question in ("联系上居民", "居民认为已解决（联系上时必填）"):
         r.see(question).press("是", within=question)
     r.send("回访").step(3).press("评价")
     for question in ("问题是否已解决", "是否满意"):
         r.see(question).press("是", within=question)
     r.send("评价")
 
-    r.part("八、统筹员:吹哨、下派、并案")
+    r.part("八、统筹员：吹哨、下派、并案")
     case, double = dispatched(r), reported(r, category="corridor_clutter")
     r.begin(visit("coordinator"))
     r.go(f"/cases/{case}")
@@ -252,7 +252,7 @@ def test_the_guide_of_the_supervisor(visit: Begin) -> None:
     r.go("/worklist")
     past = clock(datetime.now(UTC) - 14 * DAYS)
 
-    r.part("一、看指标,点到事项")
+    r.part("一、看指标，点到事项")
     r.step(1).press("指标").see("属地").choose("时段", "本年").press("统计")
     r.step(2).see("小事不出网格率").press("口径")
     r.step(3)
@@ -261,18 +261,18 @@ def test_the_guide_of_the_supervisor(visit: Begin) -> None:
     r.step(4).press("指标").press("表格")
     r.step(5).press("报表").download("XLSX")
 
-    r.part("二、时光回溯:当时是什么数")
+    r.part("二、时光回溯：当时是什么数")
     r.step(1).see("指标", "时光回溯").type("或日期时间", past).press("回到这一刻")
-    r.step(2).see("历史时点,只读").press("回到现在")
-    r.step(3).type("比较:甲时点", past).press("比较两个时点").see("乙比甲")
+    r.step(2).see("历史时点，只读").press("回到现在")
+    r.step(3).type("比较：甲时点", past).press("比较两个时点").see("乙比甲")
 
-    r.part("三、时光回溯:一件事项当时的样子")
+    r.part("三、时光回溯：一件事项当时的样子")
     case = closed(r)
     r.go(f"/cases/{case}")
     r.step(1).see("办理过程").press("时光回溯").type("回到第几步", "3").press("查看")
-    r.step(2).see("历史快照,只读").press("与现在比较").see("有变化")
+    r.step(2).see("历史快照，只读").press("与现在比较").see("有变化")
 
-    r.part("四、审计:谁在何时做了什么")
+    r.part("四、审计：谁在何时做了什么")
     r.step(1).press("审计").choose("操作", "上报上级").press("查询")
     r.step(2)
     r.page.locator("table.trail tbody a").first.click()
@@ -323,7 +323,7 @@ def test_the_guide_of_the_administrator(visit: Begin) -> None:
     r.step(4).press("停用", within=code).send("停用")
     r.step(5).see("到期提醒").type("提前小时数", "24").press("保存提醒")
 
-    r.part("三、日历:每年公布放假安排后")
+    r.part("三、日历：每年公布放假安排后")
     r.step(1).press("管理").press("日历")
     r.go("/administration/calendar?year=2029")
     r.step(2).press("公布年度安排").type("年份", "2029").type("放假", "2029-01-01")

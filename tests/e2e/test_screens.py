@@ -72,7 +72,7 @@ def the_form(visit: Visit) -> None:
     page = visit.page
     page.locator("#report[data-ready]").wait_for()
     page.locator("#f-address").fill("3 号楼 2 单元门口")
-    page.locator("#f-description").fill("楼道堆放旧家具,堵住消防通道")
+    page.locator("#f-description").fill("楼道堆放旧家具，堵住消防通道")
     page.locator("#f-category").fill("lddw")
 
 

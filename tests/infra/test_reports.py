@@ -88,7 +88,7 @@ def test_a_pdf_can_be_searched_in_chinese() -> None:
     for words in (
         *("春风街道社区治理月报", "办理情况", "超期未结", "按期结案率", "按期结案 ÷ 应结案。"),
         *("日志位置", "24491", "93.72%", "20261123-T42IKREP", "2026-10-01 10:30", "<b>&"),
-        *("不计入:已作废、已并案。", "Closed on time ÷ due.", FORMULA),
+        *("不计入：已作废、已并案。", "Closed on time ÷ due.", FORMULA),
     ):
         assert words in text, words
     assert document.metadata is not None
@@ -112,7 +112,7 @@ def test_csv_is_safe_to_open() -> None:
     assert [f"'{FORMULA}", "0", "0", "–", "–", "7"] in rows
     assert ["'@某网格", "1", "+3", "100.00%", "+1.00", "–"] in rows
     assert ["20261123-T42IKREP", "2026-10-01 10:30"] in rows
-    left_out = "不计入:已作废、已并案。"
+    left_out = "不计入：已作废、已并案。"
     assert ["按期结案率", "按期结案 ÷ 应结案。", left_out] in rows
     assert ["Closure", "Closed ÷ due.", ""] in rows
 

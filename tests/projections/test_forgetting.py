@@ -31,7 +31,7 @@ PHONES = ["13812345678", "+86 139 8765 4321", "010-87654321", ""]
 ADDRESSES = ["幸福路3号阳光小区2栋301", "李家村五组12号", ""]
 TEXTS = [
     "三号楼楼道里一直堆着旧家具",
-    "找王小明,电话13812345678,家里漏水很久了",
+    "找王小明，电话13812345678，家里漏水很久了",
     "路灯不亮了已经三天",
 ]
 
@@ -189,7 +189,7 @@ def test_no_read_model_holds_a_clear_text(log: SealedLog, over: Callable[..., Ru
     held = all_contents(over(*(m for m in MODELS.values() if m.name != "search")))
     held += contents(over(), "search.cases")
     texts = personal_texts(log.events)
-    assert {"王小明", "13812345678", "找王小明,电话13812345678,家里漏水很久了"} <= texts
+    assert {"王小明", "13812345678", "找王小明，电话13812345678，家里漏水很久了"} <= texts
     assert {text for text in texts if text in held} == set()
     assert "13812345678" not in all_contents(over())
 

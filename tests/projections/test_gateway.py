@@ -275,7 +275,7 @@ def test_a_cursor_that_was_not_given_out_is_named(
 def test_search_finds_two_characters_and_more(
     store: EventStore, runner: Runner, gateway: Gateway, text: str, found: bool | None
 ) -> None:
-    carry(store, "filed", "a", description="三号楼No.7楼道堆物,堵了100%")
+    carry(store, "filed", "a", description="三号楼No.7楼道堆物，堵了100%")
     runner.catch_up()
     if found is None:
         with pytest.raises(Refused) as refused:

@@ -22,7 +22,7 @@ from tests import samples
 
 WANG = c.Reporter(person="wang", name="王小明", phone="138 1234 5678", address="李家村五组12号")
 PERSONAL: dict[str, Any] = {
-    "description": "三号楼楼道里一直堆着旧家具,没人管",
+    "description": "三号楼楼道里一直堆着旧家具，没人管",
     "spot": c.Spot(address="幸福路3号阳光小区2栋301"),
     "reporter": WANG,
 }

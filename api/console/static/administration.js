@@ -194,7 +194,7 @@ function edit(editor) {
     const read = text.value.trim() === "" ? [] : text.value.trim().split(/\n\s*\n/)
       .map((ring) => ring.trim().split("\n").map((line) => line.trim().split(/[\s,,]+/).map(Number)));
     const sound = read.every((ring) => ring.length >= 3 && ring.every((point) => point.length === 2 && point.every(Number.isFinite)));
-    text.setCustomValidity(sound ? "" : t("每行须为“经度 纬度”,每圈至少三个顶点。", "Each line must be “longitude latitude”, three corners at least."));
+    text.setCustomValidity(sound ? "" : t("每行须为“经度 纬度”，每圈至少三个顶点。", "Each line must be “longitude latitude”, three corners at least."));
     if (sound) { rings = read; fill(); draw(); }
   });
 

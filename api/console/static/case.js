@@ -74,7 +74,7 @@ document.getElementById("purpose-form")?.addEventListener("submit", async (event
   setCookie("wangge_position", answer.body.position);
   show(answer.body);
   purpose.close();
-  toast(t("个人信息已显示,查看已记录。", "Personal data is shown; the look is recorded."));
+  toast(t("个人信息已显示，查看已记录。", "Personal data is shown; the look is recorded."));
   after?.();
   after = null;
 });
@@ -118,7 +118,7 @@ function sendFile(file, row) {
       try { problem = JSON.parse(request.responseText); } catch { /* no answer at all */ }
       const position = request.getResponseHeader("X-Wangge-Position");
       if (position) setCookie("wangge_position", position);
-      state.textContent = done ? t("已上传", "uploaded") : t(problem.zh ?? "网络不通,请重试。", problem.en ?? "No connection; try again.");
+      state.textContent = done ? t("已上传", "uploaded") : t(problem.zh ?? "网络不通，请重试。", problem.en ?? "No connection; try again.");
       state.className = done ? "small green" : "small red";
       bar.hidden = !done;
       resolve(done);

@@ -44,7 +44,7 @@ async function send(path, body, { key, version, method = "POST", raw, signal } =
       method, headers, signal, body: raw ?? (body === undefined ? undefined : JSON.stringify(body)),
     });
   } catch (error) {
-    return { status: 0, body: { code: "offline", zh: "网络不通,内容已保留,请稍后再试。", en: "No connection. What you typed is kept; try again." } };
+    return { status: 0, body: { code: "offline", zh: "网络不通，内容已保留，请稍后再试。", en: "No connection. What you typed is kept; try again." } };
   }
   const position = response.headers.get("X-Wangge-Position");
   if (position) setCookie("wangge_position", position);
@@ -131,7 +131,7 @@ function showProblem(form, problem) {
     const newer = document.createElement("button");
     newer.type = "button";
     newer.className = "button";
-    newer.textContent = t("查看最新内容(已填内容会保留)", "Show what is new (what you typed is kept)");
+    newer.textContent = t("查看最新内容（已填内容会保留）", "Show what is new (what you typed is kept)");
     newer.addEventListener("click", () => { keepTyped(form); location.reload(); });
     box.append(" ", newer);
   }
@@ -255,6 +255,6 @@ function switchTheme() {
 const typing = (event) => event.target.closest("input, select, textarea, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey;
 
 document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped(); });
-document.addEventListener("htmx:sendError", () => toast(t("网络不通,请稍后再试。", "No connection; try again."), true));
+document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
 window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie };

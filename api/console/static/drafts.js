@@ -35,9 +35,9 @@ export async function mayLeave(person, t) {
   if (kept.length) {
     const waiting = kept.filter((report) => report.state !== "draft").length;
     const said = waiting
-      ? t(`还有 ${waiting} 件上报尚未发出。退出后,未发出的上报和草稿将从本设备删除,无法恢复。确定退出?`,
+      ? t(`还有 ${waiting} 件上报尚未发出。退出后，未发出的上报和草稿将从本设备删除，无法恢复。确定退出？`,
         `${waiting} report(s) have not been sent. Signing out deletes them and any draft from this device for good. Sign out?`)
-      : t("还有未发出的草稿。退出后草稿将从本设备删除,无法恢复。确定退出?",
+      : t("还有未发出的草稿。退出后草稿将从本设备删除，无法恢复。确定退出？",
         "There is a draft that was not sent. Signing out deletes it from this device for good. Sign out?");
     if (!window.confirm(said)) return false;
     for (const report of kept) await drop(report.id);

@@ -31,7 +31,7 @@
     input = document.createElement("input");
     input.type = "text";
     input.maxLength = 100;
-    input.placeholder = t("去哪里,或搜索事项…", "Where to, or search cases…");
+    input.placeholder = t("去哪里，或搜索事项…", "Where to, or search cases…");
     for (const [name, value] of Object.entries({ role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-autocomplete": "list", "aria-label": input.placeholder, autocomplete: "off" })) input.setAttribute(name, value);
     list = document.createElement("ul");
     list.id = "palette-list";

@@ -146,14 +146,14 @@ const say = (text) => { $("located").textContent = text; };
 
 /** The device gives WGS-84 degrees, as the register has them: nothing is converted. */
 function locate() {
-  if (!navigator.geolocation) return say(t("本设备不能定位,请自己选择网格。", "This device cannot locate itself; choose the grid."));
+  if (!navigator.geolocation) return say(t("本设备不能定位，请自己选择网格。", "This device cannot locate itself; choose the grid."));
   $("locate").classList.add("busy");
   say(t("正在定位…", "Locating…"));
   navigator.geolocation.getCurrentPosition(found, (error) => {
     $("locate").classList.remove("busy");
     say(error.code === 1
-      ? t("没有定位权限:请在浏览器设置中允许,或自己选择网格。", "Not allowed to locate: allow it in the browser, or choose the grid.")
-      : t("定位失败,请自己选择网格。", "Locating failed; choose the grid."));
+      ? t("没有定位权限：请在浏览器设置中允许，或自己选择网格。", "Not allowed to locate: allow it in the browser, or choose the grid.")
+      : t("定位失败，请自己选择网格。", "Locating failed; choose the grid."));
   }, { enableHighAccuracy: true, timeout: 15000, maximumAge: 30000 });
 }
 
@@ -165,11 +165,11 @@ async function found({ coords }) {
   const about = t(`精度约 ${Math.round(coords.accuracy)} 米`, `accurate to about ${Math.round(coords.accuracy)} m`);
   const choice = form.elements.territory;
   const grid = answer.body.grids?.find(({ path }) => [...choice.options].some((option) => option.value === path));
-  if (answer.status === 0) say(t(`无网络,位置已记录(${about}),请选择网格。`, `No network. The position is kept (${about}); choose the grid.`));
-  else if (!grid) say(t(`位置已记录(${about}),但不在您可上报的网格内,请选择网格。`, `The position is kept (${about}) but lies in no grid of yours; choose the grid.`));
+  if (answer.status === 0) say(t(`无网络，位置已记录（${about}），请选择网格。`, `No network. The position is kept (${about}); choose the grid.`));
+  else if (!grid) say(t(`位置已记录（${about}），但不在您可上报的网格内，请选择网格。`, `The position is kept (${about}) but lies in no grid of yours; choose the grid.`));
   else {
     choice.value = grid.path;
-    say(t(`已定位(${about})。`, `Located (${about}).`));
+    say(t(`已定位（${about}）。`, `Located (${about}).`));
   }
   showButton();
   lookForAlike();
@@ -275,8 +275,8 @@ function showButton() {
   $("send").firstElementChild.textContent = files ? t("上报并立案", "Report and file") : t("上报", "Report");
   if (!combo) return;
   $("h-category").textContent = draft.fields.category && form.elements.territory.value && !mayFile()
-    ? t("您不能在此处立案,类别由受理员确定。", "You cannot file there; an acceptor decides on the category.")
-    : t("选定类别后直接立案;不选则由受理员核实后立案。", "With a category it is filed at once; without one an acceptor files it.");
+    ? t("您不能在此处立案，类别由受理员确定。", "You cannot file there; an acceptor decides on the category.")
+    : t("选定类别后直接立案；不选则由受理员核实后立案。", "With a category it is filed at once; without one an acceptor files it.");
 }
 
 // --- what may have been reported already -------------------------------------------------------
@@ -398,10 +398,10 @@ async function showWaiting() {
     const state = document.createElement("small");
     state.className = report.state === "refused" ? "red" : "quiet";
     state.textContent = report.state === "refused"
-      ? (report.case ? t(`已上报 ${report.case},但照片未收:`, `Reported as ${report.case}, but a photo was not taken: `) : t("未被受理:", "Refused: ")) + t(report.error.zh, report.error.en)
+      ? (report.case ? t(`已上报 ${report.case}，但照片未收：`, `Reported as ${report.case}, but a photo was not taken: `) : t("未被受理：", "Refused: ")) + t(report.error.zh, report.error.en)
       : report.tried && !report.case && Date.now() - report.tried > KEY_LIVES
-        ? t("等待已久,发送前请先确认没有上报过", "It has waited long: check that it was not reported before you send it")
-        : report.case ? t(`已上报 ${report.case},照片待发`, `Reported as ${report.case}; photos wait`) : t("等待网络", "Waits for the network");
+        ? t("等待已久，发送前请先确认没有上报过", "It has waited long: check that it was not reported before you send it")
+        : report.case ? t(`已上报 ${report.case}，照片待发`, `Reported as ${report.case}; photos wait`) : t("等待网络", "Waits for the network");
     said.append(words, state);
     item.append(said);
     if (report.state === "refused" && !report.case) item.append(button("pencil", t("修改", "Edit"), () => edit(report), true));
@@ -414,7 +414,7 @@ async function showWaiting() {
 async function edit(report) {
   if (draft.fields.description?.trim() || draft.photos.length) {
     draft.state = "draft";
-    if (!window.confirm(t("当前草稿将被替换,确定?", "The present draft will be replaced. Go on?"))) return;
+    if (!window.confirm(t("当前草稿将被替换，确定？", "The present draft will be replaced. Go on?"))) return;
   }
   await kept.drop(draft.id);
   await kept.drop(report.id);
@@ -461,10 +461,10 @@ form.addEventListener("submit", async (event) => {
     $("alike").hidden = true;
     $("kept").textContent = "";
     if (became === "sent") showSent(report);
-    else window.wangge.toast(t("已存入待发,有网络后自动发送。", "Kept. It is sent as soon as there is a network."));
+    else window.wangge.toast(t("已存入待发，有网络后自动发送。", "Kept. It is sent as soon as there is a network."));
     window.scrollTo({ top: 0 });
   } catch (error) {
-    box.textContent = t("无法保存在本设备,请检查存储空间。", "It cannot be kept on this device; check its storage. ") + error.message;
+    box.textContent = t("无法保存在本设备，请检查存储空间。", "It cannot be kept on this device; check its storage. ") + error.message;
     box.hidden = false;
   } finally {
     sending = false;
@@ -475,7 +475,7 @@ form.addEventListener("submit", async (event) => {
 });
 
 $("send-all").addEventListener("click", async () => {
-  if (!await sendAll(true) && !$("waiting").hidden) window.wangge.toast(t("仍未发出,请稍后再试。", "Not sent yet; try again later."), true);
+  if (!await sendAll(true) && !$("waiting").hidden) window.wangge.toast(t("仍未发出，请稍后再试。", "Not sent yet; try again later."), true);
 });
 
 function showNetwork() { $("offline").hidden = navigator.onLine; }

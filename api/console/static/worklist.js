@@ -149,7 +149,7 @@ async function run(what, text) {
   let done = 0, failed = 0;
   const say = () => {
     progress.value = done + failed;
-    $("#bulk-said").textContent = t(`完成 ${done} 件,未成功 ${failed} 件,共 ${cases.length} 件`, `${done} done, ${failed} not, of ${cases.length}`);
+    $("#bulk-said").textContent = t(`完成 ${done} 件，未成功 ${failed} 件，共 ${cases.length} 件`, `${done} done, ${failed} not, of ${cases.length}`);
   };
   say();
   showChosen();
@@ -178,7 +178,7 @@ async function run(what, text) {
   $("#bulk-run").hidden = true;
   $("#bulk-done").hidden = failed === 0;
   if (!failed && !stopped) toast(t(`${done} 件已办理`, `${done} done`));
-  else if (queue.length) toast(t(`已停止,还有 ${queue.length} 件未办理,仍在选择中`, `Stopped; ${queue.length} were not sent and stay chosen`), true);
+  else if (queue.length) toast(t(`已停止，还有 ${queue.length} 件未办理，仍在选择中`, `Stopped; ${queue.length} were not sent and stay chosen`), true);
   showChosen();
   refresh();
 }
@@ -311,7 +311,7 @@ function plan() {
 function offer() {
   const news = $("#news");
   if (!news || !changed.size) return;
-  news.textContent = t(`有 ${changed.size} 条更新,点此刷新`, `${changed.size} changed; show them`);
+  news.textContent = t(`有 ${changed.size} 条更新，点此刷新`, `${changed.size} changed; show them`);
   news.hidden = false;
 }
 

@@ -100,7 +100,7 @@ def test_the_past_is_shown_read_only(served: Served) -> None:
     served.as_("li").post(f"/cases/{case}/escalate", {"reason": "safety"})
     answer = page(served, "li", case, version=3)
     told = shown(answer)
-    assert "历史快照,只读" in told
+    assert "历史快照，只读" in told
     assert "待签收" in told
     assert "上报上级" not in re.sub(r"<datalist.*?</datalist>|<select.*?</select>", "", answer.text)
     assert actions(answer) == []

@@ -94,7 +94,7 @@ def test_the_past_is_marked_as_read_only_and_pins_every_part(served: Served) -> 
     served.runner.catch_up()
     # The log says when it took a position by the real clock, which is not that of the tests.
     answer = page(served, "supervisor", f"/metrics?window=custom&as_of={position}")
-    assert "历史时点,只读" in texts(answer)
+    assert "历史时点，只读" in texts(answer)
     assert f"as_of={position}%40" in answer.text
     (path,) = re.findall(r'hx-get="([^"]*/parts/flow[^"]*)"', answer.text)
     part = page(served, "supervisor", path.replace("&amp;", "&").removeprefix(CONSOLE))
