@@ -195,6 +195,8 @@ class Reader:
 
     def _first(self, word: str, known: Sequence[Locator]) -> Locator:
         known = [each.filter(visible=True) for each in known]
+        if found := next((each for each in known if each.count()), None):
+            return found.first
         together = known[0]
         for each in known[1:]:
             together = together.or_(each)
