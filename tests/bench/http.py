@@ -60,7 +60,7 @@ class Size:
 
 
 QUICK: Final = Size(connections=(8, 32), turns=3, seconds=1.5, cases=50)
-TINY: Final = Size(connections=(2,), turns=1, seconds=0.2, cases=1)
+TINY: Final = Size(connections=(2,), turns=1, seconds=0.5, cases=1)
 
 
 @dataclass(frozen=True, slots=True)
