@@ -95,7 +95,7 @@ _DAY: Final = "({at} AT TIME ZONE 'Asia/Shanghai')::date"
 
 _PLACE_BY_ITSELF: Final = "t.territory"
 _SUMS_BY_ITSELF: Final = "SELECT territory, NULL, day, stretch, kind, n FROM told"
-_PERIOD: Final = f"({_DAY} - ({_DAY} - DATE '0001-01-01') % {PERIOD})"
+_PERIOD: Final = f"({_DAY} - mod({_DAY} - DATE '0001-01-01', {PERIOD}))"
 
 
 class _Sums(NamedTuple):

@@ -57,7 +57,7 @@ def about(report: Report | Extract) -> tuple[tuple[Word, str], ...]:
         return report.about
     since, until = report.earlier
     return (
-        (Word("属地", "Territory"), f"{' / '.join(report.names)}({report.territory})"),
+        (Word("属地", "Territory"), f"{' / '.join(report.names)}（{report.territory}）"),
         (Word("本期", "Period"), f"{instant(report.since)} — {instant(report.until)}"),
         (Word("上期", "Before"), f"{instant(since)} — {instant(until)}"),
         (Word("日志位置", "Log position"), str(report.position)),

@@ -64,7 +64,8 @@ class Report:
         self.acknowledged += office.load.acknowledged
         self.found += found
         self.most_bytes = max([self.most_bytes, *office.sizes])
-        self.most_connections = max([self.most_connections, *office.connected])
+        held = (sum(each.values()) for each in office.connected)
+        self.most_connections = max([self.most_connections, *held])
 
     def line(self) -> str:
         """Everything as one JSON object."""

@@ -212,6 +212,7 @@ def check_bounds(office: Office) -> list[str]:
     wrong: list[Any] = []
     if (most := max(office.sizes, default=0)) > MEMORY:
         wrong.append(f"I11: a server held {most:,} bytes")
-    if (most := max(office.connected, default=0)) > CONNECTED:
-        wrong.append(f"I11: {most} connections")
+    most_held = max(office.connected, key=lambda held: sum(held.values()), default={})
+    if (count := sum(most_held.values())) > CONNECTED:
+        wrong.append(f"I11: {count} connections: {most_held}")
     return wrong

@@ -199,7 +199,7 @@ class Office:
         self.server = 0
         self.projector = 0
         self.sizes: list[int] = []  # bytes a server held when it ended
-        self.connected: list[int] = []  # how many connections there were now and then
+        self.connected: list[dict[str, int]] = []  # whose connections there were now and then
         call = world.background.call
         call(self.between.start())
         call(self.before.start())
@@ -275,13 +275,14 @@ class Office:
         self.projector = self._end(self.projector, signal.SIGTERM)
 
     def count_connections(self) -> None:
-        """Note how many connections the processes have."""
+        """Note how many connections the processes have, as what and at which kind of statement."""
         with suppress(psycopg.OperationalError), self.world.superuser(self.database) as connection:
-            row = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND usename LIKE 'wangge%'"
-            ).fetchone()
-            self.connected.append(row[0] if row else 0)
+            rows = connection.execute(
+                "SELECT concat_ws(' ', usename, state, left(query, 40)), count(*)"
+                " FROM pg_stat_activity WHERE datname = current_database()"
+                " AND usename LIKE 'wangge%' GROUP BY 1"
+            ).fetchall()
+            self.connected.append(dict(rows))
 
     def health(self, path: str = "health", seconds: float = 15) -> int:
         """The status of a health route; 0 where nobody answers."""

@@ -437,7 +437,7 @@ def test_what_happens_by_itself_is_listed_and_done(wangge: Wangge, folder: Path)
     assert re.search(r"done [1-9]\d*，失败 · failed 0", done.stdout)
     shown = wangge("case", "show", "nyc311-1").stdout
     assert shown.count("case.deadline_breached") == 1
-    assert "done 0," in wangge("deadlines", "run").stdout
+    assert "done 0，" in wangge("deadlines", "run").stdout
     assert "nyc311-1" not in wangge("deadlines", "list", "--due").stdout
 
 
