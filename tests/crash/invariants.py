@@ -11,14 +11,16 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from projections.catalog import NAMES
 from tests.crash.history import STEPS, Op, Outcome, final_reads, violations
 from tests.crash.world import CONNECTIONS, Office
 
 MEMORY: Final = 400_000_000
 """Bytes a server may hold under this load; it is some 150 MB."""
 
-CONNECTED: Final = 3 * CONNECTIONS + 8
-"""Connections of one server and one projector, at most."""
+CONNECTED: Final = 4 * CONNECTIONS + len(NAMES) + 8
+"""Connections of one server and one projector, at most: the pools of the log and of the vault in
+each, one for each read model that goes alone after a restart, and those that listen and lead."""
 
 
 class Event(NamedTuple):
