@@ -60,7 +60,7 @@ _log = structlog.get_logger(__name__)
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "200",  # several servers, each with its pools; an idle place costs little
+    "max_connections": "100",
     "shared_buffers": "256MB",
     "effective_cache_size": "2GB",
     "work_mem": "16MB",
