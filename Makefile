@@ -37,11 +37,11 @@ ifdef ARGS
 else
 	@$(PARALLEL) tests/domain --cov=domain --cov-branch --cov-fail-under=100
 	@$(PARALLEL) --ignore=tests/domain --ignore=tests/e2e
-	@$(PARALLEL) tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
 endif
 
 e2e: install  ## run the stories of the console in a real browser (needs Chromium)
-	@$(PARALLEL) tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 screens: install  ## make the pictures in docs/screens again
 	@WANGGE_SCREENS=docs/screens $(BIN)/python -m pytest tests/e2e/test_screens.py
