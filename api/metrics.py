@@ -222,7 +222,7 @@ _LOADS: Final = (
         zh="基尼系数",
         en="Gini coefficient",
         formula_zh="各网格人均工作量（或人均居民数）x 升序排列："
-        "Σ(2i−n−1)xᵢ ÷ (nΣx);全为零时不计算。",
+        "Σ(2i−n−1)xᵢ ÷ (nΣx)；全为零时不计算。",
         formula_en="Of the loads (or residents) a worker x, ascending: Σ(2i−n−1)xᵢ ÷ (nΣx); null "
         "where all are zero.",
         excluded=[],

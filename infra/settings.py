@@ -229,7 +229,8 @@ class SettingError(Exception):
 
 def _unusable(path: Path, error: OSError) -> SettingError:
     return SettingError(
-        f"WANGGE_DATA: 无法使用 {path}({error.strerror});请改其权限，或设为当前用户可写的文件夹。\n"
+        f"WANGGE_DATA: 无法使用 {path}（{error.strerror}）；"
+        "请改其权限，或设为当前用户可写的文件夹。\n"
         f"{path} cannot be used ({error.strerror}): change its rights, or set WANGGE_DATA to a "
         "folder that this user can write to."
     )

@@ -50,7 +50,7 @@ def export_ocel(
     until: Until = None,
     position: AtPosition = None,
 ) -> None:
-    """导出 OCEL 2.0(JSON):事项、属地、人员、单位、类别。OCEL 2.0: events with all their objects."""
+    """导出 OCEL 2.0（JSON）：事项、属地、人员、单位、类别。OCEL 2.0: events and their objects."""
     _export("ocel", file, territory, since, until, position)
 
 
