@@ -34,13 +34,14 @@ from api import (
     territory,
     webhooks,
 )
-from api import schemas as s
 from api.auth import KEY_PATTERN, PUBLIC, Attempts, Tokens, asks_who, demand_person
 from api.console import serve as serve_console
 from api.console.pages import failed
 from api.edge import Edge
 from api.errors import FieldProblem, Problem
 from api.lane import Lane, Stop
+from api.schemas import words as s
+from api.schemas.case_commands import Report
 from api.services import API, Services
 
 ROUTERS: Final = (
@@ -140,7 +141,7 @@ def create_app(services: Services) -> Application:
     app.layers = Edge(
         Lane(
             app.routed(),
-            report=Stop(cases.report, s.Report, None),
+            report=Stop(cases.report, Report, None),
             steps={step.path: _stop(step) for step in cases.STEPS},
         ),
         body_limit=services.body_limit,

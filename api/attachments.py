@@ -19,11 +19,12 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from api import schemas as s
 from api.auth import AtDesk, Seen, begun, routes
 from api.cases import Expected, carry_out, may_know
 from api.desk import Desk, respond
 from api.errors import Repeated, TooLarge, problems
+from api.schemas import words as s
+from api.schemas.cases import CaseDone
 from api.services import Incoming, Outgoing
 from domain.aggregates import case_stream
 from domain.answers import Once
@@ -72,7 +73,7 @@ class ShowQuery(s.Known):
 @router.post(
     "/{case}/attachments",
     summary="上传附件 · Attach a file",
-    response_model=s.CaseDone,
+    response_model=CaseDone,
     responses=problems(404, 408, 409, 412, 413, 415),
     openapi_extra={
         "requestBody": {

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import Path, Query, Response
 
-from api import schemas as s
 from api.auth import AtDesk, Seen, routes
 from api.desk import Desk
 from api.errors import problems
 from api.reports import MEDIA_TYPES
+from api.schemas import audit as s
+from api.schemas.words import Known
 from domain import words
 from domain.aggregates import CASE, case_stream
 from domain.calendar import office_time
@@ -100,7 +101,7 @@ def export(wanted: Annotated[s.AuditExport, Query()], desk: AtDesk, seen: Seen =
 @router.get("/{entry}", summary="审计记录 · An entry", responses=problems(404))
 def audited(
     entry: Annotated[int, Path(ge=1, le=2**53)],
-    wanted: Annotated[s.Known, Query()],
+    wanted: Annotated[Known, Query()],
     desk: AtDesk,
     seen: Seen = 0,
 ) -> s.AuditedEvent:

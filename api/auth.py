@@ -25,7 +25,8 @@ from joserfc.jwk import OctKey
 from api.desk import Desk, respond
 from api.errors import Repeated, problems
 from api.headers import header
-from api.schemas import Position, SignIn, TokenAnswer
+from api.schemas.staff import SignIn, TokenAnswer
+from api.schemas.words import Position
 from api.services import API, Services
 from api.uploads import is_upload
 from domain.answers import Once

@@ -4,9 +4,10 @@ from typing import Annotated, Final
 
 from fastapi import Query, Response
 
-from api import schemas as s
 from api.auth import AtDesk, routes
 from api.errors import problems
+from api.schemas import rules as s
+from api.schemas.words import Done
 from domain import calendar as c
 from domain.sla import reckon
 
@@ -44,7 +45,7 @@ def reckoned(asked: Annotated[s.ReckonQuery, Query()], desk: AtDesk) -> s.Reckon
 
 
 @router.post(
-    "/publish", summary="公布年度安排 · Publish a year", response_model=s.Done, responses=CHANGED
+    "/publish", summary="公布年度安排 · Publish a year", response_model=Done, responses=CHANGED
 )
 async def publish(body: s.PublishYear, desk: AtDesk) -> Response:
     """国务院公布的放假和调休安排。The holidays and make-up working days of a year, as published."""
@@ -58,15 +59,13 @@ async def publish(body: s.PublishYear, desk: AtDesk) -> Response:
     return await desk.change(command)
 
 
-@router.post(
-    "/declare", summary="临时调整 · Declare a day", response_model=s.Done, responses=CHANGED
-)
+@router.post("/declare", summary="临时调整 · Declare a day", response_model=Done, responses=CHANGED)
 async def declare(body: s.DeclareDay, desk: AtDesk) -> Response:
     """本单位某日上班或不上班。The office works, or does not, on one day."""
     return await desk.change(c.DeclareDay(by=desk.by, at=desk.at, **body.model_dump()))
 
 
-@router.post("/hours", summary="工作时段 · Set the hours", response_model=s.Done, responses=CHANGED)
+@router.post("/hours", summary="工作时段 · Set the hours", response_model=Done, responses=CHANGED)
 async def hours(body: s.WorkingHours, desk: AtDesk) -> Response:
     """每个工作日的时段。The hours of every working day."""
     periods = tuple(period.period() for period in body.periods)

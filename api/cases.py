@@ -18,11 +18,24 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api import schemas as s
 from api.auth import AtDesk, Seen, routes
 from api.desk import Desk
 from api.errors import problems
-from api.metric_schemas import shown
+from api.schemas import case_commands as s
+from api.schemas.cases import (
+    CardQuery,
+    CaseCounts,
+    CaseDone,
+    CasePage,
+    CaseQuery,
+    Related,
+    StepAnswer,
+    Timeline,
+    TimelineQuery,
+)
+from api.schemas.cases import CaseCard as CardAnswer
+from api.schemas.metrics import shown
+from api.schemas.words import Body, CaseId, Known, Nothing, tier, tier_name
 from api.views import in_view, views
 from domain import words
 from domain.aggregates import case_stream
@@ -73,7 +86,7 @@ Expected = Annotated[int | None, Depends(expected_version)]
 # --- the steps of a life ----------------------------------------------------------------------
 
 
-def _as_given(_desk: Desk, body: s.Body) -> dict[str, Any]:
+def _as_given(_desk: Desk, body: Body) -> dict[str, Any]:
     """Fields of the same names, lists as tuples."""
     given = {name: getattr(body, name) for name in type(body).model_fields}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
@@ -81,7 +94,7 @@ def _as_given(_desk: Desk, body: s.Body) -> dict[str, Any]:
 
 def _filing(desk: Desk, body: s.FileIn) -> dict[str, Any]:
     terms = desk.office.catalogue.terms(body.category)
-    return {"terms": terms, "tier": body.tier and s.tier(body.tier)}
+    return {"terms": terms, "tier": body.tier and tier(body.tier)}
 
 
 def _reclassifying(desk: Desk, body: s.Reclassify) -> dict[str, Any]:
@@ -129,7 +142,7 @@ class Step:
     command: type[Any]
     zh: str
     en: str
-    body: type[s.Body] = s.Nothing
+    body: type[Body] = Nothing
     prepare: Callable[[Desk, Any], dict[str, Any]] = _as_given
     reads: bool = False
 
@@ -173,7 +186,7 @@ def _endpoint(step: Step) -> Callable[..., Awaitable[Response]]:
     """What a step's route does; FastAPI reads the body's type from the annotation."""
     needs_calendar = any(field.name == "calendar" for field in fields(step.command))
 
-    async def endpoint(*, case: s.CaseId, body: Any, desk: AtDesk, expected: Expected) -> Response:
+    async def endpoint(*, case: CaseId, body: Any, desk: AtDesk, expected: Expected) -> Response:
         prepared = await _prepared(desk, step, case, body)
         if needs_calendar:
             prepared["calendar"] = desk.office.calendar
@@ -181,8 +194,8 @@ def _endpoint(step: Step) -> Callable[..., Awaitable[Response]]:
         return await carry_out(desk, command, expected=expected)
 
     endpoint.__annotations__["body"] = step.body
-    if step.body is s.Nothing:
-        endpoint.__kwdefaults__ = {"body": s.Nothing()}
+    if step.body is Nothing:
+        endpoint.__kwdefaults__ = {"body": Nothing()}
     return endpoint
 
 
@@ -197,7 +210,7 @@ for _step in STEPS:
         summary=f"{_step.zh} · {_step.en}",
         description=_step.command.__doc__ or "",
         operation_id=f"case_{_step.path.replace('-', '_')}",
-        response_model=s.CaseDone,
+        response_model=CaseDone,
         responses=ISSUED,
     )
 
@@ -206,7 +219,7 @@ for _step in STEPS:
     "",
     status_code=201,
     summary="上报 · Report a case",
-    response_model=s.CaseDone,
+    response_model=CaseDone,
     responses=ISSUED,
 )
 async def report(body: s.Report, desk: AtDesk) -> Response:
@@ -232,17 +245,15 @@ COUNTED: Final = 1_000
 
 
 @router.get("", summary="工作台与搜索 · Worklist and search", responses=problems())
-def worklist_page(
-    wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0
-) -> s.CasePage:
+def worklist_page(wanted: Annotated[CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> CasePage:
     """本人可见的事项，按条件筛选、分页，个人信息脱敏。The cases one may see, filtered, page by
     page, with masks of what is personal; with `as_of`, as they stood then."""
     found, as_of = listed(wanted, desk, seen)
-    rows = [s.CaseCard.model_validate(row) for row in found.rows]
-    return s.CasePage(rows=rows, next=found.next, as_of=as_of)
+    rows = [CardAnswer.model_validate(row) for row in found.rows]
+    return CasePage(rows=rows, next=found.next, as_of=as_of)
 
 
-def listed(wanted: s.CaseQuery, desk: Desk, seen: int) -> tuple[Listing[CaseCard], str | None]:
+def listed(wanted: CaseQuery, desk: Desk, seen: int) -> tuple[Listing[CaseCard], str | None]:
     """A page of cases, and the moment of the past that was asked for."""
     gateway, known = desk.services.gateway, desk.known(wanted.position, seen)
     asked = case_filter(wanted, desk)
@@ -256,12 +267,12 @@ def listed(wanted: s.CaseQuery, desk: Desk, seen: int) -> tuple[Listing[CaseCard
     return found, f"{upto}@{shown(then.at)}"
 
 
-def case_filter(wanted: s.CaseQuery, desk: Desk) -> CaseFilter:
+def case_filter(wanted: CaseQuery, desk: Desk) -> CaseFilter:
     """What a query string asks for."""
     window = timedelta(days=desk.office.catalogue.policy.callback_window_days)
     return CaseFilter(
         territory=wanted.territory,
-        tier=wanted.tier and s.tier(wanted.tier),
+        tier=wanted.tier and tier(wanted.tier),
         states=_states(wanted),
         person=wanted.person,
         unit=wanted.unit,
@@ -279,7 +290,7 @@ def case_filter(wanted: s.CaseQuery, desk: Desk) -> CaseFilter:
     )
 
 
-def _states(wanted: s.CaseQuery) -> tuple[str, ...]:
+def _states(wanted: CaseQuery) -> tuple[str, ...]:
     """The states asked for: those named, else by whether the case is still in hand."""
     if wanted.state:
         return tuple(wanted.state)
@@ -290,7 +301,7 @@ def _states(wanted: s.CaseQuery) -> tuple[str, ...]:
 
 
 @router.get("/counts", summary="工作台计数 · Counts of the worklist", responses=problems())
-def counts(wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> s.CaseCounts:
+def counts(wanted: Annotated[CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> CaseCounts:
     """各视图中符合条件的事项数；1001 表示超过 1000。How many cases asked for are in each view;
     1,001 says more than 1,000. Order and page are of no consequence, and so is `as_of`."""
     kinds = {name: in_view(wanted, fields) for name, fields in views(desk).items()}
@@ -300,17 +311,17 @@ def counts(wanted: Annotated[s.CaseQuery, Query()], desk: AtDesk, seen: Seen = 0
         COUNTED,
         desk.known(wanted.position, seen),
     )
-    return s.CaseCounts.model_validate(dict(zip(kinds, found, strict=True)))
+    return CaseCounts.model_validate(dict(zip(kinds, found, strict=True)))
 
 
 @router.get("/{case}", summary="事项卡片 · Case card", responses=problems(404))
 def card(
-    case: s.CaseId,
+    case: CaseId,
     desk: AtDesk,
     response: Response,
-    wanted: Annotated[s.CardQuery, Query()],
+    wanted: Annotated[CardQuery, Query()],
     seen: Seen = 0,
-) -> s.CaseCard:
+) -> CardAnswer:
     """事项现状，或某一版本、某一时刻的状态，个人信息脱敏。A case as it stands, or once stood, with
     masks of what is personal: `POST …/personal` shows it."""
     row = desk.services.gateway.card(desk.by, case, desk.known(wanted.position, seen))
@@ -318,22 +329,22 @@ def card(
         upto = desk.position_of(wanted.as_of)
         row = row.with_facts(_as_of(desk, case, wanted.version, wanted.at, upto))
     response.headers["ETag"] = f'"{row.version}"'
-    return s.CaseCard.model_validate(row)
+    return CardAnswer.model_validate(row)
 
 
 @router.get("/{case}/timeline", summary="办理过程 · Timeline", responses=problems(404))
 def timeline(
-    case: s.CaseId, wanted: Annotated[s.TimelineQuery, Query()], desk: AtDesk, seen: Seen = 0
-) -> s.Timeline:
+    case: CaseId, wanted: Annotated[TimelineQuery, Query()], desk: AtDesk, seen: Seen = 0
+) -> Timeline:
     """每一步的时间、人员和内容，个人信息隐去。Every step with its time, its person and its details;
     what is personal is hidden: `POST …/personal` shows it."""
     upto = desk.position_of(wanted.as_of)
     known = desk.known(wanted.position, seen, upto or 0)
     steps = desk.services.gateway.timeline(desk.by, case, known)
-    return s.Timeline(
+    return Timeline(
         case=case,
         steps=[
-            s.StepAnswer(
+            StepAnswer(
                 version=step.version,
                 position=step.position,
                 at=step.at,
@@ -343,7 +354,7 @@ def timeline(
                 en=words.EVENTS[step.name].en,
                 actor=step.actor,
                 roles=step.roles.split(",") if step.roles else [],
-                tier=s.tier_name(step.tier),
+                tier=tier_name(step.tier),
                 episode=step.episode,
                 details=json.loads(step.details),
             )
@@ -355,14 +366,14 @@ def timeline(
 
 @router.get("/{case}/related", summary="相关事项 · Related cases", responses=problems(404))
 def related(
-    case: s.CaseId, wanted: Annotated[s.Known, Query()], desk: AtDesk, seen: Seen = 0
-) -> s.Related:
+    case: CaseId, wanted: Annotated[Known, Query()], desk: AtDesk, seen: Seen = 0
+) -> Related:
     """同类别、同网格或附近、前后三十天内上报的事项，新的在前，可能重复。Cases of the same category,
     in the same grid or near by, reported within thirty days: one may be the same matter."""
     rows = desk.services.gateway.related(
         desk.by, case, RELATED_SHOWN, desk.known(wanted.position, seen)
     )
-    return s.Related(rows=[s.CaseCard.model_validate(row) for row in rows])
+    return Related(rows=[CardAnswer.model_validate(row) for row in rows])
 
 
 def _as_of(
@@ -426,7 +437,7 @@ def _created(command: Any) -> list[str]:
             return []
 
 
-async def _prepared(desk: Desk, step: Step, case: str, body: s.Body) -> dict[str, Any]:
+async def _prepared(desk: Desk, step: Step, case: str, body: Body) -> dict[str, Any]:
     """A command's fields. Who may not issue it is not told whether what they name is known."""
     try:
         if step.reads:

@@ -4,9 +4,10 @@ from typing import Final
 
 from fastapi import Response
 
-from api import schemas as s
 from api.auth import AtDesk, routes
 from api.errors import problems
+from api.schemas import rules as s
+from api.schemas.words import Done, tier
 from domain import catalogue as c
 
 CHANGED: Final = problems(404, 409, 413, 415)
@@ -27,7 +28,7 @@ def catalogue(desk: AtDesk) -> s.CatalogueAnswer:
 
 
 @router.post(
-    "/define", summary="定义类别 · Define a category", response_model=s.Done, responses=CHANGED
+    "/define", summary="定义类别 · Define a category", response_model=Done, responses=CHANGED
 )
 async def define(body: s.DefineCategory, desk: AtDesk) -> Response:
     """新增类别或修改规则，只影响此后立案的事项。Add a category or change its rules, for cases filed
@@ -43,29 +44,27 @@ async def define(body: s.DefineCategory, desk: AtDesk) -> Response:
         contact=body.contact.limit() if body.contact else None,
         urgent=body.urgent,
         mandated_up=body.mandated_up,
-        start_tier=body.start_tier and s.tier(body.start_tier),
+        start_tier=body.start_tier and tier(body.start_tier),
     )
     return await desk.change(command)
 
 
 @router.post(
-    "/retire", summary="停用类别 · Retire a category", response_model=s.Done, responses=CHANGED
+    "/retire", summary="停用类别 · Retire a category", response_model=Done, responses=CHANGED
 )
 async def retire(body: s.CategoryCode, desk: AtDesk) -> Response:
     """此后不再按该类别立案。No new case is filed in it any more."""
     return await desk.change(c.RetireCategory(by=desk.by, at=desk.at, code=body.code))
 
 
-@router.post(
-    "/policy", summary="办理规则 · Set the policy", response_model=s.Done, responses=CHANGED
-)
+@router.post("/policy", summary="办理规则 · Set the policy", response_model=Done, responses=CHANGED)
 async def policy(body: s.PolicyIn, desk: AtDesk) -> Response:
     """全局办理规则。The limits of the whole office, all at once."""
     return await desk.change(c.SetPolicy(by=desk.by, at=desk.at, policy=body.policy()))
 
 
 @router.post(
-    "/reminder", summary="催办提前量 · When to remind", response_model=s.Done, responses=CHANGED
+    "/reminder", summary="催办提前量 · When to remind", response_model=Done, responses=CHANGED
 )
 async def reminder(body: s.ReminderIn, desk: AtDesk) -> Response:
     """到期前多少小时催办，对在办事项立即生效；时间不足的，过半时催办。How many hours ahead of its

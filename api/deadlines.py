@@ -4,9 +4,10 @@ from typing import Annotated, Final
 
 from fastapi import Query
 
-from api import schemas as s
 from api.auth import AtDesk, Seen, routes
 from api.errors import problems
+from api.schemas import operations as s
+from api.schemas.words import tier_name
 from domain import words
 from projections.deadlines import Action
 from projections.gateway import PendingFilter
@@ -42,7 +43,7 @@ def _row(action: Action) -> s.PendingAnswer:
         at=action.at,
         until=action.until,
         territory=action.territory,
-        tier=s.tier_name(action.tier),
+        tier=tier_name(action.tier),
         episode=action.episode,
         due=action.due,
         attempts=action.attempts,

@@ -21,9 +21,10 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from api import schemas as s
 from api.auth import AtDesk, Claims, demand_current, routes
 from api.errors import problems
+from api.schemas import outbound as s
+from api.schemas.words import tier_name
 from api.services import Feed
 from domain import words
 from domain.errors import Overloaded, Refused
@@ -244,7 +245,7 @@ def _message(news: News) -> bytes:
         en=said.en,
         case=news.case,
         territory=news.territory,
-        tier=s.tier_name(news.tier),
+        tier=tier_name(news.tier),
         episode=news.episode,
         state=news.state,
         state_zh=state and state.zh,

@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 from fastapi import Depends
 
-from api import schemas as s
 from api.auth import routes, services_of
 from api.errors import problems
+from api.schemas import operations as s
 from api.services import Services
 from domain.history import CLOCKS_APART
 from projections.standing import Standing

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 from fastapi import Query
 
-from api import metric_schemas as s
 from api.auth import AtDesk, Seen, routes
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import metrics as s
 from api.services import API
 from projections import figures as f
 from projections.ages import AGE_DAYS

@@ -16,11 +16,12 @@ import structlog
 from fastapi import Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api import schemas as s
 from api.auth import AtDesk, Seen, routes
 from api.cases import known_by
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import personal as s
+from api.schemas.words import CaseId, Done, PersonId
 from domain.aggregates import case_stream
 from domain.case.events import CaseReported
 from domain.history import Recorded
@@ -53,7 +54,7 @@ log = structlog.get_logger()
 
 router: Final = routes("", ["个人信息 Personal data"])
 
-Person = Annotated[s.PersonId, Path(examples=["p-7k2qx9ma"])]
+Person = Annotated[PersonId, Path(examples=["p-7k2qx9ma"])]
 
 # --- looking ----------------------------------------------------------------------------------
 
@@ -63,7 +64,7 @@ Person = Annotated[s.PersonId, Path(examples=["p-7k2qx9ma"])]
     summary="查看个人信息 · Show personal data",
     responses=problems(404, 409, 413, 415),
 )
-async def show(case: s.CaseId, body: s.Show, desk: AtDesk, seen: Seen = 0) -> s.PersonalAnswer:
+async def show(case: CaseId, body: s.Show, desk: AtDesk, seen: Seen = 0) -> s.PersonalAnswer:
     """先记录查看人和用途，再解密。It is written down who looks and why before anything is opened.
 
     居民只能以 `own` 查看本人上报的事项。A resident looks at the own report only, as `own`.
@@ -170,7 +171,7 @@ def _look(row: LookRow) -> s.LookAnswer:
 @router.post(
     "/people/{person}/forget/ask",
     summary="申请删除个人信息 · Ask to forget a person",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def ask_forget(person: Person, body: s.AskForget, desk: AtDesk, seen: Seen = 0) -> Response:
@@ -192,7 +193,7 @@ async def ask_forget(person: Person, body: s.AskForget, desk: AtDesk, seen: Seen
 @router.post(
     "/people/{person}/forget/approve",
     summary="批准删除个人信息 · Forget a person",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def approve_forget(person: Person, desk: AtDesk) -> Response:
@@ -209,7 +210,7 @@ async def approve_forget(person: Person, desk: AtDesk) -> Response:
 @router.post(
     "/people/{person}/forget/decline",
     summary="不同意删除 · Decline to forget a person",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def decline_forget(person: Person, desk: AtDesk) -> Response:

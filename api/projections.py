@@ -6,10 +6,11 @@ import structlog
 from fastapi import Path, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api import schemas as s
 from api.auth import AtDesk, routes
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import operations as s
+from api.schemas.words import Done
 from domain.errors import Refused
 from domain.operations import SkipEvent
 from domain.places import EVERYWHERE
@@ -50,7 +51,7 @@ def resume(name: Name, desk: AtDesk) -> s.ProjectionSwitched:
 @router.post(
     "/{name}/skip",
     summary="跳过事件 · Leave an event out",
-    response_model=s.Done,
+    response_model=Done,
     responses=problems(404, 409, 413, 415),
 )
 async def skip(name: Name, body: s.SkipIn, desk: AtDesk) -> Response:

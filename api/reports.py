@@ -8,10 +8,10 @@ import msgspec
 from fastapi import Header, Query, Response
 from pydantic import Field
 
-from api import schemas as s
 from api.auth import AtDesk, routes
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import words as s
 from domain.calendar import office_time
 from domain.reports import Period, Report
 from projections.reports import Asked, report

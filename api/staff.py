@@ -6,10 +6,12 @@ from typing import Annotated, Final
 from fastapi import Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api import schemas as s
 from api.auth import AtDesk, check_password, routes
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import staff as s
+from api.schemas.case_commands import Reasoned
+from api.schemas.words import Done, Id, PersonId
 from domain import staff as st
 from domain.personal import SEALED
 from domain.places import EVERYWHERE, within
@@ -20,8 +22,8 @@ CHANGED: Final = problems(404, 409, 413, 415)
 
 router: Final = routes("/staff", ["人员与单位 Staff"])
 
-User = Annotated[s.PersonId, Path(examples=["li"])]
-Unit = Annotated[s.Id, Path(examples=["cleaning"])]
+User = Annotated[PersonId, Path(examples=["li"])]
+Unit = Annotated[Id, Path(examples=["cleaning"])]
 
 
 @router.get("/me", summary="本人 · Oneself", responses=problems())
@@ -33,7 +35,7 @@ def me(desk: AtDesk) -> s.UserAnswer:
 @router.post(
     "/me/password",
     summary="修改本人密码 · Change one's password",
-    response_model=s.Done,
+    response_model=Done,
     responses=problems(409, 413, 415, 429),
 )
 async def own_password(body: s.OwnPassword, request: Request, desk: AtDesk) -> Response:
@@ -66,7 +68,7 @@ def users(desk: AtDesk) -> s.Users:
     "/users",
     status_code=201,
     summary="新增人员 · Add a person",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
@@ -86,7 +88,7 @@ async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
 
 
 @router.post(
-    "/users/{user}/grant", summary="授权 · Grant a role", response_model=s.Done, responses=CHANGED
+    "/users/{user}/grant", summary="授权 · Grant a role", response_model=Done, responses=CHANGED
 )
 async def grant(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
     """在某属地增加一个角色。One more role in one territory."""
@@ -97,7 +99,7 @@ async def grant(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
 @router.post(
     "/users/{user}/revoke",
     summary="撤销授权 · Revoke a role",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def revoke(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
@@ -107,16 +109,16 @@ async def revoke(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
 
 
 @router.post(
-    "/users/{user}/suspend", summary="停用 · Suspend", response_model=s.Done, responses=CHANGED
+    "/users/{user}/suspend", summary="停用 · Suspend", response_model=Done, responses=CHANGED
 )
-async def suspend(user: User, body: s.Reasoned, desk: AtDesk) -> Response:
+async def suspend(user: User, body: Reasoned, desk: AtDesk) -> Response:
     """立即停用账号。The person can do nothing from the next request on."""
     command = st.SuspendUser(by=desk.by, at=desk.at, user=user, reason=body.reason)
     return await desk.change(command)
 
 
 @router.post(
-    "/users/{user}/restore", summary="恢复启用 · Restore", response_model=s.Done, responses=CHANGED
+    "/users/{user}/restore", summary="恢复启用 · Restore", response_model=Done, responses=CHANGED
 )
 async def restore(user: User, desk: AtDesk) -> Response:
     """恢复启用账号。The person may act again."""
@@ -126,7 +128,7 @@ async def restore(user: User, desk: AtDesk) -> Response:
 @router.post(
     "/users/{user}/password",
     summary="重设密码 · Set a password",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def password(user: User, body: s.PasswordIn, desk: AtDesk) -> Response:
@@ -145,7 +147,7 @@ def units(desk: AtDesk) -> s.Units:
     "/units",
     status_code=201,
     summary="新增单位 · Add a unit",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def add_unit(body: s.AddUnit, desk: AtDesk) -> Response:
@@ -164,7 +166,7 @@ async def add_unit(body: s.AddUnit, desk: AtDesk) -> Response:
 @router.post(
     "/units/{unit}/close",
     summary="撤销单位 · Close a unit",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
 async def close_unit(unit: Unit, desk: AtDesk) -> Response:

@@ -5,10 +5,11 @@ from typing import Annotated, Final
 
 from fastapi import Query, Response
 
-from api import schemas as s
 from api.auth import AtDesk, routes
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import territory as s
+from api.schemas.words import Done, tier, tier_name
 from domain import territory as t
 from domain.calendar import office_time
 from domain.places import EVERYWHERE, depth, within
@@ -59,7 +60,7 @@ def versions(asked: Annotated[s.PathQuery, Query()], desk: AtDesk) -> s.Territor
     node = desk.office.territory.node(asked.path)
     return s.TerritoryHistory(
         path=node.path,
-        tier=s.tier_name(node.tier),
+        tier=tier_name(node.tier),
         versions=[s.TerritoryVersion.model_validate(version) for version in node.versions],
         children=[child.path for child in node.children.values()],
         successors=list(node.successors),
@@ -67,14 +68,14 @@ def versions(asked: Annotated[s.PathQuery, Query()], desk: AtDesk) -> s.Territor
     )
 
 
-@router.post("/create", summary="设立 · Create", response_model=s.Done, responses=CHANGED)
+@router.post("/create", summary="设立 · Create", response_model=Done, responses=CHANGED)
 async def create(body: s.CreateTerritory, desk: AtDesk) -> Response:
     """设立区县、街道、社区或网格。A district, subdistrict, community or grid begins on a day."""
     command = t.CreateTerritory(
         by=desk.by,
         at=desk.at,
         id=body.id,
-        tier=s.tier(body.tier),
+        tier=tier(body.tier),
         parent=body.parent,
         name=body.name,
         effective=body.effective,
@@ -83,15 +84,13 @@ async def create(body: s.CreateTerritory, desk: AtDesk) -> Response:
     return await desk.change(command)
 
 
-@router.post("/rename", summary="更名 · Rename", response_model=s.Done, responses=CHANGED)
+@router.post("/rename", summary="更名 · Rename", response_model=Done, responses=CHANGED)
 async def rename(body: s.RenameTerritory, desk: AtDesk) -> Response:
     """自某日起更名。Another name from a day on."""
     return await desk.change(t.RenameTerritory(by=desk.by, at=desk.at, **body.model_dump()))
 
 
-@router.post(
-    "/redraw", summary="调整边界 · Redraw a grid", response_model=s.Done, responses=CHANGED
-)
+@router.post("/redraw", summary="调整边界 · Redraw a grid", response_model=Done, responses=CHANGED)
 async def redraw(body: s.RedrawGrid, desk: AtDesk) -> Response:
     """自某日起调整网格边界。Another boundary from a day on."""
     command = t.RedrawGrid(
@@ -104,7 +103,7 @@ async def redraw(body: s.RedrawGrid, desk: AtDesk) -> Response:
     return await desk.change(command)
 
 
-@router.post("/split", summary="网格拆分 · Split a grid", response_model=s.Done, responses=CHANGED)
+@router.post("/split", summary="网格拆分 · Split a grid", response_model=Done, responses=CHANGED)
 async def split(body: s.SplitGrid, desk: AtDesk) -> Response:
     """一个网格于某日拆分为多个。A grid ends on a day and others begin."""
     parts = tuple(part.part() for part in body.into)
@@ -114,7 +113,7 @@ async def split(body: s.SplitGrid, desk: AtDesk) -> Response:
     return await desk.change(command)
 
 
-@router.post("/merge", summary="网格合并 · Merge grids", response_model=s.Done, responses=CHANGED)
+@router.post("/merge", summary="网格合并 · Merge grids", response_model=Done, responses=CHANGED)
 async def merge(body: s.MergeGrids, desk: AtDesk) -> Response:
     """同一社区的多个网格于某日合并。Grids of one community end on a day and another begins."""
     command = t.MergeGrids(
@@ -130,7 +129,7 @@ async def merge(body: s.MergeGrids, desk: AtDesk) -> Response:
 
 
 @router.post(
-    "/assign", summary="指定网格员 · Assign a worker", response_model=s.Done, responses=CHANGED
+    "/assign", summary="指定网格员 · Assign a worker", response_model=Done, responses=CHANGED
 )
 async def assign(body: s.GridWorker, desk: AtDesk) -> Response:
     """指定网格员。Somebody takes up a grid."""
@@ -141,7 +140,7 @@ async def assign(body: s.GridWorker, desk: AtDesk) -> Response:
 
 
 @router.post(
-    "/release", summary="撤下网格员 · Release a worker", response_model=s.Done, responses=CHANGED
+    "/release", summary="撤下网格员 · Release a worker", response_model=Done, responses=CHANGED
 )
 async def release(body: s.GridWorker, desk: AtDesk) -> Response:
     """网格员离开网格。Somebody leaves a grid."""
@@ -149,7 +148,7 @@ async def release(body: s.GridWorker, desk: AtDesk) -> Response:
 
 
 @router.post(
-    "/households", summary="入户登记 · Record households", response_model=s.Done, responses=CHANGED
+    "/households", summary="入户登记 · Record households", response_model=Done, responses=CHANGED
 )
 async def households(body: s.RecordHouseholds, desk: AtDesk) -> Response:
     """登记某日的户数和人数。So many live in a grid as counted on a day."""
@@ -161,7 +160,7 @@ def _node(desk: Desk, node: t.Node, on: date) -> s.TerritoryNode:
     count = node.count if _in_scope(desk, node) else None
     return s.TerritoryNode(
         path=node.path,
-        tier=s.tier_name(node.tier),
+        tier=tier_name(node.tier),
         name=version and version.name,
         version=version and version.number,
         workers=sorted(node.workers) if _in_scope(desk, node) else None,

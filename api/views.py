@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from api import schemas as s
 from api.desk import Desk
+from api.schemas import cases as s
 
 SOON_SECONDS: Final = 8 * 3600
 """即将超期: due within so much working time, or overdue."""

@@ -6,10 +6,11 @@ import msgspec
 from fastapi import Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api import schemas as s
 from api.auth import AtDesk, routes
 from api.desk import Desk
 from api.errors import problems
+from api.schemas import outbound as s
+from api.schemas.words import Done, Id
 from api.services import ReceiverStanding
 from domain import webhooks as w
 from domain.errors import Refused
@@ -60,10 +61,8 @@ async def add(body: s.ReceiverIn, desk: AtDesk) -> Response:
     return await _with_secret(desk, await desk.change(command, status=201), body.id)
 
 
-@router.post(
-    "/{receiver}/change", summary="修改 · Change", response_model=s.Done, responses=CHANGED
-)
-async def change(receiver: s.Id, body: s.ReceiverChange, desk: AtDesk) -> Response:
+@router.post("/{receiver}/change", summary="修改 · Change", response_model=Done, responses=CHANGED)
+async def change(receiver: Id, body: s.ReceiverChange, desk: AtDesk) -> Response:
     """改地址或事件种类。Another address, other kinds of events."""
     _demand_secure(desk, body.url)
     command = w.ChangeReceiver(
@@ -78,23 +77,21 @@ async def change(receiver: s.Id, body: s.ReceiverChange, desk: AtDesk) -> Respon
     response_model=s.SecretDone,
     responses=CHANGED,
 )
-async def rotate(receiver: s.Id, desk: AtDesk) -> Response:
+async def rotate(receiver: Id, desk: AtDesk) -> Response:
     """新密钥只显示这一次；24 小时内同时用旧密钥签名。The new secret is shown this once; for 24
     hours messages are signed with the old one too."""
     command = w.RotateReceiverSecret(by=desk.by, at=desk.at, receiver=receiver)
     return await _with_secret(desk, await desk.change(command), receiver)
 
 
-@router.post(
-    "/{receiver}/remove", summary="删除 · Remove", response_model=s.Done, responses=CHANGED
-)
-async def remove(receiver: s.Id, desk: AtDesk) -> Response:
+@router.post("/{receiver}/remove", summary="删除 · Remove", response_model=Done, responses=CHANGED)
+async def remove(receiver: Id, desk: AtDesk) -> Response:
     """不再推送，未送达的一并放弃。It is told nothing more; its dead letters go too."""
     return await desk.change(w.RemoveReceiver(by=desk.by, at=desk.at, receiver=receiver))
 
 
 @router.get("/{receiver}/dead", summary="未送达 · Dead letters", responses=problems(404))
-def dead(receiver: s.Id, wanted: Annotated[s.DeadQuery, Query()], desk: AtDesk) -> s.DeadPage:
+def dead(receiver: Id, wanted: Annotated[s.DeadQuery, Query()], desk: AtDesk) -> s.DeadPage:
     """多次推送失败而放弃的消息。What was given up after many tries."""
     known = desk.services.receivers.known().receiver(receiver)
     if not _administers(desk, known):
@@ -110,10 +107,10 @@ def dead(receiver: s.Id, wanted: Annotated[s.DeadQuery, Query()], desk: AtDesk) 
 @router.post(
     "/{receiver}/resend",
     summary="重发 · Send dead letters again",
-    response_model=s.Done,
+    response_model=Done,
     responses=CHANGED,
 )
-async def resend(receiver: s.Id, body: s.Resend, desk: AtDesk) -> Response:
+async def resend(receiver: Id, body: s.Resend, desk: AtDesk) -> Response:
     """各再推送一次。Each is sent once more, out of the order of the rest."""
     command = w.ResendDeadLetters(
         by=desk.by, at=desk.at, receiver=receiver, positions=tuple(body.positions)

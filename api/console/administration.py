@@ -11,13 +11,16 @@ from fastapi import Query
 from fastapi.responses import Response
 
 from api import catalogue as catalogue_api
-from api import schemas as s
 from api import staff as staff_api
 from api import territory as territory_api
 from api.console import maps
 from api.console.metrics import Filled
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
+from api.schemas import words as s
+from api.schemas.rules import clock
+from api.schemas.staff import UserAnswer
+from api.schemas.territory import PathQuery
 from domain import calendar as c
 from domain import territory as t
 from domain.calendar import office_time
@@ -85,7 +88,7 @@ def territory(me: AtConsole, asked: Annotated[PlaceQuery, Query()]) -> Response:
         is_grid = node.tier is Tier.GRID
         around = parent_of(path) if is_grid else path
         siblings = [each for each in tree.children(around, today) if is_grid]
-        history = territory_api.versions(s.PathQuery(path=path), desk)
+        history = territory_api.versions(PathQuery(path=path), desk)
         drawn = maps.of(tree, [around], today, here=path)
         shown |= {
             "tier_below": None if is_grid else Tier(node.tier - 1),
@@ -149,7 +152,7 @@ def calendar(me: AtConsole, asked: Annotated[YearQuery, Query()]) -> Response:
         months=[_month(known, year, month) for month in range(1, 13)],
         today=now.date(),
         local=f"{now:%Y-%m-%dT%H:%M}",
-        hours=[(s.clock(p.start), s.clock(p.end)) for p in known.hours],
+        hours=[(clock(p.start), clock(p.end)) for p in known.hours],
         units=[unit.value for unit in Unit],
         may=lambda command: _may(me, command, EVERYWHERE),
         first=c.FIRST_YEAR,
@@ -209,7 +212,7 @@ def _is_known(me: Visitor, ground: str) -> bool:
         return False
 
 
-def _may_user(me: Visitor, command: str, user: s.UserAnswer) -> bool:
+def _may_user(me: Visitor, command: str, user: UserAnswer) -> bool:
     """As the register itself asks: for every territory in which the person has a right."""
     units = me.desk.office.staff.units
     grounds = [grant.territory for grant in user.grants]
@@ -242,7 +245,7 @@ def _rings(node: t.Node) -> list[list[list[float]]]:
     return [[[lon, lat] for lon, lat in ring[:-1]] for ring in boundary]
 
 
-def _workers(me: Visitor) -> list[s.UserAnswer]:
+def _workers(me: Visitor) -> list[UserAnswer]:
     """Who can be assigned: the grid workers that the visitor administers."""
     return [
         user

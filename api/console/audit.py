@@ -12,11 +12,13 @@ from pydantic import Field, StringConstraints
 
 from api import audit as api
 from api import privacy
-from api import schemas as s
 from api.auth import CONSOLE
 from api.console.metrics import Filled, midnight, places
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
+from api.schemas import words as s
+from api.schemas.audit import AuditAnswer, AuditedEvent, AuditQuery
+from api.schemas.personal import AccessQuery
 from api.services import API
 from domain import words
 from domain.errors import Refused
@@ -78,7 +80,7 @@ def audit(me: AtConsole, asked: Annotated[Asked, Query()]) -> Response:
     """The trail, latest first."""
     query = _query(asked)
     found = api.audit(
-        s.AuditQuery.model_validate(query | _kept(after=asked.after, limit=50)), me.desk, me.seen
+        AuditQuery.model_validate(query | _kept(after=asked.after, limit=50)), me.desk, me.seen
     )
     return page(
         me,
@@ -105,7 +107,7 @@ def audit_access(me: AtConsole, asked: Annotated[AskedAccess, Query()]) -> Respo
     """Who looked at whose personal data, and why."""
     if not me.reads(Reading.AUDIT):
         raise Refused("query.not_permitted", reading=Reading.AUDIT.value)
-    wanted = s.AccessQuery.model_validate(
+    wanted = AccessQuery.model_validate(
         _kept(
             actor=asked.actor,
             case=asked.case,
@@ -149,10 +151,10 @@ def audit_entry(entry: Position, me: AtConsole) -> Response:
     )
 
 
-def _chain(me: Visitor, found: s.AuditedEvent) -> list[s.AuditAnswer]:
+def _chain(me: Visitor, found: AuditedEvent) -> list[AuditAnswer]:
     """What has the same correlation, in order. A process of the system gives all it does the same
     one: of so many only what concerns the same object."""
-    wanted = s.AuditQuery(correlation=found.correlation, limit=CHAIN)
+    wanted = AuditQuery(correlation=found.correlation, limit=CHAIN)
     rows = api.audit(wanted, me.desk, me.seen).rows
     if len(rows) == CHAIN:
         wanted = wanted.model_copy(update={"object": found.object})

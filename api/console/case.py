@@ -16,10 +16,12 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator, Field
 
 from api import cases, privacy
-from api import schemas as s
 from api.console import clock, maps, steps
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
+from api.schemas import words as s
+from api.schemas.cases import CardQuery, CaseCard, CaseQuery, StepAnswer, TimelineQuery
+from api.schemas.personal import AccessQuery, LookAnswer
 from domain import words
 from domain.calendar import office_time
 from domain.case.options import Forms, not_now, options, possible, waiting
@@ -71,7 +73,7 @@ class Moments(s.Query):
 class Step(NamedTuple):
     """One step with what it says; ``gap`` are the working seconds since the one before."""
 
-    step: s.StepAnswer
+    step: StepAnswer
     said: list[steps.Said]
     gap: int
 
@@ -95,7 +97,7 @@ class Rung(NamedTuple):
 class Related(NamedTuple):
     """Another case that this one may have to do with."""
 
-    card: s.CaseCard
+    card: CaseCard
     metres: float | None
     alike: bool
 
@@ -124,7 +126,7 @@ def case_page(me: AtConsole, case: s.CaseId, wanted: Annotated[Moments, Query()]
     desk = me.desk
     head = desk.services.gateway.head()
     present = _card(me, case)
-    known = cases.timeline(case, s.TimelineQuery(), desk, me.seen).steps
+    known = cases.timeline(case, TimelineQuery(), desk, me.seen).steps
     past = wanted.version is not None or wanted.at is not None
     card = _card(me, case, wanted.version, wanted.at) if past else present
     if wanted.beside is not None:
@@ -179,12 +181,12 @@ def case_page(me: AtConsole, case: s.CaseId, wanted: Annotated[Moments, Query()]
 
 def _card(
     me: Visitor, case: str, version: int | None = None, at: datetime | None = None
-) -> s.CaseCard:
-    wanted = s.CardQuery.model_validate({"version": version, "at": at and at.isoformat()})
+) -> CaseCard:
+    wanted = CardQuery.model_validate({"version": version, "at": at and at.isoformat()})
     return cases.card(case, me.desk, Response(), wanted, me.seen)
 
 
-def _then(wanted: Moments, card: s.CaseCard, me: Visitor) -> datetime:
+def _then(wanted: Moments, card: CaseCard, me: Visitor) -> datetime:
     """The instant that a page of the past is about: a version's own is that of its last step."""
     return min(wanted.at or card.updated_at, me.desk.at)
 
@@ -194,7 +196,7 @@ def _forms(me: Visitor) -> Forms:
     return Forms(catalogue=office.catalogue, calendar=office.calendar, staff=office.staff)
 
 
-def _episodes(me: Visitor, done: Sequence[s.StepAnswer]) -> list[Episode]:
+def _episodes(me: Visitor, done: Sequence[StepAnswer]) -> list[Episode]:
     calendar, before = me.desk.office.calendar, None
     told = []
     for step in done:
@@ -206,7 +208,7 @@ def _episodes(me: Visitor, done: Sequence[s.StepAnswer]) -> list[Episode]:
     ]
 
 
-def _rungs(card: s.CaseCard, done: Sequence[s.StepAnswer]) -> list[Rung]:
+def _rungs(card: CaseCard, done: Sequence[StepAnswer]) -> list[Rung]:
     """The tiers from the place up, each with when the case last came there."""
     came: dict[Tier, datetime] = {}
     before = None
@@ -274,12 +276,12 @@ def _named(me: Visitor, refused: Refused) -> str:
     return me.t(told.zh, told.en)
 
 
-def _purposes(me: Visitor, card: s.CaseCard) -> list[Purpose]:
+def _purposes(me: Visitor, card: CaseCard) -> list[Purpose]:
     """What the visitor may look at personal data for, as the rule itself says."""
     return [purpose for purpose in Purpose if _may_look(me, card, purpose)]
 
 
-def _may_look(me: Visitor, card: s.CaseCard, purpose: Purpose) -> bool:
+def _may_look(me: Visitor, card: CaseCard, purpose: Purpose) -> bool:
     look = ShowPersonal(
         by=me.desk.by,
         at=me.desk.at,
@@ -298,23 +300,23 @@ def _may_look(me: Visitor, card: s.CaseCard, purpose: Purpose) -> bool:
     return True
 
 
-def _looks(me: Visitor, card: s.CaseCard) -> list[s.LookAnswer]:
+def _looks(me: Visitor, card: CaseCard) -> list[LookAnswer]:
     """Who looked before: told to those who may know."""
     if not me.reads(Reading.AUDIT) and card.reporter != me.desk.by.id:
         return []
-    wanted = s.AccessQuery(case=card.case, limit=LOOKS_SHOWN)
+    wanted = AccessQuery(case=card.case, limit=LOOKS_SHOWN)
     return privacy.access(wanted, me.desk, me.seen).rows
 
 
-def _parts(me: Visitor, case: str, facts: Facts) -> list[s.CaseCard]:
+def _parts(me: Visitor, case: str, facts: Facts) -> list[CaseCard]:
     """The children of a case that was split."""
     if not facts.children:
         return []
-    wanted = s.CaseQuery(parent=case, order="reported", limit=PARTS_SHOWN)
+    wanted = CaseQuery(parent=case, order="reported", limit=PARTS_SHOWN)
     return cases.worklist_page(wanted, me.desk, me.seen).rows
 
 
-def _related(me: Visitor, card: s.CaseCard) -> list[Related]:
+def _related(me: Visitor, card: CaseCard) -> list[Related]:
     return [
         Related(other, metres, _alike(card, other, metres))
         for other in cases.related(card.case, s.Known(), me.desk, me.seen).rows[:RELATED_SHOWN]
@@ -322,14 +324,14 @@ def _related(me: Visitor, card: s.CaseCard) -> list[Related]:
     ]
 
 
-def _alike(card: s.CaseCard, other: s.CaseCard, metres: float | None) -> bool:
+def _alike(card: CaseCard, other: CaseCard, metres: float | None) -> bool:
     """Whether two cases may be one matter: of one category, near, soon after each other."""
     near = card.territory == other.territory if metres is None else metres <= NEAR_METRES
     days = abs((card.occurred_at - other.occurred_at).total_seconds()) / 86_400
     return near and days <= ALIKE_DAYS and card.category == other.category
 
 
-def _metres(card: s.CaseCard, other: s.CaseCard) -> float | None:
+def _metres(card: CaseCard, other: CaseCard) -> float | None:
     """How far apart, on a plane: over some hundred metres that is exact enough."""
     here, there = _spot(card), _spot(other)
     if here is None or there is None:
@@ -339,14 +341,14 @@ def _metres(card: s.CaseCard, other: s.CaseCard) -> float | None:
     return hypot(across, (here[1] - there[1]) * degree)
 
 
-def _spot(card: s.CaseCard) -> tuple[float, float] | None:
+def _spot(card: CaseCard) -> tuple[float, float] | None:
     """Longitude and latitude, where they are known."""
     if card.longitude is None or card.latitude is None:
         return None
     return card.longitude, card.latitude
 
 
-def _map(me: Visitor, card: s.CaseCard, then: datetime) -> maps.Map:
+def _map(me: Visitor, card: CaseCard, then: datetime) -> maps.Map:
     """The grids of the case's community on that day, with the spot where it is known."""
     around = at_tier(card.territory, Tier.COMMUNITY)
     paths = [around] if around else []  # a whole subdistrict would show nothing
@@ -370,7 +372,7 @@ class Difference(NamedTuple):
 
 
 def _comparison(
-    me: Visitor, first: s.CaseCard, second: s.CaseCard, known: Sequence[s.StepAnswer]
+    me: Visitor, first: CaseCard, second: CaseCard, known: Sequence[StepAnswer]
 ) -> Response:
     """Two moments beside each other, the earlier one first, with the steps between."""
     if first.version > second.version:
@@ -398,5 +400,5 @@ def _comparison(
     )
 
 
-def _people(card: s.CaseCard) -> tuple[str | None, ...]:
+def _people(card: CaseCard) -> tuple[str | None, ...]:
     return card.handler, card.worker, card.asked_by

@@ -14,13 +14,13 @@ from fastapi import Query
 from fastapi.responses import Response
 from pydantic import BeforeValidator, PlainValidator, model_validator
 
-from api import metric_schemas as m
 from api import metrics as api
-from api import schemas as s
 from api.auth import CONSOLE
 from api.console import maps
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
+from api.schemas import metrics as m
+from api.schemas import words as s
 from api.services import API
 from domain.calendar import OFFICE_TIME, office_time
 from domain.case.commands import EscalationReason, Source

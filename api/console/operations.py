@@ -6,9 +6,11 @@ from fastapi import Query
 from fastapi.responses import Response
 
 from api import deadlines, projections, webhooks
-from api import schemas as s
 from api.console.pages import page
 from api.console.session import AtConsole, pages
+from api.schemas import words as s
+from api.schemas.operations import PendingQuery
+from api.schemas.outbound import DeadQuery
 from domain.errors import Refused
 from domain.places import EVERYWHERE
 from domain.roles import Reading, permitted
@@ -23,7 +25,7 @@ def operations(me: AtConsole) -> Response:
     known = projections.projections(me.desk)
     waiting = receivers = None
     if me.part != "standings":
-        waiting = deadlines.deadlines(s.PendingQuery(limit=20), me.desk, me.seen)
+        waiting = deadlines.deadlines(PendingQuery(limit=20), me.desk, me.seen)
         receivers = webhooks.receivers(me.desk)
     return page(
         me,
@@ -44,7 +46,7 @@ def operations(me: AtConsole) -> Response:
 
 @router.get("/webhooks/{receiver}/dead")
 def operations_dead(
-    receiver: s.Id, me: AtConsole, wanted: Annotated[s.DeadQuery, Query()]
+    receiver: s.Id, me: AtConsole, wanted: Annotated[DeadQuery, Query()]
 ) -> Response:
     """What a receiver was not told."""
     if not me.reads(Reading.AUDIT):

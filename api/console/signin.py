@@ -6,10 +6,10 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from api import auth
-from api import schemas as s
 from api.auth import CONSOLE, COOKIE, demand_own_site, services_of
 from api.console.pages import public
 from api.console.session import keep, pages
+from api.schemas import staff as s
 from api.services import Services
 
 router: Final = pages("")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from api import schemas as s
+from api.schemas import cases as s
 from domain.words import Word
 
 Kind = Literal[

@@ -12,11 +12,12 @@ from fastapi.responses import Response
 from pydantic import model_validator
 
 from api import cases
-from api import schemas as s
 from api.console import pinyin
 from api.console.clock import Bar, bar
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
+from api.schemas import words as s
+from api.schemas.cases import CaseQuery, TimelineQuery
 from api.views import in_view, views
 from domain.roles import PERMISSIONS, Reading, scope
 from domain.sla import Limit, Unit
@@ -51,7 +52,7 @@ _ID: Final = re.compile(r"\d{8}-[A-Z2-7]{8}")
 _NUMBER: Final = re.compile(r"\+?[\d\s()-]{7,20}")
 
 
-class Wanted(s.CaseQuery):
+class Wanted(CaseQuery):
     """The query string of the worklist: a view, narrowed; ``find`` is an id, a number or words."""
 
     view: View | None = None
@@ -123,7 +124,7 @@ def places(me: AtConsole, under: s.Scope | None = None) -> Response:
 def preview(me: AtConsole, case: s.CaseId) -> Response:
     """A case beside the list: its facts and its last steps."""
     row = me.desk.services.gateway.card(me.desk.by, case, me.seen)
-    steps = cases.timeline(case, s.TimelineQuery(), me.desk, me.seen).steps[-8:][::-1]
+    steps = cases.timeline(case, TimelineQuery(), me.desk, me.seen).steps[-8:][::-1]
     people = [row.handler, row.worker, *(step.actor for step in steps)]
     return page(
         me,
@@ -157,14 +158,14 @@ def _may_somewhere(me: Visitor, command: str) -> bool:
     return any(grant.role in PERMISSIONS[command].roles for grant in me.desk.by.grants)
 
 
-def _narrowing(asked: s.CaseQuery) -> s.CaseQuery:
+def _narrowing(asked: CaseQuery) -> CaseQuery:
     """What narrows every view: what was asked for, without what makes the view and the page."""
     own = asked.model_fields_set - {"state", "order", "after", "limit", "open", "todo", "as_of"}
-    fields = {name: getattr(asked, name) for name in own & set(s.CaseQuery.model_fields)}
-    return s.CaseQuery.model_construct(**fields)
+    fields = {name: getattr(asked, name) for name in own & set(CaseQuery.model_fields)}
+    return CaseQuery.model_construct(**fields)
 
 
-def _asked(wanted: Wanted) -> s.CaseQuery:
+def _asked(wanted: Wanted) -> CaseQuery:
     """The API's query for what was asked for, whatever the view."""
     found = (wanted.find or "").strip()
     fields: dict[str, Any] = {} if "limit" in wanted.model_fields_set else {"limit": ROWS}

@@ -60,7 +60,7 @@ def metrics(
 ) -> None:
     """计算指标。Answer a metric, with what it is made of."""
     from api import metrics as answers
-    from api.schemas import read_as_of as parsed
+    from api.schemas.words import read_as_of as parsed
 
     asked = Question(
         now=datetime.now(UTC),

@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from api.auth import CONSOLE
-from api.schemas import _LINE_PATTERN, _TEXT_PATTERN
+from api.schemas.words import LINE_PATTERN, TEXT_PATTERN
 from api.services import API
 from tests import samples
 from tests.api.conftest import Served, description
@@ -179,7 +179,7 @@ def _send(served: Served, person: str, path: str, body: Any) -> Any:
     return served.as_(person).post(path, body, created)
 
 
-def test_every_text_field_of_every_command_is_planted() -> None:
+def test_everytext_type_field_of_every_command_is_planted() -> None:
     sent = {
         (f"{API}{path}".replace("/planted/", "/{user}/"), field)
         for _, path, body in (
@@ -192,7 +192,7 @@ def test_every_text_field_of_every_command_is_planted() -> None:
         )
         for field in _planted(body, "")
     }
-    assert _text_fields() - sent == set()
+    assert text_type_fields() - sent == set()
 
 
 class Elements(HTMLParser):
@@ -273,7 +273,7 @@ def _planted(body: Any, path: str) -> Iterator[str]:
             yield from _planted(value, f"{path}[]")
 
 
-def _text_fields() -> set[tuple[str, str]]:
+def text_type_fields() -> set[tuple[str, str]]:
     """Each field of a command that takes any words, by the command's path."""
     made = description().openapi()
     known = made["components"]["schemas"]
@@ -286,7 +286,7 @@ def _text_fields() -> set[tuple[str, str]]:
                 yield from fields(each, path)
         if schema.get("type") == "array" and "items" in schema:
             yield from fields(schema["items"], f"{path}[]")
-        if schema.get("pattern") in (_TEXT_PATTERN, _LINE_PATTERN):
+        if schema.get("pattern") in (TEXT_PATTERN, LINE_PATTERN):
             yield path
         for name, each in schema.get("properties", {}).items():
             yield from fields(each, f"{path}.{name}")

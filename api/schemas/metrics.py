@@ -10,7 +10,7 @@ from pydantic import (
     TypeAdapter,
 )
 
-from api.schemas import Answer, Cursor, Id, Instant, Known, Past, Scope, When
+from api.schemas.words import Answer, Cursor, Id, Instant, Known, Past, Scope, When
 from domain.case.commands import Source
 from domain.catalogue import Size
 from projections.figures import By
