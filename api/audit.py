@@ -22,7 +22,7 @@ from domain.reports import Cell, Column, Extract, Shape, Table
 from domain.words import Word
 from projections import worklist
 from projections.audit import AuditRow
-from projections.gateway import AuditFilter
+from projections.conditions import AuditFilter
 
 router: Final = routes("/audit", ["审计 Audit"])
 

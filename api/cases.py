@@ -48,7 +48,9 @@ from domain.history import Recorded
 from domain.places import within
 from domain.roles import Actor, Reading, Role, permitted, scope
 from projections import worklist
-from projections.gateway import CaseCard, CaseFilter, Listing
+from projections.conditions import CaseFilter
+from projections.gateway import CaseCard
+from projections.paging import Listing
 from projections.todo import ToDo
 
 RELATED_SHOWN: Final = 10

@@ -9,8 +9,8 @@ from api.errors import problems
 from api.schemas import operations as s
 from api.schemas.words import tier_name
 from domain import words
+from projections.conditions import PendingFilter
 from projections.deadlines import Action
-from projections.gateway import PendingFilter
 
 router: Final = routes("/deadlines", ["事项 Cases"])
 

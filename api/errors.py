@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
-from projections.gateway import BadCursor, Behind
+from projections.gateway import Behind
+from projections.paging import BadCursor
 
 log = structlog.get_logger()
 

@@ -16,9 +16,9 @@ from api.schemas import metrics as s
 from api.services import API
 from projections import figures as f
 from projections.ages import AGE_DAYS
-from projections.gateway import BadCursor
 from projections.measures import REASONS, Part
 from projections.metrics import BIG_WEIGHT, METRICS
+from projections.paging import BadCursor
 
 router: Final = routes("/metrics", ["指标 Metrics"])
 

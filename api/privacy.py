@@ -37,7 +37,8 @@ from domain.privacy import (
 from domain.roles import Actor, demand
 from domain.staff import Staff, SuspendUser
 from projections import timeline
-from projections.gateway import AccessFilter, Gateway
+from projections.conditions import AccessFilter
+from projections.gateway import Gateway
 from projections.looks import LookRow
 from projections.worklist import CaseRow
 

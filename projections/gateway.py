@@ -1,17 +1,13 @@
 """The one way to the read models: every query names who asks, and sees only that person's scope."""
 
-import base64
-import binascii
-import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
-from math import cos, radians
 from operator import attrgetter
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -23,40 +19,53 @@ from domain.deadlines import Automatic
 from domain.errors import Refused
 from domain.history import Recorded
 from domain.personal import SEALED
-from domain.places import EVERYWHERE, Tier, at_tier
-from domain.privacy import Purpose
+from domain.places import EVERYWHERE
 from domain.roles import Actor, Reading, Scope, scope
 from projections import past_cases, search, worklist
 from projections.audit import AuditRow
 from projections.catalog import NAMES
-from projections.deadlines import Action, Place, Settled, actions
+from projections.conditions import (
+    RELATED_DAYS,
+    AccessFilter,
+    AuditFilter,
+    CaseFilter,
+    PendingFilter,
+    Sql,
+    any_within,
+    equals,
+    in_scope,
+    in_scope_today,
+    matching,
+    near,
+    of_cases,
+    reported_by,
+    within_window,
+)
+from projections.deadlines import Action, Settled, actions
 from projections.figures import Figures
 from projections.looks import LookRow
+from projections.paging import (
+    ORDERS,
+    BadCursor,
+    Listing,
+    Row,
+    beyond,
+    case_cursor,
+    cursor_of,
+    earlier,
+    page_of,
+    read_cursor,
+    read_place,
+)
 from projections.past import AsOf, Moment, moment
 from projections.runner import reached
 from projections.standing import Carried, Standing, carried, clock_ahead, standings
 from projections.timeline import Step
-from projections.todo import ToDo
 from projections.worklist import CaseRow
-
-Row = TypeVar("Row")
-Sql: TypeAlias = sql.SQL | sql.Composed
 
 
 class Behind(Exception):
     """A read model has not reached the position that the query needs: ask again soon."""
-
-
-class BadCursor(Exception):
-    """A cursor that this query did not give out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[Row]):
-    """A page of rows. ``next`` is the cursor of the following page, None on the last."""
-
-    rows: list[Row]
-    next: str | None
 
 
 @dataclass(slots=True)
@@ -83,64 +92,9 @@ MASKS: Final = (
     "reporter_address",
 )
 
-RELATED_DAYS: Final = 30
-RELATED_METRES: Final = 300.0
-"""What is so near in time and place may have to do with a case."""
-
-Order = Literal["due", "updated", "reported"]
 
 Histories: TypeAlias = Callable[[Collection[str], int], Mapping[str, Sequence[Recorded[Any]]]]
 """The events of some streams up to a position of the log, by stream, oldest first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseFilter:
-    """Which cases, in which order. ``person`` handles or is to; ``sent_back`` may be ``any``.
-
-    ``text`` is words of two characters and more, ``phone`` the reporter's whole number in any
-    notation. ``due`` sorts by the adjusted due, cases without one last; the other orders by the
-    latest first.
-    """
-
-    territory: str | None = None
-    tier: Tier | None = None
-    states: tuple[str, ...] = ()
-    person: str | None = None
-    unit: str | None = None
-    called: str | None = None
-    asked: str | None = None
-    category: str | None = None
-    size: str | None = None
-    due_before: datetime | None = None
-    parent: str | None = None
-    sent_back: str | None = None
-    todo: ToDo | None = None
-    text: str | None = None
-    phone: str | None = None
-    order: Order = "due"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFilter:
-    """Which entries; ``since`` and ``until`` bound when it happened, the end not included.
-
-    ``correlation`` is what the entries of one request have in common."""
-
-    actor: str | None = None
-    object: str | None = None
-    action: str | None = None
-    correlation: str | None = None
-    territory: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingFilter:
-    """Which of what will happen to cases by itself."""
-
-    territory: str | None = None
-    kind: Automatic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +104,6 @@ class Lateness:
 
     seconds: float
     failing: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessFilter:
-    """Which looks at personal data; ``person`` reported the case that was looked at."""
-
-    actor: str | None = None
-    case: str | None = None
-    person: str | None = None
-    purpose: Purpose | None = None
-    territory: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 class Gateway:
@@ -232,11 +173,11 @@ class Gateway:
                 ``query.bad_phone``, one without digits.
             Behind: not known up to ``position`` in time.
         """
-        conditions = [_in_scope(scope(by, Reading.CASES))]
+        conditions = [in_scope(scope(by, Reading.CASES))]
         query = self._cases_query(_CARDS, _FOUND_CARDS, conditions, wanted, after, limit)
         with self._ready(position, "worklist", "search") as connection:
             rows = _fetch(connection, CaseCard, query)
-        return _page(rows, limit, lambda row: _case_cursor(row, wanted.order))
+        return page_of(rows, limit, lambda row: case_cursor(row, wanted.order))
 
     def worklist_as_of(
         self,
@@ -260,7 +201,7 @@ class Gateway:
             Behind: not known up to ``upto`` and ``position`` in time.
         """
         seen = scope(by, Reading.CASES)
-        conditions = [past_cases.held(upto), _in_scope(seen), _in_scope_today(seen)]
+        conditions = [past_cases.held(upto), in_scope(seen), in_scope_today(seen)]
         query = self._cases_query(_PAST_MASKS, _FOUND_PAST_MASKS, conditions, wanted, after, limit)
         with self._ready(max(position, upto), "past_cases", "worklist", "search") as connection:
             found = connection.execute(query).fetchall()
@@ -269,7 +210,7 @@ class Gateway:
         for case, *masks in found:
             facts = reduce(worklist.fold, events[case_stream(case)], None)
             rows.append(CaseCard(*_facts_of(facts), *masks))
-        return _page(rows, limit, lambda row: _case_cursor(row, wanted.order))
+        return page_of(rows, limit, lambda row: case_cursor(row, wanted.order))
 
     def counts(
         self, by: Actor, wanted: Sequence[CaseFilter], most: int = 1_000, position: int = 0
@@ -283,15 +224,15 @@ class Gateway:
             Refused: ``query.text_short``, ``query.bad_phone``.
             Behind: not known up to ``position`` in time.
         """
-        seen = _in_scope(scope(by, Reading.CASES))
+        seen = in_scope(scope(by, Reading.CASES))
         counted = [
             sql.SQL("(SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) few)").format(
                 _SEARCHED if matches else _KNOWN,
-                sql.SQL(" AND ").join([seen, *_case_conditions(each), *matches]),
+                sql.SQL(" AND ").join([seen, *of_cases(each), *matches]),
                 sql.Literal(most + 1),
             )
             for each in wanted
-            for matches in [_matches(self._index, each)]
+            for matches in [matching(self._index, each)]
         ]
         query = sql.SQL("SELECT {}").format(sql.SQL(", ").join(counted))
         with self._ready(position, "worklist", "search") as connection:
@@ -308,11 +249,11 @@ class Gateway:
         limit: int,
     ) -> Sql:
         """A page of cases and one more; ``found_rows`` is to be read where something is sought."""
-        matches = _matches(self._index, wanted)
-        conditions = [*conditions, *_case_conditions(wanted), *matches]
-        key, descending = _ORDERS[wanted.order]
+        matches = matching(self._index, wanted)
+        conditions = [*conditions, *of_cases(wanted), *matches]
+        key, descending = ORDERS[wanted.order]
         if after is not None:
-            conditions.append(_after(key, descending, _read_cursor(after, wanted.order)))
+            conditions.append(beyond(key, descending, read_cursor(after, wanted.order)))
         return sql.SQL(
             '{rows} WHERE {where} ORDER BY {key} {direction}, c."case" {direction} LIMIT {limit}'
         ).format(
@@ -331,7 +272,7 @@ class Gateway:
             Behind: not known up to ``position`` in time.
         """
         query = sql.SQL('{} WHERE c."case" = {} AND {}').format(
-            _CARDS, sql.Literal(case_id), _in_scope(scope(by, Reading.CASES))
+            _CARDS, sql.Literal(case_id), in_scope(scope(by, Reading.CASES))
         )
         with self._ready(position, "worklist", "search") as connection:
             rows = _fetch(connection, CaseCard, query)
@@ -349,13 +290,13 @@ class Gateway:
         card = self.card(by, case_id, position)
         span = timedelta(days=RELATED_DAYS)
         conditions = [
-            _in_scope(scope(by, Reading.CASES)),
+            in_scope(scope(by, Reading.CASES)),
             sql.SQL('c."case" <> {}').format(sql.Literal(case_id)),
-            *_within_window("reported_at", card.reported_at - span, card.reported_at + span),
-            _near(card),
+            *within_window("reported_at", card.reported_at - span, card.reported_at + span),
+            near(card),
         ]
         if card.category is not None:
-            conditions.append(_equals("category", card.category))
+            conditions.append(equals("category", card.category))
         query = sql.SQL('{} WHERE {} ORDER BY reported_at DESC, c."case" DESC LIMIT {}').format(
             _CARDS, sql.SQL(" AND ").join(conditions), sql.Literal(limit)
         )
@@ -394,22 +335,22 @@ class Gateway:
             BadCursor, Behind, Refused: ``query.not_permitted``.
         """
         seen = _demand_reader(by, Reading.AUDIT)
-        conditions = [_any_within("territory", seen.territories)]
+        conditions = [any_within("territory", seen.territories)]
         for column in ("actor", "object", "action", "correlation"):
             value = getattr(wanted, column)
             if value is not None:
-                conditions.append(_equals(column, value))
-        conditions += _within_window("at", wanted.since, wanted.until)
+                conditions.append(equals(column, value))
+        conditions += within_window("at", wanted.since, wanted.until)
         if wanted.territory is not None:
-            conditions.append(_any_within("territory", (wanted.territory,)))
+            conditions.append(any_within("territory", (wanted.territory,)))
         if after is not None:
-            conditions.append(_before(_read_cursor(after, "audit")))
+            conditions.append(earlier(read_cursor(after, "audit")))
         query = sql.SQL(
             "SELECT * FROM audit.entries WHERE {} ORDER BY position DESC LIMIT {}"
         ).format(sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1))
         with self._ready(position, "audit") as connection:
             rows = _fetch(connection, AuditRow, query)
-        return _page(rows, limit, lambda row: _cursor("audit", str(row.position), ""))
+        return page_of(rows, limit, lambda row: cursor_of("audit", str(row.position), ""))
 
     def audited(self, by: Actor, entry: int, position: int = 0) -> AuditRow:
         """One entry, by its position in the log.
@@ -420,7 +361,7 @@ class Gateway:
         """
         seen = _demand_reader(by, Reading.AUDIT)
         query = sql.SQL("SELECT * FROM audit.entries WHERE position = {} AND {}").format(
-            sql.Literal(entry), _any_within("territory", seen.territories)
+            sql.Literal(entry), any_within("territory", seen.territories)
         )
         with self._ready(position, "audit") as connection:
             rows = _fetch(connection, AuditRow, query)
@@ -446,23 +387,23 @@ class Gateway:
             BadCursor: ``after`` is not a cursor of this list.
             Behind: not known up to ``position`` in time.
         """
-        conditions = [_any_within("territory", scope(by, Reading.CASES).territories)]
+        conditions = [any_within("territory", scope(by, Reading.CASES).territories)]
         if wanted.territory is not None:
-            conditions.append(_any_within("territory", (wanted.territory,)))
+            conditions.append(any_within("territory", (wanted.territory,)))
         query = _pending_query(
             ahead,
             settled=settled,
             limit=limit + 1,
-            after=None if after is None else _read_place(after),
+            after=None if after is None else read_place(after),
             where=sql.SQL(" AND ").join(conditions),
             kinds=tuple(Automatic) if wanted.kind is None else (wanted.kind,),
         )
         with self._ready(position, "deadlines") as connection:
             rows = _fetch(connection, Action, query)
-        return _page(
+        return page_of(
             rows,
             limit,
-            lambda row: _cursor("deadlines", row.at.isoformat(), f"{row.kind} {row.case}"),
+            lambda row: cursor_of("deadlines", row.at.isoformat(), f"{row.kind} {row.case}"),
         )
 
     def lateness(self, ahead: timedelta, now: datetime) -> Lateness:
@@ -496,28 +437,28 @@ class Gateway:
         seen = scope(by, Reading.AUDIT)
         conditions: list[Sql] = [
             sql.SQL("({} OR {})").format(
-                _any_within("territory", seen.territories), _reported_by(by.id)
+                any_within("territory", seen.territories), reported_by(by.id)
             )
         ]
         for column in ("actor", "case"):
             value = getattr(wanted, column)
             if value is not None:
-                conditions.append(_equals(column, value))
+                conditions.append(equals(column, value))
         if wanted.person is not None:
-            conditions.append(_reported_by(wanted.person))
+            conditions.append(reported_by(wanted.person))
         if wanted.purpose is not None:
-            conditions.append(_equals("purpose", wanted.purpose.value))
+            conditions.append(equals("purpose", wanted.purpose.value))
         if wanted.territory is not None:
-            conditions.append(_any_within("territory", (wanted.territory,)))
-        conditions += _within_window("at", wanted.since, wanted.until)
+            conditions.append(any_within("territory", (wanted.territory,)))
+        conditions += within_window("at", wanted.since, wanted.until)
         if after is not None:
-            conditions.append(_before(_read_cursor(after, "looks")))
+            conditions.append(earlier(read_cursor(after, "looks")))
         query = sql.SQL(
             "SELECT * FROM looks.entries WHERE {} ORDER BY position DESC LIMIT {}"
         ).format(sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1))
         with self._ready(position, "looks", "worklist") as connection:
             rows = _fetch(connection, LookRow, query)
-        return _page(rows, limit, lambda row: _cursor("looks", str(row.position), ""))
+        return page_of(rows, limit, lambda row: cursor_of("looks", str(row.position), ""))
 
     def names(self, by: Actor, users: Collection[str], position: int = 0) -> dict[str, str]:
         """What these of the staff are called, by id; nobody unknown stands in it.
@@ -596,209 +537,11 @@ _BEING_REPLACED: Final = (
 """A read model that is not built yet, or that a newer version of the program is building anew."""
 
 
-# --- conditions ---
-
-
-def _in_scope(seen: Scope) -> Sql:
-    """Cases in a scope: by place or holder, or the person's or the person's unit's own."""
-    if "" in seen.territories:
-        return sql.SQL("true")
-    person = sql.Literal(seen.person)
-    parts: list[Sql] = [sql.SQL("c.reporter = {0} OR handler = {0} OR worker = {0}").format(person)]
-    if seen.unit is not None:
-        parts.append(
-            sql.SQL("unit = {} OR called @> {}").format(
-                sql.Literal(seen.unit), sql.Literal([seen.unit])
-            )
-        )
-    for path in seen.territories:
-        parts += [_any_within("territory", (path,)), _any_within("holder", (path,))]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(parts))
-
-
-def _in_scope_today(seen: Scope) -> Sql:
-    """Whether a case of the past is in scope as it stands now."""
-    if EVERYWHERE in seen.territories:
-        return sql.SQL("true")
-    return sql.SQL('c."case" IN (SELECT c."case" FROM worklist.cases c WHERE {})').format(
-        _in_scope(seen)
-    )
-
-
-def _any_within(column: str, paths: tuple[str, ...]) -> Sql:
-    """Whether a path lies in one of some territories; in none of none."""
-    if "" in paths:
-        return sql.SQL("true")
-    if not paths:
-        return sql.SQL("false")
-    name = sql.Identifier(*column.split("."))
-    return sql.SQL("({})").format(
-        sql.SQL(" OR ").join(sql.SQL("{} ^@ {}").format(name, sql.Literal(p)) for p in paths)
-    )
-
-
-def _equals(column: str, value: Any) -> Sql:
-    return sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value))
-
-
-def _within_window(column: str, since: datetime | None, until: datetime | None) -> list[Sql]:
-    name = sql.Identifier(*column.split("."))
-    bounds: list[Sql] = []
-    if since is not None:
-        bounds.append(sql.SQL("{} >= {}").format(name, sql.Literal(since)))
-    if until is not None:
-        bounds.append(sql.SQL("{} < {}").format(name, sql.Literal(until)))
-    return bounds
-
-
-def _case_conditions(wanted: CaseFilter) -> list[Sql]:
-    conditions: list[Sql] = []
-    if wanted.todo is not None:
-        conditions.append(wanted.todo.condition())
-    if wanted.sent_back == "any":
-        conditions.append(sql.SQL("sent_back IS NOT NULL"))
-    elif wanted.sent_back is not None:
-        conditions.append(_equals("sent_back", wanted.sent_back))
-    if wanted.territory is not None:
-        conditions.append(_any_within("territory", (wanted.territory,)))
-    if wanted.tier is not None:
-        conditions.append(_equals("tier", int(wanted.tier)))
-    if wanted.states:
-        conditions.append(sql.SQL("state = ANY({})").format(sql.Literal(list(wanted.states))))
-    if wanted.person is not None:
-        conditions.append(
-            sql.SQL("(handler = {0} OR worker = {0})").format(sql.Literal(wanted.person))
-        )
-    if wanted.called is not None:
-        conditions.append(sql.SQL("called @> {}").format(sql.Literal([wanted.called])))
-    for column in ("unit", "asked", "category", "size", "parent"):
-        value = getattr(wanted, column)
-        if value is not None:
-            conditions.append(_equals(column, value))
-    if wanted.due_before is not None:
-        conditions.append(sql.SQL("due < {}").format(sql.Literal(wanted.due_before)))
-    return conditions
-
-
-def _matches(index: search.Index, wanted: CaseFilter) -> list[Sql]:
-    """Every pair of characters of every word stands in the case's words; the number is its own.
-
-    Pairs that stand apart are found too: without the words themselves that cannot be told.
-    """
-    conditions: list[Sql] = []
-    if wanted.text is not None:
-        words = wanted.text.split()
-        if not words or any(len(word) < 2 for word in words):
-            raise Refused("query.text_short")
-        conditions.append(
-            sql.SQL("(s.tokens || s.personal) @> {}::bigint[]").format(
-                sql.Literal(index.words(*words))
-            )
-        )
-    if wanted.phone is not None:
-        token = index.phone(wanted.phone)
-        if token is None:
-            raise Refused("query.bad_phone")
-        conditions.append(sql.SQL("s.phone = {}").format(sql.Literal(token)))
-    return conditions
-
-
-def _near(card: CaseRow) -> Sql:
-    """In the same place; or, of the same community, in a square about the same spot."""
-    here = _equals("territory", card.territory)
-    community = at_tier(card.territory, Tier.COMMUNITY)
-    if card.longitude is None or card.latitude is None or community is None:
-        return here
-    # A degree of longitude is shorter by the cosine of the latitude.
-    north = RELATED_METRES / 111_320
-    east = north / max(cos(radians(card.latitude)), 0.01)
-    return sql.SQL(
-        "({} OR (longitude BETWEEN {} AND {} AND latitude BETWEEN {} AND {})) AND {}"
-    ).format(
-        here,
-        *map(sql.Literal, (card.longitude - east, card.longitude + east)),
-        *map(sql.Literal, (card.latitude - north, card.latitude + north)),
-        _any_within("territory", (community,)),
-    )
-
-
-def _reported_by(person: str) -> Sql:
-    """Whether a look was at a case that somebody reported."""
-    return sql.SQL(
-        '"case" IN (SELECT c."case" FROM worklist.cases c WHERE c.reporter = {})'
-    ).format(sql.Literal(person))
-
-
-def _before(cursor: tuple[str, str]) -> Sql:
-    return sql.SQL("position < {}").format(sql.Literal(int(cursor[0])))
-
-
 def _demand_reader(by: Actor, reading: Reading) -> Scope:
     seen = scope(by, reading)
     if not seen.territories:
         raise Refused("query.not_permitted", reading=reading.value)
     return seen
-
-
-# --- rows and cursors ---
-
-_ORDERS: Final[dict[str, tuple[Sql, bool]]] = {
-    "due": (sql.SQL("coalesce(due, 'infinity')"), False),
-    "updated": (sql.SQL("updated_at"), True),
-    "reported": (sql.SQL("reported_at"), True),
-}
-
-
-def _sort_value(row: CaseRow, order: Order) -> str:
-    match order:
-        case "due":
-            return row.due.isoformat() if row.due else "infinity"
-        case "updated":
-            return row.updated_at.isoformat()
-        case "reported":
-            return row.reported_at.isoformat()
-
-
-def _case_cursor(row: CaseRow, order: Order) -> str:
-    return _cursor(order, _sort_value(row, order), row.case)
-
-
-def _after(key: Sql, descending: bool, cursor: tuple[str, str]) -> Sql:
-    value, case = cursor
-    return sql.SQL('({}, c."case") {} ({}::timestamptz, {})').format(
-        key, sql.SQL("<" if descending else ">"), sql.Literal(value), sql.Literal(case)
-    )
-
-
-def _cursor(order: str, value: str, case: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([order, value, case]).encode()).decode()
-
-
-def _read_cursor(cursor: str, order: str) -> tuple[str, str]:
-    try:
-        made_for, value, case = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if made_for != order or not isinstance(value, str) or not isinstance(case, str):
-            raise BadCursor
-        case.encode()
-        if order in ("audit", "looks"):
-            if not (value.isdecimal() and value.isascii() and len(value) < 19):
-                raise BadCursor
-        elif value != "infinity":
-            datetime.fromisoformat(value)
-    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
-        raise BadCursor from error
-    return value, case
-
-
-def _read_place(cursor: str) -> Place:
-    """A place in the order of what waits."""
-    value, rest = _read_cursor(cursor, "deadlines")
-    kind, _, case = rest.partition(" ")
-    try:
-        at = datetime.fromisoformat(value)
-        return Place(at if at.tzinfo else at.replace(tzinfo=UTC), case, Automatic(kind).value)
-    except ValueError as error:
-        raise BadCursor from error
 
 
 def _pending_query(ahead: timedelta, **wanted: Any) -> sql.Composed:
@@ -807,12 +550,6 @@ def _pending_query(ahead: timedelta, **wanted: Any) -> sql.Composed:
         return actions(ahead, **wanted)
     except OverflowError as error:
         raise BadCursor from error
-
-
-def _page(rows: list[Row], limit: int, cursor: Any) -> Listing[Row]:
-    more = len(rows) > limit
-    kept = rows[:limit]
-    return Listing(kept, cursor(kept[-1]) if more else None)
 
 
 def _cards(model: str, columns: Sequence[str], join: str) -> sql.Composed:
@@ -835,12 +572,22 @@ def _cards(model: str, columns: Sequence[str], join: str) -> sql.Composed:
 
 
 _CARDS: Final = _cards("worklist", worklist.CASES.columns, "LEFT JOIN")
+
+
 _FOUND_CARDS: Final = _cards("worklist", worklist.CASES.columns, "JOIN")
+
+
 _PAST_MASKS: Final = _cards("past_cases", ("case",), "LEFT JOIN")
+
+
 _FOUND_PAST_MASKS: Final = _cards("past_cases", ("case",), "JOIN")
 
+
 _KNOWN: Final = sql.SQL("worklist.cases c")
+
+
 _SEARCHED: Final = sql.SQL('worklist.cases c JOIN search.cases s ON s."case" = c."case"')
+
 
 _facts_of: Final = attrgetter(*worklist.CASES.columns)
 

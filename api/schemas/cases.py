@@ -28,7 +28,7 @@ from api.schemas.words import (
 from domain import sla
 from domain.case import commands as c
 from domain.catalogue import Size
-from projections.gateway import Order
+from projections.conditions import Order
 
 
 class CaseDone(Done):

@@ -32,8 +32,8 @@ from infra.importers.bpic2013 import Bpic2013
 from infra.importers.nyc311 import Nyc311
 from infra.settings import Settings
 from projections import worklist
+from projections.conditions import PendingFilter
 from projections.figures import By, Question
-from projections.gateway import PendingFilter
 from projections.metrics import METRICS
 from projections.past import AsOf
 

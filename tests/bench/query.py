@@ -33,8 +33,9 @@ from domain.territory import Place, TerritoryCreated
 from infra.migrations import migrate, role_dsn
 from projections import schemas
 from projections.catalog import read_models
+from projections.conditions import CaseFilter, Order, PendingFilter
 from projections.figures import Question
-from projections.gateway import CaseFilter, Gateway, Order, PendingFilter
+from projections.gateway import Gateway
 from projections.metrics import METRICS
 from projections.past import Moment
 from projections.projection import Projection

@@ -13,7 +13,8 @@ from infra import demo
 from infra.codec import NAMES
 from infra.event_store import EventStore
 from infra.installation import seed
-from projections.gateway import CaseFilter, Gateway
+from projections.conditions import CaseFilter
+from projections.gateway import Gateway
 from projections.runner import Runner
 
 NOW = datetime(2026, 6, 1, 10, tzinfo=UTC)

@@ -12,14 +12,9 @@ from domain.errors import Refused
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
 from infra.event_store import EventStore
-from projections.gateway import (
-    AuditFilter,
-    BadCursor,
-    Behind,
-    CaseFilter,
-    Gateway,
-    Order,
-)
+from projections.conditions import AuditFilter, CaseFilter, Order
+from projections.gateway import Behind, Gateway
+from projections.paging import BadCursor
 from projections.runner import Runner
 from projections.worklist import CaseRow
 from tests import samples

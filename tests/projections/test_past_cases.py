@@ -12,7 +12,9 @@ from domain.personal import FORGOTTEN
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
 from infra.event_store import EventStore
-from projections.gateway import BadCursor, CaseCard, CaseFilter, Gateway, Listing
+from projections.conditions import CaseFilter
+from projections.gateway import CaseCard, Gateway
+from projections.paging import BadCursor, Listing
 from projections.runner import Runner
 from tests import samples
 from tests.projections.test_gateway import supervisor

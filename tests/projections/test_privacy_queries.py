@@ -16,7 +16,9 @@ from domain.roles import Actor, Grant, Role
 from infra.event_store import EventStore
 from infra.vault import Vault
 from projections import worklist
-from projections.gateway import AccessFilter, AuditFilter, BadCursor, Behind, CaseFilter, Gateway
+from projections.conditions import AccessFilter, AuditFilter, CaseFilter
+from projections.gateway import Behind, Gateway
+from projections.paging import BadCursor
 from projections.runner import Runner
 from tests import samples
 
