@@ -196,7 +196,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 CASELOAD: Final = Projection(
     name="caseload",
-    version=4,
+    version=5,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(GRIDS, CASES.table),

@@ -158,4 +158,4 @@ CASES: Final = Spans(
     ),
 )
 
-CONTAINMENT: Final = spans.projection("containment", 4, SCHEMA, INDEXES, CASES)
+CONTAINMENT: Final = spans.projection("containment", 5, SCHEMA, INDEXES, CASES)

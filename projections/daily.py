@@ -9,11 +9,18 @@ rows alone, and are kept like an index.
 They are kept for everything, each district and each subdistrict; of the first two also by category.
 Where it matters how much each grid has, they are kept of each territory by itself instead, by
 periods of some days and longer stretches: else there would be as many sums as rows.
+
+For the present there are totals besides: what all stretches that are summed up come to, by longer
+periods, of which a year has few.
+
+A row that stands in pairs is summed up as if it did not. While it does, it is kept once more with
+what that says of it, summed up as that, and taken back as the other.
 What is summed up is what the metrics say of their rows; a metric whose marks change needs a new
 version of its read model.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
@@ -23,7 +30,7 @@ import psycopg
 from domain.calendar import OFFICE_TIME, office_time
 from domain.history import Recorded
 from domain.places import depth
-from projections.measures import DROPPED, Metric, Rows
+from projections.measures import DROPPED, Metric, Paired, Rows
 from projections.projection import Projection
 from projections.tables import case_id
 
@@ -42,6 +49,12 @@ LONGER: Final = 8
 PERIOD: Final = 10
 """Days in a period of these sums, the first one begins with the year 1."""
 
+LONG: Final = 16
+"""Days in a period of totals."""
+
+LONG_BY_ITSELF: Final = 40
+"""The same where territories are summed up by themselves: whole periods of theirs."""
+
 _DDL: Final = """
 CREATE TABLE {name}_kinds AS
     SELECT 0::bigint AS kind, {marks} FROM {table} t WITH NO DATA;
@@ -54,26 +67,61 @@ CREATE TABLE {name} (
     kind      bigint  NOT NULL,
     n         integer NOT NULL
 );
+CREATE TABLE {name}_totals (LIKE {name});
+ALTER TABLE {name}_totals DROP stretch;
+CREATE UNIQUE INDEX {name}_totals_by ON {name}_totals (territory, category, day, kind)
+    INCLUDE (n) NULLS NOT DISTINCT;
 {filled};
 CREATE INDEX {name}_by ON {name} (territory, category, day) INCLUDE (stretch, kind, n);
-GRANT SELECT ON {name}, {name}_kinds TO wangge_app;
+GRANT SELECT ON {name}, {name}_kinds, {name}_totals TO wangge_app;
 """
 
 _SUM_UP: Final = """
 WITH moved AS MATERIALIZED (
     SELECT {place}, {day} AS day, (t.moved - 1) / {stretch} AS stretch,
            {marks}, sum(t.step)::integer AS n
-    FROM (SELECT 1 AS step, begun AS moved, * FROM {table} WHERE {begun}
-          UNION ALL
-          SELECT -1, ended, * FROM {table} WHERE begun IS NOT NULL AND {ended}) t
+    FROM ({moved}) t
     WHERE {where}
     GROUP BY {groups} HAVING sum(t.step) <> 0
 ), told AS MATERIALIZED (
     SELECT hashtextextended(ROW({names})::text, 0) AS kind, * FROM moved
 ), kinds AS (
     INSERT INTO {name}_kinds SELECT DISTINCT kind, {names} FROM told ON CONFLICT DO NOTHING
+), added AS (
+    INSERT INTO {name} {sums} RETURNING territory, category, day, kind, n
 )
-INSERT INTO {name} {sums}
+INSERT INTO {name}_totals AS total
+    SELECT territory, category, day - mod(day - DATE '0001-01-01', {long}), kind, sum(n)
+    FROM added GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (territory, category, day, kind) DO UPDATE SET n = total.n + excluded.n
+"""
+
+_PAIRED_DDL: Final = """
+CREATE TABLE {name}_paired AS SELECT *, {flags} FROM {table} WITH NO DATA;
+{filled};
+CREATE INDEX {name}_paired_rows ON {name}_paired ("case", nth);
+CREATE INDEX {name}_paired_begun ON {name}_paired (begun);
+CREATE INDEX {name}_paired_ended ON {name}_paired (ended) WHERE ended IS NOT NULL;
+CREATE INDEX {name}_paired_at ON {name}_paired ({at});
+CREATE INDEX {name}_paired_in ON {name}_paired (territory, {at});
+GRANT SELECT ON {name}_paired TO wangge_app;
+"""
+
+_PAIR: Final = """
+WITH sides AS ({sides}), turns AS (
+    SELECT "case", nth, begun AS at, mark, 1 AS step FROM sides
+    UNION ALL
+    SELECT "case", nth, ended, mark, -1 FROM sides WHERE ended IS NOT NULL
+), stands AS (
+    SELECT DISTINCT "case", nth, at, {stands} FROM turns
+    WINDOW upto AS (PARTITION BY "case", nth ORDER BY at)
+), pieces AS (
+    SELECT *, lead(at) OVER (PARTITION BY "case", nth ORDER BY at) AS until FROM stands
+)
+INSERT INTO {name}_paired
+    SELECT {columns}, {flags}
+    FROM pieces p JOIN {table} t ON t."case" = p."case" AND t.nth = p.nth
+    WHERE {any}
 """
 
 _PLACE: Final = """
@@ -99,40 +147,135 @@ _PERIOD: Final = f"({_DAY} - mod({_DAY} - DATE '0001-01-01', {PERIOD}))"
 
 
 class _Sums(NamedTuple):
-    """The sums of some rows, as statements to be filled in."""
+    """The sums of some rows of a table with some columns, as statements."""
 
     metric: Metric
     rows: Rows
+    columns: tuple[str, ...]
 
-    def statement(self, form: str, **given: Any) -> str:
-        """A statement in which ``moved`` between two positions is still open."""
+    def sum_up(self, stretch: int, moved: str) -> str:
+        """Sum up what has ``moved``: rows that begun, and rows that ended."""
         said = marks(self.metric, self.rows)
-        place, sums, day = (
-            (_PLACE_BY_ITSELF, _SUMS_BY_ITSELF, _PERIOD)
-            if self.rows.by_itself
-            else (_PLACE, _SUMS, _DAY)
+        itself = self.rows.by_itself
+        return _SUM_UP.format(
+            name=self.rows.daily,
+            moved=moved,
+            stretch=stretch,
+            place=_PLACE_BY_ITSELF if itself else _PLACE,
+            day=(_PERIOD if itself else _DAY).format(at=self.rows.at),
+            marks=_listed(said),
+            names=", ".join(said),
+            groups=", ".join(
+                str(column + 1) for column in range((1 if itself else 3) + 2 + len(said))
+            ),
+            where=f"({self.rows.where}) AND {holds(self.rows)}",
+            sums=_SUMS_BY_ITSELF if itself else _SUMS,
+            long=long(self.rows),
         )
-        groups = (1 if self.rows.by_itself else 3) + len(("day", "stretch", *said))
-        return form.format(
+
+    def moved(self, begun: str, ended: str) -> str:
+        """The rows that begun, and those that ended, as conditions say; as if none were paired."""
+        single = [f"false AS {name}" for name in self.rows.paired]
+        columns = ", ".join([*map(_quoted, self.columns), *single])
+        table = self.metric.table
+        return (
+            f"SELECT 1 AS step, begun AS moved, {columns} FROM {table} WHERE {begun}"  # noqa: S608
+            f" UNION ALL SELECT -1, ended, {columns} FROM {table}"
+            f" WHERE begun IS NOT NULL AND {ended}"
+        )
+
+    def paired(self, begun: str, ended: str, *, back: bool = False) -> str:
+        """What pairs change in this: rows that are paired, as such, less the same as if they were
+        not; or all this taken ``back``."""
+        says = {name: f"v.says AND {name}" for name in self.rows.paired}
+        columns = ", ".join([*map(_quoted, self.columns), _listed(says)])
+        paired = f"{paired_table(self.rows)}, (VALUES (1, true), (-1, false)) v (step, says)"
+        one, other = ("-v.step", "v.step") if back else ("v.step", "-v.step")
+        return (
+            f"SELECT {one} AS step, begun AS moved, {columns} FROM {paired} WHERE {begun}"  # noqa: S608
+            f" UNION ALL SELECT {other}, ended, {columns} FROM {paired} WHERE {ended}"
+        )
+
+    def both(self, begun: str, ended: str) -> str:
+        """All that moved, paired or not."""
+        moved = self.moved(begun, ended)
+        return f"{moved} UNION ALL {self.paired(begun, ended)}" if self.rows.paired else moved
+
+    def pair(self, rows: str = "true") -> str:
+        """Keep the rows that stand in pairs, all or some of them."""
+        sides = " UNION ALL ".join(
+            f"SELECT \"case\", nth, begun, ended, '{name}' AS mark FROM"  # noqa: S608
+            f' (SELECT "{pairs.case}" AS "case", {pairs.nth} AS nth, begun, ended'
+            f" FROM {pairs.table}) side WHERE {rows}"
+            for name, pairs in self._pairs()
+        )
+        whole = {"begun": "p.at", "ended": "p.until"}
+        return _PAIR.format(
             name=self.rows.daily,
             table=self.metric.table,
-            place=place,
-            day=day.format(at=self.rows.at),
-            marks=", ".join(f"{mark} AS {name}" for name, mark in said.items()),
-            names=", ".join(said),
-            groups=", ".join(str(column) for column in range(1, groups + 1)),
-            where=f"({self.rows.where}) AND {holds(self.rows)}",
-            sums=sums,
-            **given,
+            sides=sides,
+            stands=_listed(
+                {
+                    name: f"coalesce(sum(step) FILTER (WHERE mark = '{name}') OVER upto, 0) > 0"
+                    for name in self.rows.paired
+                }
+            ),
+            columns=", ".join(whole.get(name, f"t.{_quoted(name)}") for name in self.columns),
+            flags=", ".join(f"p.{name}" for name in self.rows.paired),
+            any=" OR ".join(f"p.{name}" for name in self.rows.paired),
         )
+
+    def in_pairs(self) -> str:
+        """The rows that stand in pairs with rows of some cases, and theirs that do."""
+        return " UNION ".join(
+            f'SELECT "{pairs.case}", {pairs.nth} FROM {pairs.table}'  # noqa: S608
+            ' WHERE "case" = ANY(%(cases)s) OR again = ANY(%(cases)s)'
+            for _, pairs in self._pairs()
+        )
+
+    def tables(self) -> set[str]:
+        """The tables of the pairs."""
+        return {pairs.table for _, pairs in self._pairs()}
 
     def ddl(self, stretch: int) -> str:
         """The tables, filled with what is there: all stretches that are over."""
         over = f"<= (SELECT upto FROM {SUMMED})"  # noqa: S608 - a name of ours
-        filled = self.statement(
-            _SUM_UP, stretch=stretch, begun=f"begun {over}", ended=f"ended {over}"
+        name, at, paired = self.rows.daily, self.rows.at, bool(self.rows.paired)
+        tables = _DDL.format(
+            name=name,
+            marks=_listed(marks(self.metric, self.rows)),
+            table=paired_table(self.rows) if paired else self.metric.table,
+            filled=self.sum_up(stretch, self.both(f"begun {over}", f"ended {over}")),
         )
-        return self.statement(_DDL, filled=filled)
+        if not paired:
+            return tables
+        flags = _listed(dict.fromkeys(self.rows.paired, "false"))
+        table = self.metric.table
+        return (
+            _PAIRED_DDL.format(name=name, flags=flags, table=table, at=at, filled=self.pair())
+            + tables
+        )
+
+    def _pairs(self) -> list[tuple[str, Paired]]:
+        return [(name, self.metric.pairs[name]) for name in self.rows.paired]
+
+
+def paired_table(rows: Rows) -> str:
+    """The table of the rows that stand in pairs, while they do, with what that says of them."""
+    return f"{rows.daily}_paired"
+
+
+def long(rows: Rows) -> int:
+    """Days in a period of the totals of some rows."""
+    return LONG_BY_ITSELF if rows.by_itself else LONG
+
+
+def _listed(said: Mapping[str, str]) -> str:
+    return ", ".join(f"{expression} AS {name}" for name, expression in said.items())
+
+
+def _quoted(column: str) -> str:
+    return f'"{column}"'
 
 
 SUMMED: Final = "summed"
@@ -140,11 +283,12 @@ SUMMED: Final = "summed"
 
 
 def marks(metric: Metric, rows: Rows) -> dict[str, str]:
-    """The marks that sums tell apart, in SQL: not what depends on the moment, or on other rows."""
+    """The marks that sums tell apart, in SQL: not what depends on the moment."""
     gone = {DROPPED} if rows.dropped is False else set()
     kept = {n: m for n, m in metric.marks.items() if "{" not in m and n not in gone}
     asked = ("size",) if rows.by_itself else ("size", "source")
-    return {name: name for name in asked} | kept | ({WAIT: rows.wait} if rows.wait else {})
+    plain = {name: name for name in (*asked, *rows.paired)}
+    return plain | kept | ({WAIT: rows.wait} if rows.wait else {})
 
 
 WAIT: Final = "wait_days"
@@ -158,8 +302,9 @@ def holds(rows: Rows) -> str:
 
 def summed(projection: Projection, metrics: Iterable[Metric], stretch: int = STRETCH) -> Projection:
     """A read model with the sums that metrics want of it."""
+    columns = {table.name: table.columns for table in projection.tables}
     wanted = [
-        _Sums(metric, rows)
+        _Sums(metric, rows, columns[metric.table])
         for metric in metrics
         if metric.model == projection.name
         for rows in metric.rows
@@ -191,8 +336,9 @@ GRANT SELECT ON {SUMMED} TO wangge_app;
             projection.apply(connection, page, fresh)
             return
         upto = _follow(connection, wanted, stretch, page[0].position - 1)
-        projection.apply(connection, page, fresh)
         late = [recorded for recorded in page if recorded.position <= upto]
+        with _pairing(connection, wanted, stretch, page, upto if late else None):
+            projection.apply(connection, page, fresh)
         if late:
             _add(connection, wanted, stretch, late)
 
@@ -218,13 +364,10 @@ def _follow(
         return upto  # somebody is in the middle of a page: another time will do
     between = {"after": upto, "over": over}
     for each in wanted:
-        statement = each.statement(
-            _SUM_UP,
-            stretch=stretch,
-            begun="begun > %(after)s AND begun <= %(over)s",
-            ended="ended > %(after)s AND ended <= %(over)s",
+        moved = each.both(
+            "begun > %(after)s AND begun <= %(over)s", "ended > %(after)s AND ended <= %(over)s"
         )
-        connection.execute(statement.encode(), between)
+        connection.execute(each.sum_up(stretch, moved).encode(), between)
     connection.execute(f"UPDATE {SUMMED} SET upto = %(over)s".encode(), between)  # noqa: S608
     return over
 
@@ -242,12 +385,60 @@ def _add(
         "late": [recorded.position for recorded in late],
     }
     for each in wanted:
-        statement = each.statement(
-            _SUM_UP,
-            stretch=stretch,
-            begun='"case" = ANY(%(cases)s) AND begun = ANY(%(late)s)',
-            ended='"case" = ANY(%(cases)s) AND ended = ANY(%(late)s)',
+        moved = each.moved(
+            '"case" = ANY(%(cases)s) AND begun = ANY(%(late)s)',
+            '"case" = ANY(%(cases)s) AND ended = ANY(%(late)s)',
         )
+        connection.execute(each.sum_up(stretch, moved).encode(), given)
+
+
+@contextmanager
+def _pairing(
+    connection: psycopg.Connection,
+    wanted: Sequence[_Sums],
+    stretch: int,
+    page: Sequence[Recorded[Any]],
+    upto: int | None,
+) -> Iterator[None]:
+    """While a page is folded: keep anew the rows that stand in pairs with what it changes.
+
+    ``upto``: some of the page comes late, so what is summed up to there is put right.
+    """
+    paired = [each for each in wanted if each.rows.paired]
+    if not paired:
+        yield
+        return
+    # Pairs are kept by one process at a time: until it is done they are what we find now.
+    tables = ", ".join(sorted(set[str]().union(*(each.tables() for each in paired))))
+    connection.execute(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE".encode())
+    cases = {"cases": list({case_id(recorded) for recorded in page})}
+    found = [set(connection.execute(each.in_pairs().encode(), cases)) for each in paired]
+    yield
+    for each, rows in zip(paired, found, strict=True):
+        rows.update(connection.execute(each.in_pairs().encode(), cases))
+        if rows:
+            _pair_anew(connection, each, stretch, rows, upto)
+
+
+def _pair_anew(
+    connection: psycopg.Connection,
+    sums: _Sums,
+    stretch: int,
+    rows: Collection[tuple[Any, ...]],
+    upto: int | None,
+) -> None:
+    """Keep anew some rows, as far as they stand in pairs."""
+    given = {"cases": [row[0] for row in rows], "nths": [row[1] for row in rows], "upto": upto}
+    these = '("case", nth) IN (SELECT * FROM unnest(%(cases)s::text[], %(nths)s::integer[]))'
+    edges = f"{these} AND begun <= %(upto)s", f"{these} AND ended <= %(upto)s"
+    statements = [
+        f"DELETE FROM {paired_table(sums.rows)} WHERE {these}",  # noqa: S608 - names of ours
+        sums.pair(these),
+    ]
+    if upto is not None:
+        before, after = (sums.sum_up(stretch, sums.paired(*edges, back=b)) for b in (True, False))
+        statements = [before, *statements, after]
+    for statement in statements:
         connection.execute(statement.encode(), given)
 
 
@@ -265,10 +456,23 @@ class Window(NamedTuple):
         empty = found.since is not None and found.until is not None and found.since >= found.until
         return None if empty else found
 
+    def without(self, inner: "Window") -> "list[Window]":
+        """What is left of it before and after another one that lies in it."""
+        edges = Window(self.since, inner.since), Window(inner.until, self.until)
+        return [edge for edge in edges if edge.since != edge.until]
+
 
 def whole_days(window: Window, rows: Rows) -> Window | None:
     """The whole days of a window, or periods, in office time; None where there is none."""
-    days = PERIOD if rows.by_itself else 1
+    return _whole(window, PERIOD if rows.by_itself else 1)
+
+
+def whole_long(window: Window, rows: Rows) -> Window | None:
+    """The whole periods of totals in a window; None where there is none."""
+    return _whole(window, long(rows))
+
+
+def _whole(window: Window, days: int) -> Window | None:
     first = None if window.since is None else _midnight(window.since, days, up=True)
     last = None if window.until is None else _midnight(window.until, days, up=False)
     return Window(None, None).within(first, last)

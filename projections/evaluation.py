@@ -223,5 +223,5 @@ CLOSURES: Final = Spans(
     reads=_READS,
 )
 EVALUATION: Final[Projection] = spans.projection(
-    "evaluation", 2, SCHEMA, INDEXES, DISPATCHES, CLOSURES
+    "evaluation", 3, SCHEMA, INDEXES, DISPATCHES, CLOSURES
 )

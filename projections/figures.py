@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -29,7 +29,6 @@ from projections.past import AsOf, Moment, moment, quoted
 
 Sql: TypeAlias = sql.SQL | sql.Composed
 By: TypeAlias = Literal["territory", "grid", "category", "size", "source", "day", "month"]
-_NOTHING: Final = sql.SQL("")
 Ready: TypeAlias = Callable[..., AbstractContextManager[psycopg.Connection]]
 """Hands out a connection on which some read models know the log up to a position."""
 
@@ -424,32 +423,66 @@ def _counted(
 ) -> list[Sql]:
     """The rows of one kind: one by one, or whole days of them from their sums and the rest so."""
     window = _window(rows, asked, then)
-    if sums is None or not _has_sums(rows, asked, paths, over):
+    if sums is None:
         return [_rows(metric, rows, asked, then, paths, _COUNTED, over)]
-    one_by_one = partial(_rows, metric, rows, asked, then, paths, over=over, paired=False)
+    one_by_one = partial(_one_by_one, metric, rows, asked, then, paths, over)
+    if not _has_sums(rows, asked, paths, over):
+        return one_by_one(window=window)
     itself = paths[0] if over == "territory" and not rows.by_itself else None
     found: list[Sql] = []
     for part, waited in _by_waiting(rows, window, then, sums):
         days = None if waited is None else daily.whole_days(part, rows)
         if days is None:
-            found.append(one_by_one(_COUNTED, window=part))
+            found += one_by_one(window=part)
             continue
-        found.append(_sums_of_days(metric, rows, asked, then, paths, over, days, sums, waited))
+        found += _summed_up(metric, rows, asked, then, paths, over, days, sums, waited)
         # Since the last stretch that is summed up some rows have begun, and some have ended.
-        found.append(one_by_one(_COUNTED, window=days, holds=sums.since("begun", itself)))
-        found.append(one_by_one(_TAKEN_BACK, window=days, holds=sums.since("ended", itself)))
-        edges = (Window(part.since, days.since), Window(days.until, part.until))
-        found += [one_by_one(_COUNTED, window=e) for e in edges if e.since != e.until]
+        found += one_by_one(window=days, holds=sums.since("begun", itself))
+        found += one_by_one(window=days, holds=sums.since("ended", itself), back=True)
+        for edge in part.without(days):
+            found += one_by_one(window=edge)
         if itself:
             # What was filed in the territory itself lies in nothing below it.
-            found.append(one_by_one(_COUNTED, window=days, exactly=True))
+            found += one_by_one(window=days, exactly=True)
+    return found
+
+
+def _one_by_one(
+    metric: Metric,
+    rows: Rows,
+    asked: Question,
+    then: Moment,
+    paths: tuple[str, ...],
+    over: By | None,
+    *,
+    window: Window,
+    holds: Sql | None = None,
+    exactly: bool = False,
+    back: bool = False,
+) -> list[Sql]:
+    """Rows counted, or taken ``back``: as if none stood in pairs, and those that do once more as
+    what they are, less what they would be."""
+    counted = partial(
+        _rows, metric, rows, asked, then, paths, over=over, window=window, holds=holds,
+        exactly=exactly,
+    )  # fmt: skip
+    sign = "-" if back else ""
+    single = dict.fromkeys(metric.pairs, "false")
+    found: list[Sql] = [counted(f"{{over}} AS over, {sign}count(*) AS n", says=single)]
     if rows.paired:
-        found.append(_paired(metric, rows, asked, then, paths, over))
+        paired = single | {name: f"(v.says AND t.{name})" for name in rows.paired}
+        found.append(
+            counted(
+                f"{{over}} AS over, {sign}sum(v.step) AS n",
+                says=paired,
+                table=daily.paired_table(rows),
+                joined=" CROSS JOIN (VALUES (1, true), (-1, false)) v (step, says)",
+            )
+        )
     return found
 
 
 _COUNTED: Final = "{over} AS over, count(*) AS n"
-_TAKEN_BACK: Final = "{over} AS over, -count(*) AS n"
 
 
 def _sums_for(connection: psycopg.Connection, metric: Metric, then: Moment) -> _Sums | None:
@@ -510,7 +543,7 @@ def _by_waiting(
     return [(part, waited) for part, waited in found if part is not None] or [(window, None)]
 
 
-def _sums_of_days(
+def _summed_up(
     metric: Metric,
     rows: Rows,
     asked: Question,
@@ -520,12 +553,35 @@ def _sums_of_days(
     days: Window,
     sums: _Sums,
     waited: bool | None,
+) -> list[Sql]:
+    """Whole days from sums; for the present from totals, as far as there are any."""
+    from_sums = partial(_sums_of_days, metric, rows, asked, then, paths, over, sums, waited)
+    long = None
+    if then.position is None and over not in ("day", "month"):
+        long = daily.whole_long(days, rows)
+    if long is None:
+        return [from_sums(days)]
+    return [from_sums(long, totals=True), *map(from_sums, days.without(long))]
+
+
+def _sums_of_days(
+    metric: Metric,
+    rows: Rows,
+    asked: Question,
+    then: Moment,
+    paths: tuple[str, ...],
+    over: By | None,
+    sums: _Sums,
+    waited: bool | None,
+    days: Window,
+    *,
+    totals: bool = False,
 ) -> Sql:
     """What whole days come to, in the shape of counted rows."""
-    conditions: list[Sql] = [
-        sql.SQL("s.stretch < {}").format(quoted(sums.upto // sums.stretch)),
-        *_days(days),
-    ]
+    conditions: list[Sql] = _days(days)
+    if not totals:
+        upto = sql.SQL("s.stretch < {}").format(quoted(sums.upto // sums.stretch))
+        conditions.append(upto)
     if rows.by_itself:
         conditions += _inside(sql.Identifier("s", "territory"), paths)
     elif over == "territory":
@@ -574,7 +630,7 @@ def _sums_of_days(
         over=sql.Identifier("k", over or "") if of_kind_over else sql.Identifier("d", "over"),
         over_day=_over(None if of_kind_over else over, midnight, paths, "s"),
         territory=sql.SQL("s.territory" if rows.by_itself else "''::text"),
-        sums=sql.Identifier(metric.model, str(rows.daily)),
+        sums=sql.Identifier(metric.model, f"{rows.daily}_totals" if totals else str(rows.daily)),
         kinds=sql.Identifier(metric.model, f"{rows.daily}_kinds"),
         where=sql.SQL(" AND ").join(conditions),
         of_kind=sql.SQL(" AND ").join(of_kind),
@@ -587,53 +643,6 @@ def _days(days: Window) -> list[Sql]:
         for sign, edge in ((">=", days.since), ("<", days.until))
         if edge is not None
     ]
-
-
-def _paired(
-    metric: Metric,
-    rows: Rows,
-    asked: Question,
-    then: Moment,
-    paths: tuple[str, ...],
-    over: By | None,
-) -> Sql:
-    """The rows that stand in pairs: counted as what they are, and taken back as what the sums say
-    they are, which know of no pairs."""
-    standing = sql.SQL(" UNION ALL ").join(
-        sql.SQL('SELECT p.{} AS "case", p.{} AS nth, {} FROM {} p WHERE {}').format(
-            sql.Identifier(pairs.case),
-            sql.Identifier(pairs.nth),
-            sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(quoted(name == each), sql.Identifier(each))
-                for each in metric.pairs
-            ),
-            sql.Identifier(metric.model, pairs.table),
-            sql.SQL(" AND ").join(
-                [
-                    then.holds("p"),
-                    *_inside(sql.Identifier("p", pairs.territory), paths),
-                    *_between(sql.Identifier("p", pairs.at), *_window(rows, asked, then)),
-                ]
-            ),
-        )
-        for name, pairs in metric.pairs.items()
-        if name in rows.paired
-    )
-    flags = sql.SQL(", ").join(
-        sql.SQL("bool_or({0}) AS {0}").format(sql.Identifier(name)) for name in metric.pairs
-    )
-    joined = sql.SQL(
-        ' JOIN (SELECT "case", nth, {flags} FROM ({standing}) p GROUP BY "case", nth) x'
-        ' ON x."case" = t."case" AND x.nth = t.nth'
-        " CROSS JOIN (VALUES (1, true), (-1, false)) v (step, says)"
-    ).format(flags=flags, standing=standing)
-    says = {
-        name: sql.SQL("(v.says AND x.{})").format(sql.Identifier(name)) for name in metric.pairs
-    }
-    return _rows(
-        metric, rows, asked, then, paths, "{over} AS over, sum(v.step) AS n", over,
-        joined=joined, says=says,
-    )  # fmt: skip
 
 
 def _window(rows: Rows, asked: Question, then: Moment) -> Window:
@@ -654,16 +663,16 @@ def _rows(
     *,
     window: Window | None = None,
     exactly: bool = False,
-    paired: bool = True,
     holds: Sql | None = None,
-    joined: Sql = _NOTHING,
-    says: Mapping[str, Sql] | None = None,
+    table: str | None = None,
+    joined: LiteralString = "",
+    says: Mapping[str, str] | None = None,
 ) -> sql.Composed:
     """The rows of one kind with their marks, and what else is wanted of them: ``{at}`` is the time
     at which they count, ``{over}`` what they are broken down by.
 
     ``holds`` says otherwise than the moment which of them. Whether they stand in pairs is looked up
-    for each, unless ``paired`` is false, or ``says`` says it in terms of what is ``joined``.
+    for each, unless ``says`` says it, of another ``table`` and what is ``joined``.
     """
     known = _known(asked, then)
     at = sql.Identifier("t", rows.at)
@@ -684,8 +693,8 @@ def _rows(
     for name, pairs in metric.pairs.items():
         mark: Sql = sql.SQL("false")
         if says is not None:
-            mark = says[name]
-        elif paired and name in rows.paired:
+            mark = sql.SQL(says[name])
+        elif name in rows.paired:
             mark = sql.SQL(
                 'EXISTS (SELECT FROM {} p WHERE p.{} = t."case" AND p.{} = t.nth AND {})'
             ).format(
@@ -701,8 +710,8 @@ def _rows(
         kind=quoted(rows.kind),
         marks=sql.SQL(", ").join(listed),
         columns=sql.SQL(columns).format(at=at, over=_over(over, at, paths)),
-        table=sql.Identifier(metric.model, metric.table),
-        joined=joined,
+        table=sql.Identifier(metric.model, table or metric.table),
+        joined=sql.SQL(joined),
         where=sql.SQL(" AND ").join(conditions),
     )
 

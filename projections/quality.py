@@ -301,7 +301,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 QUALITY: Final = Projection(
     name="quality",
-    version=4,
+    version=5,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, FOLLOW_UPS, REPEATS),

@@ -235,7 +235,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=5,
+    version=6,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),
