@@ -46,7 +46,7 @@ STRETCH: Final = 32_768
 LONGER: Final = 8
 """So many times as long are stretches where territories are summed up by themselves."""
 
-PERIOD: Final = 10
+PERIOD: Final = 5
 """Days in a period of these sums, the first one begins with the year 1."""
 
 LONG: Final = 16
@@ -69,10 +69,9 @@ CREATE TABLE {name} (
 );
 CREATE TABLE {name}_totals (LIKE {name});
 ALTER TABLE {name}_totals DROP stretch;
-CREATE UNIQUE INDEX {name}_totals_by ON {name}_totals (territory, category, day, kind)
-    INCLUDE (n) NULLS NOT DISTINCT;
+CREATE UNIQUE INDEX {name}_totals_by ON {name}_totals ({key}, kind) INCLUDE (n) NULLS NOT DISTINCT;
 {filled};
-CREATE INDEX {name}_by ON {name} (territory, category, day) INCLUDE (stretch, kind, n);
+CREATE INDEX {name}_by ON {name} ({key}) INCLUDE (stretch, kind, n);
 GRANT SELECT ON {name}, {name}_kinds, {name}_totals TO wangge_app;
 """
 
@@ -244,6 +243,7 @@ class _Sums(NamedTuple):
         tables = _DDL.format(
             name=name,
             marks=_listed(marks(self.metric, self.rows)),
+            key="day, territory, category" if self.rows.by_itself else "territory, category, day",
             table=paired_table(self.rows) if paired else self.metric.table,
             filled=self.sum_up(stretch, self.both(f"begun {over}", f"ended {over}")),
         )
@@ -263,6 +263,11 @@ class _Sums(NamedTuple):
 def paired_table(rows: Rows) -> str:
     """The table of the rows that stand in pairs, while they do, with what that says of them."""
     return f"{rows.daily}_paired"
+
+
+def period(rows: Rows) -> int:
+    """Days in a period of the sums of some rows."""
+    return PERIOD if rows.by_itself else 1
 
 
 def long(rows: Rows) -> int:
@@ -464,7 +469,7 @@ class Window(NamedTuple):
 
 def whole_days(window: Window, rows: Rows) -> Window | None:
     """The whole days of a window, or periods, in office time; None where there is none."""
-    return _whole(window, PERIOD if rows.by_itself else 1)
+    return _whole(window, period(rows))
 
 
 def whole_long(window: Window, rows: Rows) -> Window | None:

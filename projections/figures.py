@@ -4,11 +4,11 @@ A question is composed from the entries of ``metrics``. Rows are first counted b
 look at, then each figure adds up those that it means: a dozen figures cost hardly more than one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import cache, partial
+from datetime import date, datetime, timedelta
+from functools import cache, lru_cache, partial
 from typing import Final, Literal, LiteralString, TypeAlias
 
 import psycopg
@@ -306,14 +306,12 @@ class _Sums:
     last: int | None
     waits: Mapping[str, tuple[int, int]]
 
-    def since(self, edge: str, but: str | None = None) -> Sql:
-        """Whether a row began or ended after what is summed up, in SQL; none in ``but`` itself."""
+    def since(self, edge: str) -> Sql:
+        """Whether a row began or ended after what is summed up, in SQL."""
         bounds: list[Sql] = [sql.SQL("t.{} > {}").format(sql.Identifier(edge), quoted(self.upto))]
         if self.last is not None:
             bounds.append(sql.SQL("t.{} <= {}").format(sql.Identifier(edge), quoted(self.last)))
-        if but:
-            bounds.append(sql.SQL("t.territory <> {}").format(quoted(but)))
-        return sql.SQL(" AND ").join([*bounds, sql.SQL("t.begun IS NOT NULL")])
+        return sql.SQL(" AND ").join(bounds)
 
 
 def _answer(
@@ -423,27 +421,32 @@ def _counted(
 ) -> list[Sql]:
     """The rows of one kind: one by one, or whole days of them from their sums and the rest so."""
     window = _window(rows, asked, then)
-    if sums is None:
+    if sums is None or rows.daily is None:
         return [_rows(metric, rows, asked, then, paths, _COUNTED, over)]
     one_by_one = partial(_one_by_one, metric, rows, asked, then, paths, over)
-    if not _has_sums(rows, asked, paths, over):
-        return one_by_one(window=window)
-    itself = paths[0] if over == "territory" and not rows.by_itself else None
-    found: list[Sql] = []
-    for part, waited in _by_waiting(rows, window, then, sums):
-        days = None if waited is None else daily.whole_days(part, rows)
-        if days is None:
-            found += one_by_one(window=part)
-            continue
-        found += _summed_up(metric, rows, asked, then, paths, over, days, sums, waited)
-        # Since the last stretch that is summed up some rows have begun, and some have ended.
-        found += one_by_one(window=days, holds=sums.since("begun", itself))
-        found += one_by_one(window=days, holds=sums.since("ended", itself), back=True)
-        for edge in part.without(days):
-            found += one_by_one(window=edge)
-        if itself:
-            # What was filed in the territory itself lies in nothing below it.
-            found += one_by_one(window=days, exactly=True)
+    days: list[tuple[Window, bool]] = []
+    edges: list[Window] = []
+    if _has_sums(rows, asked, paths, over):
+        for part, waited in _by_waiting(rows, window, then, sums):
+            whole = None if waited is None else daily.whole_days(part, rows)
+            if waited is not None and whole is not None:
+                days.append((whole, waited))
+                edges += part.without(whole)
+            else:
+                edges.append(part)
+    if not days:
+        return one_by_one([window])
+    # What was filed in the territory itself lies in nothing below it.
+    itself = paths[0] if over == "territory" and not rows.by_itself else ""
+    whole_days = [each for each, _ in days]
+    found = _summed_up(metric, rows, asked, then, paths, over, sums, days)
+    found += _since(metric, rows, asked, then, paths, over, sums, whole_days, itself)
+    # Edges of long periods are many rows, and each by itself lies in one index.
+    together = [[edge] for edge in edges] if rows.by_itself else [edges] if edges else []
+    for each in together:
+        found += one_by_one(each)
+    if itself:
+        found += one_by_one(whole_days, exactly=True)
     return found
 
 
@@ -454,26 +457,71 @@ def _one_by_one(
     then: Moment,
     paths: tuple[str, ...],
     over: By | None,
+    windows: Sequence[Window],
     *,
-    window: Window,
-    holds: Sql | None = None,
     exactly: bool = False,
-    back: bool = False,
 ) -> list[Sql]:
-    """Rows counted, or taken ``back``: as if none stood in pairs, and those that do once more as
-    what they are, less what they would be."""
+    """The rows of some windows."""
+    at = sql.Identifier("t", rows.at)
+    which = sql.SQL("{} AND {}").format(
+        then.holds("t"), _in_some(windows, lambda window: _between(at, *window))
+    )
+    covered = _covered(asked, paths, exactly=exactly)
+    return _single_and_paired(metric, rows, asked, then, paths, over, [which, *covered], "{n}")
+
+
+def _since(
+    metric: Metric,
+    rows: Rows,
+    asked: Question,
+    then: Moment,
+    paths: tuple[str, ...],
+    over: By | None,
+    sums: _Sums,
+    days: Sequence[Window],
+    but: str,
+) -> list[Sql]:
+    """Of some days that are summed up, the rows that have begun since, and less those that have
+    ended; none that lie in a territory itself."""
+    at, begun, ended = sql.Identifier("t", rows.at), sums.since("begun"), sums.since("ended")
+    # Days and territories are said so that the database does not look for all that is in them.
+    day = _in_some(days, lambda window: _between(at, *window))
+    conditions: list[Sql] = [
+        sql.SQL("(({}) OR ({})) AND t.begun IS NOT NULL").format(begun, ended),
+        *_covered(asked, paths, found=False),
+    ]
+    if but:
+        conditions.append(sql.SQL("t.territory <> {}").format(quoted(but)))
+    steps = sql.SQL(
+        "coalesce({{n}} FILTER (WHERE {begun} AND {day}), 0)"
+        " - coalesce({{n}} FILTER (WHERE {ended} AND {day}), 0)"
+    ).format(begun=begun, ended=ended, day=day)
+    return _single_and_paired(metric, rows, asked, then, paths, over, conditions, steps.as_string())
+
+
+def _single_and_paired(
+    metric: Metric,
+    rows: Rows,
+    asked: Question,
+    then: Moment,
+    paths: tuple[str, ...],
+    over: By | None,
+    conditions: Sequence[Sql],
+    steps: str,
+) -> list[Sql]:
+    """Rows counted as if none stood in pairs; and those that do once more, as what they are, less
+    what they would be. ``steps`` says how often, each time ``{n}``."""
     counted = partial(
-        _rows, metric, rows, asked, then, paths, over=over, window=window, holds=holds,
-        exactly=exactly,
-    )  # fmt: skip
-    sign = "-" if back else ""
+        _rows, metric, rows, asked, then, paths, over=over, which=sql.SQL(" AND ").join(conditions)
+    )
+    columns = f"{{over}} AS over, {steps} AS n"
     single = dict.fromkeys(metric.pairs, "false")
-    found: list[Sql] = [counted(f"{{over}} AS over, {sign}count(*) AS n", says=single)]
+    found: list[Sql] = [counted(columns.replace("{n}", "count(*)"), says=single)]
     if rows.paired:
         paired = single | {name: f"(v.says AND t.{name})" for name in rows.paired}
         found.append(
             counted(
-                f"{{over}} AS over, {sign}sum(v.step) AS n",
+                columns.replace("{n}", "sum(v.step)"),
                 says=paired,
                 table=daily.paired_table(rows),
                 joined=" CROSS JOIN (VALUES (1, true), (-1, false)) v (step, says)",
@@ -550,18 +598,28 @@ def _summed_up(
     then: Moment,
     paths: tuple[str, ...],
     over: By | None,
-    days: Window,
     sums: _Sums,
-    waited: bool | None,
+    days: Sequence[tuple[Window, bool]],
 ) -> list[Sql]:
-    """Whole days from sums; for the present from totals, as far as there are any."""
-    from_sums = partial(_sums_of_days, metric, rows, asked, then, paths, over, sums, waited)
-    long = None
+    """Whole days, of each whether they have waited, from sums; for the present from totals as far
+    as there are any."""
+    short, long = [window for window, _ in days], list[Window]()
     if then.position is None and over not in ("day", "month"):
-        long = daily.whole_long(days, rows)
-    if long is None:
-        return [from_sums(days)]
-    return [from_sums(long, totals=True), *map(from_sums, days.without(long))]
+        pairs = [(window, daily.whole_long(window, rows)) for window in short]
+        long = [whole for _, whole in pairs if whole]
+        short = [
+            each
+            for window, whole in pairs
+            for each in (window.without(whole) if whole else [window])
+        ]
+    have_waited = [window for window, waited in days if waited]
+    waited: Sql = sql.SQL("true" if have_waited else "false")
+    if have_waited and len(have_waited) < len(days):
+        last = have_waited[-1].until
+        assert last is not None
+        waited = sql.SQL("s.day < {}").format(quoted(last.date()))
+    from_sums = partial(_sums_of_days, metric, rows, asked, then, paths, over, sums, waited)
+    return [from_sums(w, totals=t) for w, t in ((long, True), (short, False)) if w]
 
 
 def _sums_of_days(
@@ -572,13 +630,13 @@ def _sums_of_days(
     paths: tuple[str, ...],
     over: By | None,
     sums: _Sums,
-    waited: bool | None,
-    days: Window,
+    waited: Sql,
+    windows: Sequence[Window],
     *,
-    totals: bool = False,
+    totals: bool,
 ) -> Sql:
     """What whole days come to, in the shape of counted rows."""
-    conditions: list[Sql] = _days(days)
+    conditions = [_days(windows, daily.long(rows) if totals else daily.period(rows))]
     if not totals:
         upto = sql.SQL("s.stretch < {}").format(quoted(sums.upto // sums.stretch))
         conditions.append(upto)
@@ -600,7 +658,7 @@ def _sums_of_days(
         none = "s.category IS NOT NULL" if over == "category" else "s.category IS NULL"
         conditions.append(sql.SQL(none))
     kept = daily.marks(metric, rows)
-    unsaid = {DROPPED: "NULL::text", WAITED: str(waited).lower()}
+    unsaid = {DROPPED: "NULL::text", WAITED: "d.waited"}
     unsaid |= dict.fromkeys(metric.pairs, "false")
     marks = [
         sql.SQL("k.{}").format(sql.Identifier(name))
@@ -621,14 +679,15 @@ def _sums_of_days(
     of_kind_over = over in ("size", "source")
     return sql.SQL(
         "SELECT {kind} AS kind, {marks}, {over} AS over, sum(d.n) AS n FROM (SELECT s.kind,"
-        " {over_day} AS over, {territory} AS territory, sum(s.n) AS n FROM {sums} s WHERE {where}"
-        " GROUP BY 1, 2, 3) d"
+        " {over_day} AS over, {territory} AS territory, {waited} AS waited, sum(s.n) AS n"
+        " FROM {sums} s WHERE {where} GROUP BY 1, 2, 3, 4) d"
         " JOIN {kinds} k ON k.kind = d.kind WHERE {of_kind}"
     ).format(
         kind=quoted(rows.kind),
         marks=sql.SQL(", ").join(marks),
         over=sql.Identifier("k", over or "") if of_kind_over else sql.Identifier("d", "over"),
         over_day=_over(None if of_kind_over else over, midnight, paths, "s"),
+        waited=waited,
         territory=sql.SQL("s.territory" if rows.by_itself else "''::text"),
         sums=sql.Identifier(metric.model, f"{rows.daily}_totals" if totals else str(rows.daily)),
         kinds=sql.Identifier(metric.model, f"{rows.daily}_kinds"),
@@ -637,12 +696,20 @@ def _sums_of_days(
     )
 
 
-def _days(days: Window) -> list[Sql]:
-    return [
-        sql.SQL("s.day {} {}").format(sql.SQL(sign), quoted(edge.date()))
-        for sign, edge in ((">=", days.since), ("<", days.until))
-        if edge is not None
+def _days(windows: Sequence[Window], period: int) -> Sql:
+    """Whether a sum is one of some windows; by name where they are several, as there are few."""
+    if len(windows) == 1 or any(None in window for window in windows):
+        day = sql.Identifier("s", "day")
+        return _in_some(
+            windows, lambda w: _between(day, w.since and w.since.date(), w.until and w.until.date())
+        )
+    days = [
+        since.date() + timedelta(days=n)
+        for since, until in windows
+        if since and until
+        for n in range(0, (until - since).days, period)
     ]
+    return sql.SQL("s.day = ANY({})").format(quoted(days))
 
 
 def _window(rows: Rows, asked: Question, then: Moment) -> Window:
@@ -661,9 +728,7 @@ def _rows(
     columns: str,
     over: By | None = None,
     *,
-    window: Window | None = None,
-    exactly: bool = False,
-    holds: Sql | None = None,
+    which: Sql | None = None,
     table: str | None = None,
     joined: LiteralString = "",
     says: Mapping[str, str] | None = None,
@@ -671,18 +736,21 @@ def _rows(
     """The rows of one kind with their marks, and what else is wanted of them: ``{at}`` is the time
     at which they count, ``{over}`` what they are broken down by.
 
-    ``holds`` says otherwise than the moment which of them. Whether they stand in pairs is looked up
-    for each, unless ``says`` says it, of another ``table`` and what is ``joined``.
+    ``which`` says otherwise than moment and question which of them. Whether they stand in pairs is
+    looked up for each, unless ``says`` says it, of another ``table`` and what is ``joined``.
     """
     known = _known(asked, then)
     at = sql.Identifier("t", rows.at)
-    held = holds or then.holds("t", passing=rows.passing)
-    conditions: list[Sql] = [held, sql.SQL(rows.where).format(**known)]
+    conditions: list[Sql] = [sql.SQL(rows.where).format(**known)]
     if rows.dropped is not None:
         conditions.append(sql.SQL(f"t.dropped IS {'NOT ' if rows.dropped else ''}NULL"))
-    conditions += _covered(asked, paths, exactly=exactly)
-    if not rows.owed:
-        conditions += _between(at, *(window or _window(rows, asked, then)))
+    if which is not None:
+        conditions.append(which)
+    else:
+        conditions += _covered(asked, paths)
+        conditions.append(then.holds("t", passing=rows.passing))
+        if not rows.owed:
+            conditions += _between(at, *_window(rows, asked, then))
     marks = dict(metric.marks)
     if rows.dropped is False and DROPPED in marks:
         marks[DROPPED] = "NULL::text"  # an index need not hold it
@@ -716,6 +784,7 @@ def _rows(
     )
 
 
+@lru_cache(64)
 def _known(asked: Question, then: Moment) -> dict[str, Sql]:
     """What the entries of metrics may speak of."""
     return {
@@ -733,8 +802,13 @@ def _in_force(asked: Question, then: Moment) -> Sql:
     ).format(holds=then.holds("g"), day=quoted(office_time(end).date()))
 
 
-def _covered(asked: Question, paths: tuple[str, ...], *, exactly: bool = False) -> list[Sql]:
-    """Conditions of where and what; ``exactly``: in the territories themselves, not below."""
+def _covered(
+    asked: Question, paths: tuple[str, ...], *, exactly: bool = False, found: bool = True
+) -> list[Sql]:
+    """Conditions of where and what; ``exactly``: in the territories themselves, not below.
+
+    Unless they are to be ``found`` by where they are, no index is asked for it.
+    """
     conditions: list[Sql] = []
     if exactly:
         # Everywhere is all districts together.
@@ -743,7 +817,10 @@ def _covered(asked: Question, paths: tuple[str, ...], *, exactly: bool = False) 
         districts = sql.SQL("t.territory = split_part(t.territory, '/', 1) || '/'")
         conditions.append(sql.SQL("({})").format(sql.SQL(" OR ").join(own or [districts])))
     else:
-        conditions += _inside(sql.Identifier("t", "territory"), paths)
+        territory = sql.Identifier("t", "territory")
+        conditions += _inside(
+            territory if found else sql.SQL("({} || '')").format(territory), paths
+        )
     for column in _SIMPLE_DIMENSIONS:
         value = getattr(asked, column)
         if value is not None:
@@ -759,7 +836,15 @@ def _inside(territory: sql.Composable, paths: tuple[str, ...]) -> list[Sql]:
     return [sql.SQL("({})").format(sql.SQL(" OR ").join(each))]
 
 
-def _between(at: sql.Composable, since: datetime | None, until: datetime | None) -> list[Sql]:
+def _in_some(windows: Sequence[Window], inside: Callable[[Window], list[Sql]]) -> Sql:
+    """Whether some time lies in one of some windows, in SQL."""
+    each: list[Sql] = [
+        sql.SQL(" AND ").join(inside(window) or [sql.SQL("true")]) for window in windows
+    ]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(each or [sql.SQL("false")]))
+
+
+def _between(at: sql.Composable, since: date | None, until: date | None) -> list[Sql]:
     bounds: list[Sql] = []
     if since is not None:
         bounds.append(sql.SQL("{} >= {}").format(at, quoted(since)))

@@ -1,7 +1,9 @@
 """Any past: which position of the log a question is about, and what held as of it."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -12,6 +14,11 @@ from domain.errors import Refused
 
 def quoted(value: Any) -> sql.SQL:
     """A value as SQL, put into words once however often it is used."""
+    return _quoted(value) if isinstance(value, Hashable) else _quoted.__wrapped__(value)
+
+
+@lru_cache(1024, typed=True)
+def _quoted(value: Any) -> sql.SQL:
     return sql.SQL(sql.Literal(value).as_string())
 
 
