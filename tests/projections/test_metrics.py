@@ -1,7 +1,7 @@
 """Metrics: each edge by a small case of its own, and all of them as of any past."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from domain import territory
 from domain.calendar import PublishYear
 from domain.case import commands as c
 from domain.errors import Refused
-from domain.history import LOG
+from domain.history import LOG, Recorded
 from domain.metrics import Ratio
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
@@ -28,6 +28,8 @@ from projections.gateway import Gateway
 from projections.measures import Figure, Metric, Part
 from projections.metrics import METRICS
 from projections.past import Moment
+from projections.projection import Projection
+from projections.quality import QUALITY
 from projections.runner import Runner
 from tests import samples
 from tests.domain.schedules import local
@@ -949,15 +951,8 @@ def test_what_comes_late_is_added_to_sums_that_are_done(
     chance.shuffle(streams)
     by_rows = Figures(gateway.figures.ready, by_rows=True)
     dsn = role_dsn(database, secret, "wangge_projector")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for each in FIGURES:
-            model = summed(each, METRICS.values(), STRETCH)
-            schemas.create(connection, model, model.name, (LOG,), indexed=True)
-            for stream in streams:
-                page = [r for r in store.history(stream) if isinstance(r.event, model.events)]
-                with connection.transaction():
-                    schemas.use(connection, model.name)
-                    model.apply(connection, page, False)
+    for each in FIGURES:
+        fold(dsn, summed(each, METRICS.values(), STRETCH), map(store.history, streams))
     counted = 0
     for metric in METRICS.values():
         for territory_ in ("", "d1/"):
@@ -970,6 +965,61 @@ def test_what_comes_late_is_added_to_sums_that_are_done(
             assert one.groups == other.groups, (seed, metric.name)
             counted += sum(figure.rate.denominator for figure in one.figures.values())
     assert counted > 100
+
+
+def test_pairs_that_come_late_are_put_right_in_sums_that_are_done(
+    database: str, secret: bytes, store: EventStore, gateway: Gateway
+) -> None:
+    """One that nobody knew of yet changes what was summed up of those that were known."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    ends = ("closed", "void", "closed", "closed", "filed")
+    for n, end in enumerate(ends):
+        for command in samples.PATHS[end]:
+            at_ = command.at + timedelta(days=9 * n)
+            moved = replace(command, case=f"c{n}", at=at_)
+            if isinstance(moved, c.ReportCase):
+                moved = replace(moved, spot=chance.choice((HERE, NEARBY)))
+            store.execute(moved)
+    pages: list[tuple[float, Sequence[Recorded[Any]]]] = []
+    for n in range(len(ends)):  # the parts of one stream stay in order
+        history = store.history(f"case:c{n}")
+        half = chance.randrange(1, len(history))
+        turns = sorted(chance.random() for _ in range(2))
+        pages += zip(turns, (history[:half], history[half:]), strict=True)
+    order = [page for _, page in sorted(pages, key=lambda page: page[0])]
+    by_rows = Figures(gateway.figures.ready, by_rows=True)
+    dsn = role_dsn(database, secret, "wangge_projector")
+    fold(dsn, summed(QUALITY, METRICS.values(), stretch=3), order)
+    head = store.recorder.max_notification_id() or 0
+    for position in (None, *range(2, head, 3)):
+        past = position and Moment(LATER, position)
+        for since in (None, samples.after(days=5), samples.after(days=12)):
+            asked = Question(now=LATER, as_of=past, since=since)
+            one, other = (
+                figures.answer(supervisor(), METRICS["quality"], asked, "day")
+                for figures in (gateway.figures, by_rows)
+            )
+            assert one.figures == other.figures, (seed, position, since)
+            assert one.groups == other.groups, (seed, position, since)
+            if not position and not since:
+                assert one.figures["first_contact"].excluded["follow_up"] == 3
+                assert pair(one.figures, "repeat_rate") == (3, 3)
+
+
+def fold(dsn: str, model: Projection, histories: Iterable[Sequence[Recorded[Any]]]) -> None:
+    """Let a read model take one page after another, in whatever order."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        schemas.create(connection, model, model.name, (LOG,), indexed=True)
+        for history in histories:
+            page = [recorded for recorded in history if isinstance(recorded.event, model.events)]
+            with connection.transaction():
+                schemas.use(connection, model.name)
+                model.apply(connection, page, False)
+                known = schemas.claim(connection, model.name, model.version, LOG)
+                last = max([known, *(recorded.position for recorded in history)])
+                schemas.move(connection, LOG, last)
 
 
 BROKEN_DOWN: tuple[Any, ...] = (
