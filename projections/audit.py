@@ -57,7 +57,7 @@ class AuditRow:
     causation: str
 
 
-ENTRIES: Final = Table("entries", AuditRow, key=("position",))
+ENTRIES: Final = Table("entries", AuditRow, key=("position",), copied=True)
 
 
 _VALUES: Final = attrgetter(

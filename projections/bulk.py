@@ -164,6 +164,7 @@ def finish(connection: psycopg.Connection, job: Job) -> bool:
             return True  # by somebody else, or by a run that was stopped afterwards
         if connection.execute("SELECT FROM stretch WHERE NOT done LIMIT 1").fetchone():
             return False
+        schemas.complete(connection, job.projection)
         if job.projection.settle is not None:
             job.projection.settle(connection)
         schemas.index(connection, job.projection)
@@ -171,6 +172,7 @@ def finish(connection: psycopg.Connection, job: Job) -> bool:
         assert row is not None
         connection.execute("DROP TABLE bulk, stretch")
         schemas.move(connection, LOG, row[0])
+    schemas.tidy(connection, job.projection, job.schema)
     return True
 
 

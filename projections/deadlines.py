@@ -86,7 +86,7 @@ class Row:
     reopens_until: datetime | None
 
 
-CASES: Final = Table("cases", Row, key=("case",))
+CASES: Final = Table("cases", Row, key=("case",), copied=True)
 
 
 def _filed(case: str, event: Any) -> Row:

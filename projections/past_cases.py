@@ -92,7 +92,7 @@ class Row:
     updated_at: datetime
 
 
-CASES: Final = Table("cases", Row, key=("case", "nth"))
+CASES: Final = Table("cases", Row, key=("case", "nth"), copied=True)
 
 _FACTS: Final = CASES.columns[4:]
 _facts_of: Final = attrgetter(*_FACTS)

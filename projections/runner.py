@@ -335,7 +335,6 @@ class Runner:
                     if digest != expected:
                         schemas.drop(connection, beside)
                         raise NotTheSame(f"{each.name} at position {at}: {digest} ≠ {expected}")
-                schemas.tidy(connection, each, beside)
                 self._advance(connection, each, beside, on_progress)
                 self._swap(connection, each, beside)
                 digests.append(digest)
@@ -359,6 +358,7 @@ class Runner:
             for each in projections:
                 schemas.create(connection, each, _beside(each), source.parts(), indexed=True)
                 self._advance(connection, each, _beside(each), on_progress, upto)
+                schemas.tidy(connection, each, _beside(each))
             return {}
         head = source.head(LOG) if upto is None else upto
         stretches, jobs = 0, []

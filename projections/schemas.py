@@ -57,12 +57,45 @@ def create(
         connection.execute(projection.schema.encode())
         if indexed:
             index(connection, projection)
+        else:
+            _make_ready(connection, projection)
         connection.execute(
             sql.SQL(
                 "GRANT USAGE ON SCHEMA {0} TO wangge_app;"
                 "GRANT SELECT ON ALL TABLES IN SCHEMA {0} TO wangge_app"
             ).format(name)
         )
+
+
+def _make_ready(connection: psycopg.Connection, projection: Projection) -> None:
+    """Let the tables take many rows: what is done to them all at the end is not done on the way.
+
+    A key costs less after its rows, and a table that grows is vacuumed and analyzed again and again
+    by PostgreSQL, which took as long as a sixth of what the build took it.
+    """
+    for table in projection.tables:
+        name = sql.Identifier(table.name)
+        connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = off)").format(name))
+        if table.copied:
+            key = sql.Identifier(f"{table.name}_pkey")
+            connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name, key))
+
+
+def complete(connection: psycopg.Connection, projection: Projection) -> None:
+    """Make the keys of a read model in the schema that is used, once all rows are in."""
+    for table in projection.tables:
+        name = sql.Identifier(table.name)
+        connection.execute(sql.SQL("ALTER TABLE {} RESET (autovacuum_enabled)").format(name))
+        if table.copied:
+            columns = sql.SQL(", ").join(map(sql.Identifier, table.key))
+            key = sql.Identifier(f"{table.name}_pkey")
+            connection.execute(
+                # It may be there, from a build that another version of the program began.
+                sql.SQL(
+                    "ALTER TABLE {0} DROP CONSTRAINT IF EXISTS {1}, ADD CONSTRAINT {1}"
+                    " PRIMARY KEY ({2})"
+                ).format(name, key, columns)
+            )
 
 
 def index(connection: psycopg.Connection, projection: Projection) -> None:

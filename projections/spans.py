@@ -93,7 +93,7 @@ class Spans(Generic[S]):
             for event, change in getattr(self, way).items()
             for shape in (event, self.reads.get(event, event))
         }
-        table = Table(self.name, self.row, key=("case", "nth"))
+        table = Table(self.name, self.row, key=("case", "nth"), copied=True)
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "_ways", ways)
         object.__setattr__(self, "_values", table.values)

@@ -30,11 +30,15 @@ Row = TypeVar("Row", bound="DataclassInstance")
 
 @dataclass(frozen=True)
 class Table(Generic[Row]):
-    """One table of a read model. ``key`` columns come first in ``row``."""
+    """One table of a read model. ``key`` columns come first in ``row``.
+
+    ``copied``: a build only adds rows to it by COPY, each once, so its key can wait for them all.
+    """
 
     name: str
     row: type[Row]
     key: tuple[str, ...]
+    copied: bool = False
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Forgotten:
     position: int
 
 
-STEPS: Final = Table("steps", Step, key=("case", "version"))
+STEPS: Final = Table("steps", Step, key=("case", "version"), copied=True)
 FORGOTTEN_CASES: Final = Table("forgotten", Forgotten, key=("case",))
 
 

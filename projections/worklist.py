@@ -149,7 +149,7 @@ class CaseRow:
     updated_by: str
 
 
-CASES: Final = Table("cases", CaseRow, key=("case",))
+CASES: Final = Table("cases", CaseRow, key=("case",), copied=True)
 
 
 def fold(row: CaseRow | None, recorded: Recorded[Any]) -> CaseRow:
