@@ -65,7 +65,7 @@ class Wanted(NamedTuple):
     fields under the same names, which then stands in ``Recorded.event``: ``NoneType`` where not
     even one is read. ``beside`` are those of
     ``BESIDE`` that are filled. ``opened``: personal fields in clear, or forgotten, instead of
-    sealed, but in a smaller shape. ``json``: the text too. ``skipped`` are positions to leave out.
+    sealed. ``json``: the text too. ``skipped`` are positions to leave out.
     """
 
     events: tuple[type, ...]

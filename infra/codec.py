@@ -233,6 +233,14 @@ def _owner(shape: type, hints: Mapping[str, Any]) -> str:
     return owners[0]
 
 
+def _keeps(plan: _Plan, shape: Any) -> bool:
+    """Whether a shape keeps any of the fields of a plan."""
+    hints = get_type_hints(shape)
+    return any(name in hints for name, _ in plan.texts) or any(
+        name in hints and _keeps(inner, _inside(hints[name])) for name, inner in plan.inner
+    )
+
+
 def _texts(
     plan: _Plan, of: Any, get: Callable[[Any, str], Any], stream: str, prefix: str = ""
 ) -> Iterator[_Found]:
@@ -489,11 +497,25 @@ class Codec:
             return ()
         return tuple({id_ for id_, _ in sealed.fields.values()}) if sealed else ()
 
-    def open(self, name: str, data: bytes, stream: str, version: int, keys: Keys) -> Any:
+    def has_personal(self, event: type, shape: type) -> bool:
+        """Whether a smaller shape of an event keeps any of its personal fields."""
+        plan = self._personal.get(event)
+        return plan is not None and shape is not NoneType and _keeps(plan, shape)
+
+    def open(
+        self,
+        name: str,
+        data: bytes,
+        stream: str,
+        version: int,
+        keys: Keys,
+        shape: type | None = None,
+    ) -> Any:
         """The event that was stored, in clear as far as its keys are there.
 
         ``keys`` is what ``Vault.find`` says of ``keys_in``. A field whose key was destroyed reads
-        ``FORGOTTEN``; what was stored in clear is read as it is.
+        ``FORGOTTEN``; what was stored in clear is read as it is. ``shape``: a smaller one, as for
+        ``decoders``, whose class is that of the name today.
 
         Raises:
             Tampered: a field is not what was written there; the text names event and field.
@@ -501,6 +523,8 @@ class Codec:
         """
         raw = msgspec.json.decode(data) if _SEALED_MEMBER in data else None
         if not isinstance(raw, dict) or raw.get("sealed") is None:
+            if shape is not None:
+                return msgspec.convert(self._changed(name, msgspec.json.decode(data))[1], shape)
             return self.decode(name, data)
         try:
             sealed = msgspec.convert(raw.pop("sealed"), _Sealed)
@@ -517,6 +541,8 @@ class Codec:
             if not whole:
                 raise opening.tampered(path, "it does not stand there as sealed")
             within[last] = opening.text(path)
+        if shape is not None:
+            return msgspec.convert(self._changed(name, raw)[1], shape)
         return self._upcast(name, raw)
 
     def _demand_whole(self, opening: _Opening, name: str, raw: dict[str, Any]) -> None:

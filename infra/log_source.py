@@ -1,7 +1,7 @@
 """The log as the projection runner reads it: by position to follow, by stream to build anew."""
 
 from collections.abc import Collection, Sequence
-from functools import cache, partial
+from functools import cache
 from types import NoneType
 from typing import Any, Final, LiteralString
 
@@ -110,7 +110,18 @@ class LogSource:
                 (*values, sorted(names)),
                 binary=True,
             ).fetchall()
-        return partial(self._made, rows, names)
+        made: dict[Any, list[Recorded[Any]]] = {}
+        asked = [_same(each) for each in wanted]
+
+        def read(each: Wanted) -> list[Recorded[Any]]:
+            same = _same(each)
+            if asked.count(same) < 2:
+                return self._made(rows, names, each)
+            if same not in made:
+                made[same] = self._made(rows, names, each)
+            return made[same]
+
+        return read
 
     def _made(
         self, rows: Sequence[Any], names: Collection[str], wanted: Wanted
@@ -149,23 +160,35 @@ class LogSource:
 
     def _opened(self, rows: Sequence[Any], wanted: Wanted) -> list[Recorded[Any]]:
         """Rows as events, personal fields in clear as far as their keys are there."""
-        codec, decode = self._codec, self._codec.decoders(wanted.shapes)
-        partly = frozenset(codec.names_of(tuple(wanted.shapes)))
-        whole = (row[3] for row in rows if row[4] not in partly)
-        keys = self._vault.find({key for data in whole for key in codec.keys_in(data)})
+        codec, decode, shapes = self._codec, self._codec.decoders(wanted.shapes), wanted.shapes
+        # What holds nothing personal, or nothing that is wanted, has nothing to be opened.
+        sealed = {
+            name: shapes.get(event)
+            for event in wanted.events
+            if codec.has_personal(event, shapes.get(event, event))
+            for name in codec.names_of((event,))
+        }
+        closed = (row[3] for row in rows if row[4] in sealed)
+        keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
         return [
             Recorded(
                 position,
                 stream,
                 version,
-                decode[name](data)
-                if name in partly
-                else codec.open(name, data, stream, version, keys),
+                codec.open(name, data, stream, version, keys, sealed[name])
+                if name in sealed
+                else decode[name](data),
                 name,
                 *beside,
             )
             for position, stream, version, data, name, *beside in rows
         ]
+
+
+def _same(wanted: Wanted) -> tuple[Any, ...]:
+    """What is the same for those that want the same, and may share what was made once."""
+    events, shapes, *rest = wanted
+    return events, id(shapes), *rest
 
 
 _DEFAULTS: Final = (0, "", 0, None, *Recorded._field_defaults.values())

@@ -440,15 +440,15 @@ class Vault:
     def find(self, ids: Collection[str]) -> Keys:
         """Keys by their ids, in one query; ``Keys`` says of the absent ones why."""
         found = Keys((key.id, key) for key in self._cache.named(ids))
-        wanted = {
-            id_: match
+        wanted = [
+            match.groups()
             for id_ in ids
             if id_ not in found and "\0" not in id_ and (match := _ID.fullmatch(id_))
-        }
+        ]
         if not wanted:
             return found
         mark = self._cache.mark()
-        asked = [m[1] for m in wanted.values()], [int(m[2]) for m in wanted.values()]
+        asked = [subject for subject, _ in wanted], [int(generation) for _, generation in wanted]
         with self._pool.connection() as connection:
             rows = connection.execute(_FIND, asked, binary=True).fetchall()
         keks = self._knowing({row[2] for row in rows})
@@ -461,7 +461,9 @@ class Vault:
                 read.append(key)
             else:
                 found.broken.add(id_)
-        self._cache.put(read, mark, current=False, settled=False)
+        # So many at once are for a build, which will not ask for them again.
+        if len(read) < CACHE_KEYS // 8:
+            self._cache.put(read, mark, current=False, settled=False)
         found.update((key.id, key) for key in read)
         return found
 

@@ -270,6 +270,17 @@ REPEATS: Final = Table("repeats", Pair, key=("case", "nth", "again", "again_nth"
 _PAIRS: Final = {"follow_ups": "following", "repeats": "repeating"}
 """The tables of pairs, with the views that say what they are to hold."""
 
+_PAIRING: Final = [
+    sql.SQL(statement).format(pairs=sql.Identifier(pairs), view=sql.Identifier(view)).as_bytes(None)
+    for pairs, view in _PAIRS.items()
+    for statement in (
+        'DELETE FROM {pairs} WHERE "case" = ANY(%(cases)s) OR again = ANY(%(cases)s)',
+        'INSERT INTO {pairs} SELECT * FROM {view} WHERE "case" = ANY(%(cases)s)'
+        " UNION SELECT * FROM {view} WHERE again = ANY(%(cases)s)",
+    )
+]
+"""Put together once, for there are many small pages."""
+
 
 def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Fold a page into the rows, and pair those that have changed anew.
@@ -282,21 +293,8 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
         return
     # Two processes that each add one of a pair must not miss one another.
     connection.execute("LOCK TABLE follow_ups, repeats IN SHARE ROW EXCLUSIVE MODE")
-    for pairs, view in _PAIRS.items():
-        names = {"pairs": sql.Identifier(pairs), "view": sql.Identifier(view)}
-        connection.execute(
-            sql.SQL(
-                'DELETE FROM {pairs} WHERE "case" = ANY(%(cases)s) OR again = ANY(%(cases)s)'
-            ).format(**names),
-            {"cases": cases},
-        )
-        connection.execute(
-            sql.SQL(
-                'INSERT INTO {pairs} SELECT * FROM {view} WHERE "case" = ANY(%(cases)s)'
-                " UNION SELECT * FROM {view} WHERE again = ANY(%(cases)s)"
-            ).format(**names),
-            {"cases": cases},
-        )
+    for statement in _PAIRING:
+        connection.execute(statement, {"cases": cases})
 
 
 QUALITY: Final = Projection(

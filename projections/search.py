@@ -15,6 +15,8 @@ import hashlib
 import hmac
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import add
 from typing import Any, Final
 
 import psycopg
@@ -107,7 +109,7 @@ class Forgotten:
     position: int
 
 
-CASES: Final = Table("cases", SearchRow, key=("case",))
+CASES: Final = Table("cases", SearchRow, key=("case",), copied=True)
 STAFF_NAMES: Final = Table("staff_names", NameRow, key=("user",))
 FORGOTTEN_SUBJECTS: Final = Table("forgotten", Forgotten, key=("subject",))
 
@@ -117,7 +119,7 @@ KNOWN_PAIRS: Final = 65_536
 
 
 KNOWN_NAMES: Final = 16_384
-"""The same of names of places and categories, and numbers of cases."""
+"""The same of names of places and categories."""
 
 
 class Index:
@@ -131,25 +133,35 @@ class Index:
         self._pairs: dict[str, int] = {}
         self._named: dict[str, frozenset[int]] = {}
 
-    def names(self, *texts: str) -> list[int]:
-        """As ``words`` of what is not personal, and comes again and again: kept at hand."""
-        if len(self._named) > KNOWN_NAMES:
-            self._named.clear()
+    def names(self, case: str, *texts: str) -> list[int]:
+        """As ``words`` of the number of a case and of names, which come again and again: these are
+        kept at hand."""
+        found = self._tokens(pairs(case.lower()))
         for text in texts:
-            if text not in self._named:
-                self._named[text] = frozenset(self.words(text))
-        return sorted(frozenset[int]().union(*map(self._named.__getitem__, texts)))
+            known = self._named.get(text)
+            if known is None:
+                if len(self._named) > KNOWN_NAMES:
+                    self._named.clear()
+                known = self._named[text] = frozenset(self._tokens(pairs(text.lower())))
+            found |= known
+        return sorted(found)
 
     def words(self, *texts: str | None) -> list[int]:
         """The tokens of some texts, sorted, each once."""
-        found = {pair for text in texts if text for pair in pairs(text.lower())}
+        found = set[str]()
+        for text in texts:
+            if text:
+                found |= pairs(text.lower())
+        return sorted(self._tokens(found))
+
+    def _tokens(self, found: set[str]) -> set[int]:
         known = self._pairs
         if unknown := found.difference(known):
             if len(known) > KNOWN_PAIRS:
                 known.clear()
                 unknown = found
             known.update((pair, self._token(b"pair:", pair)) for pair in unknown)
-        return sorted({known[pair] for pair in found})
+        return set(map(known.__getitem__, found))
 
     def phone(self, text: str) -> int | None:
         """The token of a whole phone number, however it is written; None where there is none."""
@@ -171,13 +183,24 @@ def index_key(secret: bytes) -> bytes:
 
 def pairs(text: str) -> set[str]:
     """The different pairs of neighbouring characters, without those across a space."""
-    return {pair for word in text.split() for pair in map(str.__add__, word, word[1:])}
+    found = set[str]()
+    for word in text.split():
+        found.update(map(add, word, word[1:]))
+    return found
 
 
 _READS: Final = shapes(
-    dict.fromkeys((e.CaseFiled, e.CaseReclassified), "terms.name_zh terms.name_en")
+    {
+        e.CaseReported: "case place.name description spot.address reporter.person reporter.name"
+        " reporter.phone reporter.address",
+        e.CaseFiled: "terms.name_zh terms.name_en",
+        e.CaseReclassified: "terms.name_zh terms.name_en",
+    }
 )
-_CLASSIFIED: Final[tuple[Any, ...]] = (*_READS, *_READS.values())
+_REPORTED: Final[tuple[Any, ...]] = (e.CaseReported, _READS[e.CaseReported])
+_CLASSIFIED: Final[tuple[Any, ...]] = tuple(
+    each for event in (e.CaseFiled, e.CaseReclassified) for each in (event, _READS[event])
+)
 
 
 def projection(key: bytes) -> Projection:
@@ -203,24 +226,31 @@ def _applying(index: Index) -> Apply:
         if not fresh:
             # A forgetting waits for the rows that others are adding, and they for it, so that one
             # of the two sees the other.
-            mode = sql.SQL("EXCLUSIVE" if forgetting else "ROW SHARE")
-            connection.execute(sql.SQL("LOCK TABLE forgotten IN {} MODE").format(mode))
+            connection.execute(
+                "LOCK TABLE forgotten IN EXCLUSIVE MODE"
+                if forgetting
+                else "LOCK TABLE forgotten IN ROW SHARE MODE"
+            )
         cases = {case_id(each) for each in page if each.stream.startswith("case:")}
         rows = {} if fresh else CASES.load(connection, cases)
         names: dict[str, NameRow] = {}
         forgotten: dict[str, int] = {}
+        named: dict[str, tuple[str, ...]] = {}
         for recorded in page:
             match recorded.event:
-                case e.CaseReported() as event:
+                case event if isinstance(event, _REPORTED):
                     rows[event.case] = _reported(index, recorded.position, event)
+                    named[event.case] = ()
                 case event if isinstance(event, _CLASSIFIED):
-                    row, terms = rows[case_id(recorded)], event.terms
-                    row.tokens = index.names(row.case, row.place_name, terms.name_zh, terms.name_en)
+                    named[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
                 case UserAdded(user=user, name=name):
                     names[user] = NameRow(user, recorded.position, name)
                 case PersonForgotten() as event:
                     for subject in (f"person:{event.person}", *map("case:{}".format, event.cases)):
                         forgotten[subject] = max(recorded.position, forgotten.get(subject, 0))
+        for case, category in named.items():
+            row = rows[case]
+            row.tokens = index.names(case, row.place_name, *category)
         put = Table.append if fresh else Table.save
         put(CASES, connection, rows.values())
         put(STAFF_NAMES, connection, names.values())
@@ -268,7 +298,13 @@ _WIPE: Final = (
 
 def _wipe(connection: psycopg.Connection, subjects: Collection[str] | None) -> None:
     """Wipe what belongs to some subjects, or to all, as far as they are forgotten."""
-    which = sql.SQL("true") if subjects is None else sql.SQL("f.subject = ANY(%s)")
+    for statement in _wiping(everything=subjects is None):
+        connection.execute(statement, None if subjects is None else (list(subjects),))
+
+
+@cache
+def _wiping(*, everything: bool) -> list[bytes]:
+    which = sql.SQL("true") if everything else sql.SQL("f.subject = ANY(%s)")
     # What was empty had no key, so a rebuild finds it empty too.
     gone = sql.SQL("CASE t.{0} WHEN '' THEN '' ELSE {1} END")
     masks = {
@@ -277,14 +313,10 @@ def _wipe(connection: psycopg.Connection, subjects: Collection[str] | None) -> N
             "description", "address", "reporter_name", "reporter_phone", "reporter_address", "name",
         )
     }  # fmt: skip
-    for statement in _WIPE:
-        connection.execute(
-            sql.SQL(statement).format(which=which, **masks),
-            None if subjects is None else (list(subjects),),
-        )
+    return [sql.SQL(each).format(which=which, **masks).as_bytes(None) for each in _WIPE]
 
 
-def _reported(index: Index, position: int, event: e.CaseReported) -> SearchRow:
+def _reported(index: Index, position: int, event: Any) -> SearchRow:
     who, where = event.reporter, event.spot.address
     return SearchRow(
         case=event.case,
@@ -296,7 +328,7 @@ def _reported(index: Index, position: int, event: e.CaseReported) -> SearchRow:
         reporter_name=masking.name(who.name) if who else "",
         reporter_phone=masking.phone(who.phone) if who else "",
         reporter_address=masking.address(who.address) if who else "",
-        tokens=index.names(event.case, event.place.name),
+        tokens=[],  # once it is known what the page says of it
         personal=index.words(*filter(_readable, (event.description, where))),
         phone=index.phone(who.phone) if who and _readable(who.phone) else None,
     )

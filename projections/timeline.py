@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg import sql
 
 from domain.aggregates import CASE
 from domain.history import Recorded
@@ -106,8 +105,11 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
     if not fresh:
         # A forgetting waits for the steps that others are adding, and they for it, so that one of
         # the two sees the other.
-        mode = sql.SQL("EXCLUSIVE" if wipings else "ROW SHARE")
-        connection.execute(sql.SQL("LOCK TABLE forgotten IN {} MODE").format(mode))
+        connection.execute(
+            "LOCK TABLE forgotten IN EXCLUSIVE MODE"
+            if wipings
+            else "LOCK TABLE forgotten IN ROW SHARE MODE"
+        )
     steps = [fold(each) for each in page if not isinstance(each.event, PersonForgotten)]
     if fresh:
         copy_rows(connection, STEPS.name, STEPS.columns, steps)
@@ -117,12 +119,12 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
         _remember(connection, wipings)
     if not fresh:
         cases = {step[0] for step in steps} | {c for each in wipings for c in each.event.cases}
-        _wipe(connection, sql.SQL('s."case" = ANY(%(cases)s)'), cases)
+        _wipe(connection, cases)
 
 
 def settle(connection: psycopg.Connection) -> None:
     """Wipe the steps that are older than a forgetting, wherever they and it were found."""
-    _wipe(connection, sql.SQL("true"), ())
+    _wipe(connection, None)
 
 
 def _remember(connection: psycopg.Connection, wipings: Sequence[Recorded[PersonForgotten]]) -> None:
@@ -140,19 +142,21 @@ def _remember(connection: psycopg.Connection, wipings: Sequence[Recorded[PersonF
     )
 
 
-def _wipe(connection: psycopg.Connection, which: sql.SQL, cases: Collection[str]) -> None:
+_WIPE: Final = b"""
+    UPDATE steps s SET details = replace(s.details, %(sealed)s, %(gone)s)
+    FROM forgotten f
+    WHERE s."case" = f."case" AND s.position < f.position AND strpos(s.details, %(sealed)s) > 0
+"""
+
+
+def _wipe(connection: psycopg.Connection, cases: Collection[str] | None) -> None:
+    """Wipe the steps of some cases, or of all, as far as they are forgotten."""
     # Only whole JSON strings match.
-    connection.execute(
-        sql.SQL(
-            """
-            UPDATE steps s SET details = replace(s.details, %(sealed)s, %(gone)s)
-            FROM forgotten f
-            WHERE s."case" = f."case" AND s.position < f.position AND {}
-              AND strpos(s.details, %(sealed)s) > 0
-            """
-        ).format(which),
-        {"sealed": as_json(SEALED), "gone": as_json(FORGOTTEN), "cases": list(cases)},
-    )
+    given: dict[str, Any] = {"sealed": as_json(SEALED), "gone": as_json(FORGOTTEN)}
+    if cases is None:
+        connection.execute(_WIPE, given)
+    else:
+        connection.execute(_WIPE + b'AND s."case" = ANY(%(cases)s)', given | {"cases": list(cases)})
 
 
 TIMELINE: Final = Projection(

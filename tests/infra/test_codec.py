@@ -336,6 +336,38 @@ def events(draw: st.DrawFn) -> tuple[str, Any]:
     return name, draw(values(NAMES[name]))
 
 
+class _Who(msgspec.Struct):
+    person: str
+    phone: str
+
+
+class _ReportedBy(msgspec.Struct):
+    case: str
+    reporter: _Who | None
+
+
+class _ReportedAt(msgspec.Struct):
+    case: str
+    tier: int
+
+
+def test_a_smaller_shape_is_opened_too() -> None:
+    name, data = "case.reported", sealed("case.reported")
+    whole, stream = opened(name, data), stream_of(name)
+    assert isinstance(whole, CaseReported)
+    assert whole.reporter is not None
+    expected = _ReportedBy(whole.case, _Who(whole.reporter.person, whole.reporter.phone))
+    assert CODEC.open(name, data, stream, VERSION, found(data), _ReportedBy) == expected
+    clear = golden(name)
+    assert CODEC.open(name, clear, stream, VERSION, Keys(), _ReportedBy) == expected
+    with pytest.raises(Tampered):
+        CODEC.open(name, data, stream, VERSION + 1, found(data), _ReportedBy)
+    assert CODEC.has_personal(CaseReported, _ReportedBy)
+    assert not CODEC.has_personal(CaseReported, _ReportedAt)
+    assert not CODEC.has_personal(CaseReported, type(None))
+    assert CODEC.has_personal(CaseReported, CaseReported)
+
+
 @settings(max_examples=300)
 @given(events(), st.integers(1, 2**31 - 1))
 def test_what_was_sealed_is_opened(each: tuple[str, Any], version: int) -> None:
