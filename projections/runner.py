@@ -121,11 +121,13 @@ class Runner:
     def follow(self, stop: threading.Event) -> None:
         """Keep up with the log until told to stop, through lost connections.
 
-        Those that are at its end go together: what is new is read once, and folded into all of them
-        in one transaction. Whoever stumbles, is paused or is far behind goes alone, in a thread, so
-        that none waits for another, and comes back once it is at the end. One that is poisoned is
-        reported and stands still until somebody has the event skipped; one that a newer version
-        keeps, until the next start; one that is paused, until it is resumed.
+        Those that are about at its end go together, on one connection: what is new is read once,
+        and folded into all of them in one transaction. Where that fails each is tried for itself,
+        one after another. Whoever stumbles then, is paused or is far behind goes alone, in a thread
+        with a connection of its own, so that none waits for another, and comes back once it is at
+        the end. One that is poisoned is reported and stands still until somebody has the event
+        skipped; one that a newer version keeps, until the next start; one that is paused, until it
+        is resumed.
         """
         bell, threads, company = _Bell(stop), list[threading.Thread](), _Company()
 
@@ -135,11 +137,10 @@ class Runner:
             threads[-1].start()
 
         start(partial(self._listen, bell), "ear")
-        leaving: Sequence[Projection] = self.projections
+        coming = list(self.projections)
         while not stop.is_set():
-            for each in leaving:
+            for each in self._follow_together(bell, company, coming):
                 start(partial(self._follow_alone, each, bell), each.name)
-            leaving = self._follow_together(bell, company)
         bell.ring(bell.head)
         for thread in threads:
             thread.join()
@@ -161,12 +162,19 @@ class Runner:
                 log.warning("projector.deaf", error=str(error).strip())
                 bell.stop.wait(0.5)
 
-    def _follow_together(self, bell: "_Bell", company: "_Company") -> list[Projection]:
-        """Keep the company up, and those that join it, until some must go on alone: those."""
+    def _follow_together(
+        self, bell: "_Bell", company: "_Company", coming: list[Projection]
+    ) -> list[Projection]:
+        """Keep the company up, and those that join it, until some must go on alone: those.
+
+        ``coming`` are tried first, one by one. A company that has lost its connection stays one.
+        """
         try:
             with self.connect() as connection:
                 # What a crash of the database takes back is folded again: with its checkpoint.
                 connection.execute("SET synchronous_commit = off")
+                if leaving := self._try_each(connection, company, coming):
+                    return leaving
                 connection.prepare_threshold, connection.prepared_max = 1, None
                 known, looked = 0, -math.inf
                 while not bell.stop.is_set():
@@ -179,13 +187,56 @@ class Runner:
                     while company and self._advance_together(connection, company, known):
                         pass
                     bell.stop.wait(begun + BREATH_SECONDS - time.monotonic())
-        except Exception as error:  # noqa: BLE001 - whose it is comes out when each goes alone
-            log.info("projector.apart", error=str(error).strip())
-        leaving = [each for each, _ in company.values()]
-        company.clear()
-        if not leaving:
-            bell.stop.wait(bulk.PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whose it is comes out when each is tried
+            said = str(error).strip()
+            if _is_lost(error):
+                log.warning("projector.interrupted", projection="*", error=said)
+                bell.stop.wait(bulk.PAUSE_SECONDS)
+            else:
+                log.info("projector.apart", error=said)
+                coming += [each for each, _ in company.values()]
+                company.clear()
+        return []
+
+    def _try_each(
+        self, connection: psycopg.Connection, company: "_Company", coming: list[Projection]
+    ) -> list[Projection]:
+        """Bring each to the end of the log, and into the company; returns those that must go alone.
+
+        Nobody is left in ``coming``, unless the connection is lost.
+        """
+        leaving = []
+        while coming:
+            projection = coming[0]
+            try:
+                wanted = self._brought_up(connection, projection)
+            except Exception as error:
+                if _is_lost(error):
+                    raise
+                wanted = None  # alone it stumbles once more, and says so
+            if wanted is None:
+                leaving.append(projection)
+            else:
+                company[projection.name] = projection, wanted
+            del coming[0]
         return leaving
+
+    def _brought_up(self, connection: psycopg.Connection, projection: Projection) -> Wanted | None:
+        """Fold what is new into one by itself; returns what it wants of the log. None: it is
+        paused, or so much is to be done that others cannot wait for it."""
+        name, head = projection.name, self.source.head(LOG)
+        if schemas.is_paused(connection, name):
+            return None
+        version = schemas.version_of(connection, name)
+        if version is None and head <= self.page:
+            self._prepare(connection, projection, None)
+        elif version != projection.version:
+            return None
+        if head - (schemas.position_of(connection, name) or 0) > self.page:
+            return None
+        skipped = self.source.skipped(name)
+        self._advance_part(connection, projection, name, LOG, head, None, skipped)
+        return self._wanted(projection, skipped)
 
     def _advance_together(
         self, connection: psycopg.Connection, company: "_Company", head: int
@@ -514,6 +565,14 @@ def _tell_of(spans: Spans, projection: str, begun: int, events: Sequence[Recorde
 def reached(connection: psycopg.Connection, projection: str, position: int) -> bool:
     """Whether a projection knows the log up to a position."""
     return (schemas.position_of(connection, projection) or 0) >= position
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the database or the way to it is to blame, and no read model: SQLSTATE 08, 40, 53 and
+    57 are lost connections, conflicts, scarcity and intervention."""
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate[:2] in ("08", "40", "53", "57")
+    )
 
 
 _Company: TypeAlias = dict[str, tuple[Projection, Wanted]]

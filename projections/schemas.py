@@ -121,17 +121,18 @@ def _using(schema: str) -> bytes:
     return sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)).as_bytes(None)
 
 
-def lock(connection: psycopg.Connection, schema: str, *, shared: bool = False) -> None:
-    """Have a schema to ourselves until the transaction ends; ``shared``: keep it where it is.
+def lock(connection: psycopg.Connection, *schemas: str, shared: bool = False) -> None:
+    """Have schemas to ourselves until the transaction ends, taken in the order given; ``shared``:
+    keep them where they are.
 
     An advisory lock, for whoever waits for it holds no lock on a table: a schema can be put in
     another's place meanwhile, and is looked up anew afterwards.
     """
     connection.execute(
-        "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended(s, 0)) FROM unnest(%s::text[]) s"
         if shared
-        else "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (schema,),
+        else "SELECT pg_advisory_xact_lock(hashtextextended(s, 0)) FROM unnest(%s::text[]) s",
+        (list(schemas),),
     )
     # Names may have changed hands while we waited. PostgreSQL hears of it when it locks a relation,
     # not an advisory lock: without this it may still believe that a schema does not exist.
@@ -171,48 +172,61 @@ def claim_all(connection: psycopg.Connection, versions: Mapping[str, int], part:
         Superseded: one of them is of another version, or does not know the part yet.
     """
     with connection.pipeline():
-        for schema in versions:
-            lock(connection, schema, shared=True)
-        found = [connection.execute(_claiming(schema), (part,)) for schema in versions]
-    rows = [each.fetchone() for each in found]
-    for row, (schema, version) in zip(rows, versions.items(), strict=True):
-        if row is None or row[0] != version:
+        lock(connection, *versions, shared=True)
+        found = connection.execute(_claiming(*versions), {"part": part})
+    known = {row[0]: (row[1], row[2]) for row in found}
+    for schema, version in versions.items():
+        if schema not in known or known[schema][0] != version:
             raise Superseded(schema)
-    return [row[1] for row in rows if row is not None]
+    return [known[schema][1] for schema in versions]
 
 
 def move_all(
     connection: psycopg.Connection, schemas: Iterable[str], part: str, position: int
 ) -> None:
     """As ``move`` of several schemas."""
-    for schema in schemas:
-        connection.execute(_moving(schema), (position, part))
+    connection.execute(_moving_all(*schemas), {"position": position, "part": part})
 
 
 @cache
-def _claiming(schema: str) -> bytes:
-    return (
-        sql.SQL("SELECT version, position FROM {} WHERE part = %s FOR UPDATE")
-        .format(sql.Identifier(schema, "checkpoint"))
-        .as_bytes(None)
+def _claiming(*schemas: str) -> bytes:
+    """One statement for all: of a small page, statements are what costs most."""
+    each = sql.SQL(
+        "SELECT * FROM (SELECT {} AS schema, version, position FROM {} WHERE part = %(part)s"
+        " FOR UPDATE) claimed"
     )
-
-
-@cache
-def _moving(*schema: str) -> bytes:
     return (
-        sql.SQL(
-            "UPDATE {} SET position = %s, error = NULL, poison = NULL, poison_name = NULL,"
-            " poison_stream = NULL WHERE part = %s"
+        sql.SQL(" UNION ALL ")
+        .join(
+            each.format(sql.Literal(name), sql.Identifier(name, "checkpoint")) for name in schemas
         )
-        .format(sql.Identifier(*schema, "checkpoint"))
         .as_bytes(None)
     )
+
+
+_MOVE: Final = sql.SQL(
+    "UPDATE {} SET position = %(position)s, error = NULL, poison = NULL, poison_name = NULL,"
+    " poison_stream = NULL WHERE part = %(part)s"
+)
+
+
+@cache
+def _moving_all(*schemas: str) -> bytes:
+    moves = [_MOVE.format(sql.Identifier(name, "checkpoint")) for name in schemas]
+    first = sql.SQL(", ").join(
+        sql.SQL("{} AS ({})").format(sql.Identifier(f"move_{number}"), move)
+        for number, move in enumerate(moves[1:])
+    )
+    whole = sql.SQL("WITH {} {}").format(first, moves[0]) if moves[1:] else moves[0]
+    return whole.as_bytes(None)
+
+
+_MOVING: Final = _MOVE.format(sql.Identifier("checkpoint")).as_bytes(None)
 
 
 def move(connection: psycopg.Connection, part: str, position: int) -> None:
     """Say how far the schema that is used has come in a part."""
-    connection.execute(_moving(), (position, part))
+    connection.execute(_MOVING, {"position": position, "part": part})
 
 
 def note(connection: psycopg.Connection, schema: str, part: str, poison: Poison) -> None:

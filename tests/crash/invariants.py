@@ -11,16 +11,15 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from projections.catalog import NAMES
 from tests.crash.history import STEPS, Op, Outcome, final_reads, violations
 from tests.crash.world import CONNECTIONS, Office
 
 MEMORY: Final = 400_000_000
 """Bytes a server may hold under this load; it is some 150 MB."""
 
-CONNECTED: Final = 4 * CONNECTIONS + len(NAMES) + 8
+CONNECTED: Final = 4 * CONNECTIONS + 8
 """Connections of one server and one projector, at most: the pools of the log and of the vault in
-each, one for each read model that goes alone after a restart, and those that listen and lead."""
+each, and those that listen, lead and append. The read models go on one connection together."""
 
 
 class Event(NamedTuple):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,10 +232,68 @@ def test_following_sees_new_events_soon_and_survives_a_lost_connection(
         follower.join()
 
 
-def _reached(pool: Any, position: int) -> bool:
+def test_followers_stay_together_through_a_lost_connection(
+    store: EventStore, runner: Runner, database: str, pool: Any
+) -> None:
+    """I11: one connection for all of them and one to listen, at the start and after a crash."""
+    held, stop = _counted(runner), threading.Event()
+    follower = threading.Thread(target=runner.follow, args=(stop,))
+    follower.start()
+    try:
+        for count in range(1, 4):
+            receipt = store.execute(samples.report(case=f"case {count}"))
+            assert _reached(pool, receipt.position)
+            assert max(held) == 2
+            with psycopg.connect(database, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE usename = 'wangge_projector' AND datname = current_database()"
+                )
+    finally:
+        stop.set()
+        follower.join()
+
+
+def _counted(runner: Runner) -> list[int]:
+    """How many connections a runner has at once, each time it has opened one."""
+    made, held = list[psycopg.Connection](), list[int]()
+    connect = runner.connect
+
+    def counted() -> psycopg.Connection:
+        made.append(connect())
+        held.append(sum(not each.closed for each in made))
+        return made[-1]
+
+    runner.connect = counted
+    return held
+
+
+def test_only_who_stumbles_leaves_the_others(store: EventStore, runner: Runner, pool: Any) -> None:
+    runner.catch_up()
+
+    def poisoned(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
+        raise ValueError("poison")
+
+    held, stop = _counted(runner), threading.Event()
+    bad = replace(BY_NAME["audit"], apply=poisoned)
+    runner.projections = tuple(bad if p.name == bad.name else p for p in ALL)
+    follower = threading.Thread(target=runner.follow, args=(stop,))
+    follower.start()
+    try:
+        for case in "ab":
+            receipt = store.execute(samples.report(case=case))
+            others = [p for p in ALL if p is not BY_NAME["audit"]]
+            assert _reached(pool, receipt.position, others)
+    finally:
+        stop.set()
+        follower.join()
+    assert max(held) == 3
+
+
+def _reached(pool: Any, position: int, of: Sequence[Projection] = ALL) -> bool:
     deadline = time.monotonic() + 20
     with pool.connection() as connection:
-        while not all(reached(connection, p.name, position) for p in ALL):
+        while not all(reached(connection, p.name, position) for p in of):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
