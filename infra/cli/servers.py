@@ -1,7 +1,6 @@
 """``wangge up``, ``serve``, ``project`` and ``demo``: what runs until it is told to stop."""
 
 import atexit
-import gc
 import os
 import shlex
 import signal
@@ -23,6 +22,7 @@ from infra.cli.composition import Opened, composed, deadlines_of, read_settings
 from infra.cli.frame import Wrong, err, one_of, progress
 from infra.feed import Feed
 from infra.forgetting import Forgetting
+from infra.garbage import spare_what_is_loaded
 from infra.installation import demo_settings
 from infra.migrations import role_dsn
 from infra.outbound import Outbound
@@ -78,6 +78,7 @@ def project(
         signal.signal(signal.SIGINT, lambda *_: stop.set())
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         err.print(f"投影运行中 · Projecting {len(READ_MODELS)} read models", markup=False)
+        spare_what_is_loaded()
         with _following("deadlines", deadlines_of(opened_).follow):
             opened_.runner.follow(stop)
 
@@ -146,11 +147,7 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
     from infra.codec import NAMES
     from infra.reports import render
 
-    # What is loaded by now stays for good: looking through all of it again and again for garbage
-    # takes some 100 ms each time, in which nobody is served.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    spare_what_is_loaded()
     installation = opened_.installation
     settings = installation.settings
     passwords = StoredPasswords(installation.pool)
