@@ -105,6 +105,8 @@ def work(
     Returns those that cannot go on, by schema: their stretches are not done. ``Poisoned``: an event
     cannot be folded; ``Superseded``: another version of the program has taken the schema away.
     """
+    # A stretch that a crash of the database takes back is not done, and folded again.
+    connection.execute("SET synchronous_commit = off")
     stopped: dict[str, Stopped] = {}
     going = list(jobs)
     while going and goes_on(connection):
