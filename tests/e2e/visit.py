@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from api.console.session import POSITION
@@ -45,45 +45,59 @@ FOREIGN: Final = r"""(language) => {
 }"""
 """Texts that are in neither the page's language nor marked as being in another."""
 
-REACHABLE: Final = """() => {
+VIOLATIONS: Final = """async (options) => {
+  const found = await axe.run({ ...options, resultTypes: ["violations"] });
+  return found.violations.map(({ id, nodes }) => [
+    id, nodes.slice(0, 3).map(({ html }) => html.slice(0, 160)).join("; "),
+  ]);
+}"""
+"""What axe finds, and no more: all that it looked at would be many times as long."""
+
+TAB_WALK: Final = """() => {
+  document.activeElement?.blur();
+  scrollTo(0, 0);
   const wanted = "a[href], button:not([disabled]), input:not([type=hidden]):not([disabled]), "
     + "select:not([disabled]), textarea:not([disabled]), summary, [tabindex='0']";
-  const groups = new Set();
-  return [...document.querySelectorAll(wanted)].filter((element) => {
-    if (!element.checkVisibility({ visibilityProperty: true })) return false;
-    if (element.tabIndex < 0) return false;
-    if (element.closest("dialog:not([open]), [inert]")) return false;
+  const left = new Set(), groups = new Set(), unseen = [];
+  let stops = 0;
+  const visible = (element) => element.checkVisibility({ visibilityProperty: true });
+  for (const element of document.querySelectorAll(wanted)) {
+    if (!visible(element) || element.tabIndex < 0) continue;
+    if (element.closest("dialog:not([open]), [inert]")) continue;
+    let stop = element;
     if (element.type === "radio") {
       const group = `${element.form?.id} ${element.name}`;
-      if (groups.has(group)) return false;
+      if (groups.has(group)) continue;
       groups.add(group);
       const chosen = document.querySelector(`input[name="${CSS.escape(element.name)}"]:checked`);
-      (chosen ?? element).dataset.stop = "wanted";
-      return true;
+      stop = chosen ?? element;
     }
-    element.dataset.stop = "wanted";
-    return true;
-  }).reduce((stops, element) => stops + (/^(date|time|month|week)/.test(element.type) ? 8 : 1), 0);
-}"""
-"""How many stops the tab key makes; within a date it makes one for each of its parts."""
-
-STOP: Final = """() => {
-  const element = document.activeElement;
-  if (!element || element === document.body) return null;
-  if (element.dataset.stop === "wanted") element.dataset.stop = "reached";
+    left.add(stop);
+    stops += /^(date|time|month|week)/.test(element.type) ? 8 : 1;
+  }
   const outlined = (at) => {
     const style = getComputedStyle(at);
     return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
   };
-  // A row may show it for the link that stands for it.
-  const seen = outlined(element) || outlined(element.closest("li, tr") ?? element);
-  const left = document.querySelectorAll("[data-stop=wanted]").length;
-  return { seen, left, what: element.outerHTML.slice(0, 120) };
+  const stopped = () => {
+    const element = document.activeElement;
+    if (!element || element === document.body) return;
+    left.delete(element);
+    // A row may show it for the link that stands for it.
+    if (outlined(element) || outlined(element.closest("li, tr") ?? element)) return;
+    unseen.push(element.outerHTML.slice(0, 120));
+  };
+  addEventListener("keyup", stopped, true);
+  return {
+    stops,
+    left: () => left.size,
+    unseen: () => unseen,
+    missed: () => [...left].filter(visible).map((element) => element.outerHTML.slice(0, 160)),
+    end: () => removeEventListener("keyup", stopped, true),
+  };
 }"""
-
-MISSED: Final = """() => [...document.querySelectorAll("[data-stop=wanted]")]
-  .filter((element) => element.checkVisibility({ visibilityProperty: true }))
-  .map((element) => element.outerHTML.slice(0, 160))"""
+"""Watches where the tab key stops: how many stops it should make (within a date one for each of
+its parts), what is left to be reached, and where nobody saw the focus."""
 
 
 @dataclass
@@ -130,27 +144,29 @@ class Visit:
             options = {"runOnly": ["color-contrast"]}
         elif not colours:
             options = {"rules": {"color-contrast": {"enabled": False}}}
-        found: Any = Axe().run(self.page, options=options).response
-        for violation in found["violations"]:
-            nodes = "; ".join(str(node["html"])[:160] for node in violation["nodes"][:3])
-            self.wrong.append(f"{where}: axe {violation['id']}: {nodes}")
+        if not self.page.evaluate("() => 'axe' in window"):
+            self.page.evaluate(AXE_SCRIPT)
+        for rule, nodes in self.page.evaluate(VIOLATIONS, options):
+            self.wrong.append(f"{where}: axe {rule}: {nodes}")
         wide = self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         if wide > 0:
             self.wrong.append(f"{where}: {wide} px wider than the window")
 
     def tab_through(self, most: int = 150) -> None:
         """Everything that can be used is reached by the tab key, and shows that it is."""
-        self.page.evaluate("() => { document.activeElement?.blur(); scrollTo(0, 0); }")
-        wanted = self.page.evaluate(REACHABLE)
-        for _ in range(min(wanted, most) + 15):  # what scrolls is a stop as well
-            self.page.keyboard.press("Tab")
-            stop = self.page.evaluate(STOP)
-            if stop is not None and not stop["seen"]:
-                self.wrong.append(f"{self.page.url}: focus is not seen: {stop['what']}")
-            if stop is not None and not stop["left"]:
-                break
-        if wanted <= most:
-            for what in self.page.evaluate(MISSED):
+        walk = self.page.evaluate_handle(TAB_WALK)
+        stops, left = walk.evaluate("(walk) => [walk.stops, walk.left()]")
+        presses = min(stops, most) + 15  # what scrolls is a stop as well
+        while presses and left:
+            # As many are needed at least, so the page is asked only then.
+            for _ in range(together := min(presses, left)):
+                self.page.keyboard.press("Tab")
+            presses -= together
+            left = walk.evaluate("(walk) => walk.left()")
+        for what in walk.evaluate("(walk) => { walk.end(); return walk.unseen(); }"):
+            self.wrong.append(f"{self.page.url}: focus is not seen: {what}")
+        if stops <= most:
+            for what in walk.evaluate("(walk) => walk.missed()"):
                 self.wrong.append(f"{self.page.url}: not reached by the tab key: {what}")
 
 
