@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import ViewportSize
 
+from tests.e2e.casework import GRID
 from tests.e2e.conftest import Begin
 from tests.e2e.office import PASSWORD
 from tests.e2e.visit import DESK, PHONE, Visit
@@ -97,25 +98,26 @@ def known(office: str) -> Mapping[str, str]:
     """What pages are of: a case in each state, an entry of the audit, a place, a receiver."""
     supervisor, administrator = _Api(office, "supervisor"), _Api(office, "administrator")
     found = {"then": HISTORY, "day": f"{HISTORY}:00%2B08:00", "receiver": "e2e-pages"}
-    asked: dict[str, tuple[str, str]] = {
-        "reported": ("grid-worker", "state=reported"),
-        "in_progress": ("grid-worker", "state=in_progress"),
-        "filed": ("supervisor", "state=filed"),
-        "assigned": ("supervisor", "state=assigned"),
-        "parked": ("supervisor", "state=parked"),
-        "resolved": ("supervisor", "state=resolved"),
-        "closed": ("supervisor", "state=closed&tier=subdistrict"),
-        "merged": ("supervisor", "state=merged"),
+    asked = {
+        "filed": "state=filed",
+        "assigned": "state=assigned",
+        "parked": "state=parked",
+        "resolved": "state=resolved",
+        "closed": "state=closed&tier=subdistrict",
+        "merged": "state=merged",
     }
-    worker = _Api(office, "grid-worker")
-    for name, (person, query) in asked.items():
-        api = worker if person == "grid-worker" else supervisor
-        rows = api.call(f"/cases?{query}&limit=1")["rows"]
-        # A grid worker's own desk may be empty of a state: any other case is as good.
-        found[name] = (rows or supervisor.call("/cases?limit=1")["rows"])[0]["case"]
+    for name, query in asked.items():
+        found[name] = supervisor.call(f"/cases?{query}&limit=1")["rows"][0]["case"]
+    # The grid worker's own, of which the sample may have none: he opens no other's.
+    worker, matter = _Api(office, "grid-worker"), {"territory": GRID, "description": "楼道堆物"}
+    found["reported"] = worker.call("/cases", matter)["case"]
+    case = worker.call("/cases", matter | {"category": "corridor_clutter"})["case"]
+    _Api(office, "dispatcher").call(f"/cases/{case}/dispatch", {"worker": "grid-worker"})
+    accepted = worker.call(f"/cases/{case}/accept", {})
+    found |= {"in_progress": case, "position": str(accepted["position"])}
     (entry,) = supervisor.call("/audit?action=case.escalated&limit=1")["rows"]
     found |= {"entry": str(entry["position"]), "correlation": entry["correlation"] or "deadlines"}
-    found["grid"] = "qinghe/liuyin/dongfeng/g1/"
+    found["grid"] = GRID
     found["community"] = "qinghe/liuyin/dongfeng/"
     receivers = administrator.call("/webhooks")["rows"]
     if found["receiver"] not in {row["id"] for row in receivers}:
@@ -134,6 +136,7 @@ def known(office: str) -> Mapping[str, str]:
 
 def walk(visit: Visit, person: str | None, known: Mapping[str, str]) -> Iterator[None]:
     """Open each page of somebody, and stop there."""
+    visit.knows(int(known["position"]))
     for page in PAGES[person]:
         status, path = page.split(" ") if " " in page else ("", page)
         # The browser itself says that a page was refused.
