@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# Each worker has a sample district of its own, so its stories may go on beside the others.
+STORIES := $(PARALLEL) --dist worksteal tests/e2e
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
@@ -37,11 +39,11 @@ ifdef ARGS
 else
 	@$(PARALLEL) tests/domain --cov=domain --cov-branch --cov-fail-under=100
 	@$(PARALLEL) --ignore=tests/domain --ignore=tests/e2e
-	@$(BIN)/python -m pytest tests/e2e
+	@$(STORIES)
 endif
 
 e2e: install  ## run the stories of the console in a real browser (needs Chromium)
-	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+	@$(if $(ARGS),$(BIN)/python -m pytest tests/e2e $(ARGS),$(STORIES))
 
 screens: install  ## make the pictures in docs/screens again
 	@WANGGE_SCREENS=docs/screens $(BIN)/python -m pytest tests/e2e/test_screens.py
