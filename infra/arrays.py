@@ -7,7 +7,7 @@ caller says what a column is.
 
 import struct
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,7 +19,9 @@ from psycopg.pq import Format
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _head: Final = struct.Struct("!iiiii").pack
 _length: Final = struct.Struct("!i").pack
+_instant: Final = struct.Struct("!iq").pack
 _NULL: Final = _length(-1)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Column:
@@ -60,9 +62,7 @@ class Integers(Column):
 
     def pack(self) -> bytes:
         """The array as it is sent."""
-        flat = [4] * (2 * len(self.values))
-        flat[1::2] = self.values
-        return _start(23, len(self.values)) + struct.pack(f"!{len(flat)}i", *flat)
+        return _start(23, len(self.values)) + b"".join(map(_integer, self.values))
 
 
 class Instants(Column):
@@ -70,15 +70,12 @@ class Instants(Column):
 
     def pack(self) -> bytes:
         """The array as it is sent."""
-        out = [_start(1184, len(self.values), nulls=None in self.values)]
-        for value in self.values:
-            if value is None:
-                out.append(_NULL)
-                continue
-            since = value - _EPOCH
-            microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-            out.append(struct.pack("!iq", 8, microseconds))
-        return b"".join(out)
+        return _start(1184, len(self.values), nulls=None in self.values) + b"".join(
+            [
+                _NULL if value is None else _instant(8, (value - _EPOCH) // _MICROSECOND)
+                for value in self.values
+            ]
+        )
 
 
 @lru_cache(8_192)
@@ -90,6 +87,13 @@ def _text(value: str) -> bytes:
     return _length(len(packed)) + packed
 
 
+@lru_cache(1_024)
+def _integer(value: int) -> bytes:
+    """One element. Versions are small."""
+    return struct.pack("!ii", 4, value)
+
+
+@lru_cache(1_024)
 def _start(element: int, count: int, *, nulls: bool = False) -> bytes:
     """One dimension from 1 on; an empty array has none."""
     return _head(1, nulls, element, count, 1) if count else struct.pack("!iii", 0, 0, element)

@@ -10,6 +10,7 @@ events, and the same request sent again is answered with it and not done again.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,10 @@ GROUP: Final = 128
 
 WAITING: Final = 2_000
 """Commands that may wait, at most: a client is told to come back sooner than to wait in vain."""
+
+HALVED: Final = 16
+"""Ready events, at least, that go in two halves: one half is packed, and the writers of the other
+are told, while PostgreSQL is at work. For fewer a second fsync costs more than that saves."""
 
 KEPT_DAYS: Final = 7
 """How long the answer to a command with a key is kept."""
@@ -165,6 +170,13 @@ class _Look:
     )
 
 
+class _Append(NamedTuple):
+    """A ready event that waits."""
+
+    entry: Entry
+    future: asyncio.Future[int]
+
+
 class _Decided(NamedTuple):
     """A group whose verdicts are known, to be stored before anybody is told."""
 
@@ -181,18 +193,23 @@ class Rounds(Generic[Item]):
         size: int,
         waiting: int,
         at_once: int = 1,
+        halved: int | None = None,
     ) -> None:
         """``work`` gets at most ``size`` items and tells each its outcome; it raises nothing.
 
-        ``at_once`` rounds may be under way together.
+        ``at_once`` rounds may be under way together. When none is, ``halved`` items or more go in
+        two halves, so that one is prepared while the other is on its way.
         """
         self._work = work
         self._size = size
         self._waiting = waiting
         self._at_once = at_once
+        self._halved = halved or sys.maxsize
         self._items: list[Item] = []
         self._rounds: set[asyncio.Task[None]] = set()
         self._gathering = False
+        self._under_way = 0
+        self._loop = asyncio.get_running_loop()
 
     def add(self, item: Item) -> None:
         """Let an item wait for the next round, which begins at once if none is under way.
@@ -203,28 +220,36 @@ class Rounds(Generic[Item]):
         if len(self._items) >= self._waiting:
             raise Overloaded
         self._items.append(item)
-        self._begin()
+        if not self._gathering:
+            self._begin()
 
     async def finish(self) -> None:
         """Wait until nothing waits any more."""
-        while self._rounds:
-            await asyncio.wait(self._rounds)
+        while self._gathering or self._rounds:
+            await (asyncio.wait(self._rounds) if self._rounds else asyncio.sleep(0))
 
     def _begin(self) -> None:
-        if self._items and not self._gathering and len(self._rounds) < self._at_once:
+        if self._items and self._under_way < self._at_once:
             self._gathering = True
-            self._rounds.add(asyncio.get_running_loop().create_task(self._round()))
+            self._loop.call_soon(self._gather)  # whoever is about to come goes along
 
-    async def _round(self) -> None:
-        await asyncio.sleep(0)  # whoever is about to come goes along
-        items, self._items = self._items[: self._size], self._items[self._size :]
+    def _gather(self) -> None:
+        count = min(len(self._items), self._size)
+        if count >= self._halved and not self._under_way:
+            count = (count + 1) // 2
+        items, self._items = self._items[:count], self._items[count:]
         self._gathering = False
+        task = self._loop.create_task(self._round(items))
+        self._rounds.add(task)
+        task.add_done_callback(self._rounds.discard)
+        self._under_way += 1
         self._begin()
+
+    async def _round(self, items: list[Item]) -> None:
         await self._work(items)
-        task = asyncio.current_task()
-        assert task is not None
-        self._rounds.discard(task)
-        self._begin()
+        self._under_way -= 1
+        if not self._gathering:
+            self._begin()
 
 
 class GroupCommit:
@@ -249,12 +274,13 @@ class GroupCommit:
         self.noting: Callable[[int], None] = lambda _size: None
 
     async def __aenter__(self) -> "GroupCommit":
+        self._loop = asyncio.get_running_loop()
         self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
         self._keys = Line(self.store.vault.conninfo)
         self._commits: Rounds[_Request] = Rounds(self._commit, self._group, self._waiting, AT_ONCE)
         self._looks: Rounds[_Look] = Rounds(self._look, self._waiting, self._waiting)
         self._appends: Rounds[_Append] = Rounds(
-            self._append_all, self._group, self._waiting, AT_ONCE
+            self._append_all, self._group, self._waiting, AT_ONCE, HALVED
         )
         self._deciding = asyncio.Lock()
         self._sent: dict[asyncio.Event, set[str]] = {}
@@ -341,9 +367,9 @@ class GroupCommit:
             IntegrityError: one of the group's versions is taken; nothing of the group is stored.
             Overloaded, OperationalError: as ``execute``.
         """
-        waiting = _Append(entry)
-        self._appends.add(waiting)
-        return await waiting.future
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._appends.add(_Append(entry, future))
+        return await future
 
     # --- looking ---
 
@@ -574,17 +600,18 @@ class GroupCommit:
 
     # --- ready events ---
 
-    async def _append_all(self, waiting: list["_Append"]) -> None:
+    async def _append_all(self, waiting: list[_Append]) -> None:
         try:
-            first = await self._append([each.entry for each in waiting], [])
+            position = await self._append([each.entry for each in waiting], [])
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
             for each in waiting:
                 if not each.future.done():
                     each.future.set_exception(error)
             return
-        for place, each in enumerate(waiting):
-            if not each.future.done():
-                each.future.set_result(first + place)
+        for _, future in waiting:
+            if not future.done():
+                future.set_result(position)
+            position += 1
 
     async def _tidy(self) -> None:
         """Now and then drop the answers that nobody will ask for any more."""
@@ -595,16 +622,6 @@ class GroupCommit:
             except Exception as error:  # noqa: BLE001 - a later try may do better
                 _log.warning("log.tidying_later", error=str(error))
             await asyncio.sleep(TIDY_SECONDS)
-
-
-@dataclass(slots=True, eq=False)
-class _Append:
-    """A ready event that waits."""
-
-    entry: Entry
-    future: asyncio.Future[int] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 async def _news(

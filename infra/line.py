@@ -89,10 +89,9 @@ class Line:
         wire: _Wire | None = None
         try:
             wire = await self._open()
-            if only_on not in (None, wire):
+            if only_on is not None and only_on is not wire:
                 raise psycopg.OperationalError("the connection was lost meanwhile")
-            async with asyncio.timeout(PATIENCE):
-                return await wire.ask(query, parameters)
+            return _rows_of(query, await wire.send(query, parameters))
         except psycopg.errors.UniqueViolation as error:
             raise IntegrityError(error) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
@@ -137,13 +136,30 @@ async def connected(conninfo: str) -> psycopg.AsyncConnection:
         raise
 
 
+def _rows_of(query: Query, result: PGresult) -> list[tuple[Any, ...]]:
+    """The rows of an answer."""
+    value_of = result.get_value
+    return [
+        tuple(
+            [
+                None if (value := value_of(row, column)) is None else read(value)
+                for column, read in enumerate(query.reads)
+            ]
+        )
+        for row in range(result.ntuples)
+    ]
+
+
 class _Asked:
-    """A query on its way."""
+    """A query on its way, and when it was sent."""
 
-    __slots__ = ("answer", "preparing", "result")
+    __slots__ = ("answer", "at", "preparing", "result")
 
-    def __init__(self, answer: asyncio.Future[PGresult], preparing: bytes | None) -> None:
+    def __init__(
+        self, answer: asyncio.Future[PGresult], at: float, preparing: bytes | None
+    ) -> None:
         self.answer = answer
+        self.at = at
         self.preparing = preparing
         self.result: PGresult | None = None
 
@@ -158,6 +174,7 @@ class _Wire:
         self._loop = asyncio.get_running_loop()
         self._prepared: set[bytes] = set()
         self._asked: deque[_Asked] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self.broken = False
         self._socket = self._pg.socket
         self._writing = False
@@ -168,24 +185,13 @@ class _Wire:
         """Sign in."""
         return cls(await connected(conninfo))
 
-    async def ask(self, query: Query, parameters: list[bytes]) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
-        result = await self._send(query, parameters)
-        return [
-            tuple(
-                None if (value := result.get_value(row, column)) is None else read(value)
-                for column, read in enumerate(query.reads)
-            )
-            for row in range(result.ntuples)
-        ]
-
     async def close(self) -> None:
         """Leave."""
         self._give_up(psycopg.OperationalError("the connection was closed"))
         with suppress(Exception):
             await self._connection.close()
 
-    def _send(self, query: Query, parameters: list[bytes]) -> asyncio.Future[PGresult]:
+    def send(self, query: Query, parameters: list[bytes]) -> asyncio.Future[PGresult]:
         """Send a query and whatever it needs, all at once: nothing of another comes in between."""
         if self.broken:
             raise psycopg.OperationalError("the connection is lost")
@@ -196,10 +202,23 @@ class _Wire:
         formats = [_BINARY] * len(parameters)
         self._pg.send_query_prepared(query.name, parameters, formats, _BINARY)
         self._pg.pipeline_sync()
-        asked = _Asked(self._loop.create_future(), preparing)
+        asked = _Asked(self._loop.create_future(), self._loop.time(), preparing)
         self._asked.append(asked)
+        if self._watch is None:
+            self._watch = self._loop.call_later(PATIENCE, self._look)
         self._flush()
         return asked.answer
+
+    def _look(self) -> None:
+        """Whether the first query has waited too long: one look at times, not a timer for each."""
+        self._watch = None
+        if not self._asked:
+            return
+        left = self._asked[0].at + PATIENCE - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+        else:
+            self._give_up(psycopg.OperationalError(f"no answer within {PATIENCE:.0f} seconds"))
 
     def _flush(self) -> None:
         """Write what the socket takes, and the rest when it takes more."""
@@ -248,6 +267,8 @@ class _Wire:
     def _give_up(self, error: Exception) -> None:
         if not self.broken:
             self.broken = True
+            if self._watch is not None:
+                self._watch.cancel()
             self._loop.remove_reader(self._socket)
             if self._writing:
                 self._loop.remove_writer(self._socket)

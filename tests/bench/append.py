@@ -12,6 +12,10 @@ Beside them the ceiling of this way of appending on this machine: pgbench calls 
 as many events as there are writers, on one connection, as fast as it can. It is what a client would
 reach that costs nothing and never waits for a writer.
 
+And its floor for a client like ours: as many asyncio tasks as writers, woken by each answer, and
+between them nothing but the round trip of ``log.append`` by libpq, with parameters that were packed
+before time counted. It is what is left of our way if everything of ours in between cost nothing.
+
 And what a round of ours is made of, each part as the difference of two measurements: a round trip
 with the same columns that does nothing, the append without its wait for the disk, the append, and
 the round with the writers who wait for it. The peer is the time that plain INSERT takes for as many
@@ -25,6 +29,7 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,10 +44,12 @@ import uvloop
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGconn
 
 from infra.event_store import Entry, columns_of
 from infra.installation import Installation, opened
-from infra.line import Line, Query, integer
+from infra.line import Line, Query, connected, integer
 from infra.migrations import role_dsn
 from infra.postgres import EmbeddedPostgres, find_binaries
 from infra.settings import Settings
@@ -84,6 +91,7 @@ def run(size: Size) -> Path:
         peers = create_database(server, "peers")
         settings = Settings(dsn=server.dsn(), data=Path(data))
         with opened(settings) as installation, _Library(peers) as library:
+            dsn = role_dsn(installation.dsn, installation.secret, "wangge_app")
             plain = _Plain(peers)
             rows = []
             for writers in size.writers:
@@ -93,7 +101,8 @@ def run(size: Size) -> Path:
                         "ours": partial(ours, installation, server, writers, size.seconds),
                         "plain": partial(plain.turn, server, writers, size.seconds),
                         "library": partial(library.turn, server, writers, size.seconds),
-                        "ceiling": partial(ceiling, server, writers, size.seconds),
+                        "ceiling": partial(ceiling, server, dsn, writers, size.seconds),
+                        "floor": partial(floor, installation, writers, size.seconds),
                         **{
                             name: partial(alone, installation, query, writers, size.seconds)
                             for name, query in PARTS.items()
@@ -114,6 +123,12 @@ def _rows(writers: int, found: dict[str, Side]) -> list[Row]:
         compare(what, found["ours"], found["plain"], "plain INSERT (pgbench)"),
         compare(what, found["ours"], found["library"], "eventsourcing, as shipped"),
         compare(what, found["ours"], found["ceiling"], "ceiling (log.append by pgbench)"),
+        compare(
+            f"{what}: floor of an asyncio client",
+            found["floor"],
+            found["plain"],
+            "plain INSERT (pgbench)",
+        ),
         *_budget(writers, found),
     ]
 
@@ -122,6 +137,7 @@ def _budget(writers: int, found: dict[str, Side]) -> list[Row]:
     """What a round of as many events as writers is made of, in microseconds.
 
     A part is the difference of two measurements: one below their noise counts as a tenth of one.
+    So do writers who cost nothing, as one half of them is served while the other is stored.
     """
     took = {name: writers / side.rate * 1e6 for name, side in found.items()}
     parts = {
@@ -137,7 +153,7 @@ def _budget(writers: int, found: dict[str, Side]) -> list[Row]:
             ours=max(round(microseconds, 1), 0.1),
             peer=round(took["plain"], 1),
             peer_name="plain INSERT, as many",
-            ratio=round(microseconds / took["plain"], 2),
+            ratio=round(max(microseconds, 0.0) / took["plain"], 2),
             unit="µs",
             runs=len(found["ours"].turns),
             p50_ms=0.0,
@@ -161,19 +177,7 @@ def ours(
             if version == STREAM_LENGTH:
                 stream, version = f"case:{random.getrandbits(64):016x}", 0
             version += 1
-            await commits.append(
-                Entry(
-                    originator_id=stream,
-                    originator_version=version,
-                    topic="case.note_added",
-                    state=PAYLOAD,
-                    at=datetime.now(UTC),
-                    actor="li",
-                    roles="grid_worker",
-                    territory="d1/s1/c1/g1/",
-                    correlation="5b1c6f3e5b1c6f3e",
-                )
-            )
+            await commits.append(_entry(stream, version))
             waits.append(time.perf_counter() - begun)
 
     async def all_of_them() -> tuple[float, float, float]:
@@ -211,26 +215,14 @@ PARTS: Final = {
 def alone(installation: Installation, query: Query, events: int, seconds: float) -> Turn:
     """So many events again and again on one connection of ours, when nobody waits for them."""
 
-    def entry() -> Entry:
-        return Entry(
-            originator_id=f"case:{random.getrandbits(64):016x}",
-            originator_version=1,
-            topic="case.note_added",
-            state=PAYLOAD,
-            at=datetime.now(UTC),
-            actor="li",
-            roles="grid_worker",
-            territory="d1/s1/c1/g1/",
-            correlation="5b1c6f3e5b1c6f3e",
-        )
-
     async def rounds() -> Turn:
         line = Line(role_dsn(installation.dsn, installation.secret, "wangge_app"))
+        groups = _groups(events)
         done, took = 0, 0.0
         try:
             await line.ask(query, *columns_of([]))  # prepared before time counts
             while took < seconds:
-                columns = columns_of([entry() for _ in range(events)])
+                columns = columns_of(next(groups))
                 begun = time.perf_counter()
                 await line.ask(query, *columns)
                 took += time.perf_counter() - begun
@@ -240,6 +232,105 @@ def alone(installation: Installation, query: Query, events: int, seconds: float)
         return Turn(done, took)
 
     return uvloop.run(rounds())
+
+
+def floor(installation: Installation, events: int, seconds: float) -> Turn:
+    """As many tasks as events, woken by each answer, and nothing else but the round trip."""
+
+    async def rounds() -> Turn:
+        connection = await connected(role_dsn(installation.dsn, installation.secret, "wangge_app"))
+        bare = _Bare(connection.pgconn, events)
+        groups = _groups(events)
+        done, took = 0, 0.0
+        try:
+            while took < seconds:
+                packed = [
+                    [column.pack() for column in columns_of(next(groups))] for _ in range(100)
+                ]
+                begun = time.perf_counter()
+                await bare.rounds(packed)
+                took += time.perf_counter() - begun
+                done += events * len(packed)
+        finally:
+            bare.close()
+            await connection.close()
+        return Turn(done, took)
+
+    return uvloop.run(rounds())
+
+
+def _groups(events: int) -> Iterator[list[Entry]]:
+    """What as many writers append together, each to a stream of its own, again and again."""
+    while True:
+        streams = [f"case:{random.getrandbits(64):016x}" for _ in range(events)]
+        for version in range(1, STREAM_LENGTH + 1):
+            yield [_entry(stream, version) for stream in streams]
+
+
+def _entry(stream: str, version: int) -> Entry:
+    return Entry(
+        originator_id=stream,
+        originator_version=version,
+        topic="case.note_added",
+        state=PAYLOAD,
+        at=datetime.now(UTC),
+        actor="li",
+        roles="grid_worker",
+        territory="d1/s1/c1/g1/",
+        correlation="5b1c6f3e5b1c6f3e",
+    )
+
+
+class _Bare:
+    """The least that an asyncio client of libpq does: it sends when all its tasks wait, and wakes
+    them all when the answer is there."""
+
+    def __init__(self, pg: PGconn, tasks: int) -> None:
+        self._pg = pg
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._packed: Iterator[list[bytes]] = iter(())
+        self._waiting: list[asyncio.Future[None]] = []
+        self._answer = pg.prepare(b"append", PARTS["durable"].statement.encode())
+        self._loop.add_reader(pg.socket, self._readable)
+
+    async def rounds(self, packed: list[list[bytes]]) -> None:
+        """One after the other; each wakes every task once."""
+        self._packed = iter(packed)
+        await asyncio.gather(*(self._task(len(packed)) for _ in range(self._tasks)))
+        if self._answer.status != ExecStatus.TUPLES_OK:
+            raise RuntimeError(self._answer.error_message.decode())
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._loop.remove_reader(self._pg.socket)
+
+    async def _task(self, rounds: int) -> None:
+        for _ in range(rounds):
+            future = self._loop.create_future()
+            self._waiting.append(future)
+            if len(self._waiting) == self._tasks:
+                packed = next(self._packed)
+                self._pg.send_query_prepared(
+                    b"append", packed, _BINARY * len(packed), Format.BINARY
+                )
+                self._pg.flush()
+            await future
+
+    def _readable(self) -> None:
+        self._pg.consume_input()
+        while not self._pg.is_busy():
+            result = self._pg.get_result()
+            if result is not None:
+                self._answer = result
+                continue
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                future.set_result(None)
+            return
+
+
+_BINARY: Final = [Format.BINARY]
 
 
 class _Plain:
@@ -276,24 +367,33 @@ class _Plain:
         return Turn(done, done / rate, database_seconds=cpu_seconds(server.pid or 0) - database)
 
 
-def ceiling(server: EmbeddedPostgres, events: int, seconds: float) -> Turn:
+def ceiling(server: EmbeddedPostgres, dsn: str, events: int, seconds: float) -> Turn:
     """``log.append`` with so many events, again and again, by a client that costs nothing."""
 
     def array(value: str, type_: str) -> str:
         return f"array_fill({value}::{type_}, ARRAY[{events}])"
 
     columns = (
-        ("1", "integer"), ("'case.note_added'", "text"), ("now()", "timestamptz"),
+        (f":n % {STREAM_LENGTH} + 1", "integer"), ("'case.note_added'", "text"),
+        ("now()", "timestamptz"),
         ("'li'", "text"), ("'grid_worker'", "text"), ("'d1/s1/c1/g1/'", "text"),
         ("'5b1c6f3e5b1c6f3e'", "text"), ("''", "text"),
         (f"convert_to('{PAYLOAD.decode()}', 'UTF8')", "bytea"),
     )  # fmt: skip
     names = ", ".join(f"'case:' || to_hex(:s{i}::bigint)" for i in range(events))
-    script = "".join(f"\\set s{i} random(1, 9000000000000000000)\n" for i in range(events)) + (
+    streams = "".join(
+        f"\\set s{i} hash({i * 1_000_000_007} + :seed + :n / {STREAM_LENGTH})\n"
+        for i in range(events)
+    )
+    script = streams + (
         f"SELECT log.append(ARRAY[{names}], {', '.join(array(*each) for each in columns)});\n"
+        "\\set n :n + 1\n"
     )
     database = cpu_seconds(server.pid or 0)
-    done, rate = _pgbench(server.dsn(), script, 1, seconds)
+    done, rate = _pgbench(
+        dsn, script, 1, seconds,
+        "--define", "n=0", "--define", f"seed={random.getrandbits(32)}",
+    )  # fmt: skip
     spent = cpu_seconds(server.pid or 0) - database
     return Turn(done * events, done / rate, database_seconds=spent)
 

@@ -17,7 +17,7 @@ from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
 from infra.arrays import Column
 from infra.codec import UnknownEvent
 from infra.event_store import Entry, EventStore
-from infra.group_commit import GroupCommit
+from infra.group_commit import HALVED, GroupCommit
 from infra.line import Line, Query
 from infra.migrations import role_dsn
 from infra.vault import Vault
@@ -409,6 +409,23 @@ def test_ready_events_share_an_append_too(store: EventStore, conninfo: str) -> N
         assert group.held.appends == [1, 9]
         with pytest.raises(IntegrityError):
             await group.commits.append(Entry("bare", 1, "test.happened", b"{}"))
+
+    holding(store, conninfo, story)
+
+
+@pytest.mark.parametrize(
+    ("events", "appends"), [(HALVED - 1, [HALVED - 1]), (HALVED, [HALVED // 2] * 2)]
+)
+def test_many_ready_events_go_in_two_halves(
+    store: EventStore, conninfo: str, events: int, appends: list[int]
+) -> None:
+    async def story(group: Group) -> None:
+        written = [
+            asyncio.create_task(group.commits.append(Entry("bare", n, "test.happened", b"{}")))
+            for n in range(1, events + 1)
+        ]
+        assert await group.release(*written) == list(range(1, events + 1))
+        assert group.held.appends == appends
 
     holding(store, conninfo, story)
 

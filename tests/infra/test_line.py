@@ -73,6 +73,46 @@ def test_everybody_who_waits_hears_that_the_connection_is_lost(database: str) ->
     assert asyncio.run(go()) == [(1,)]
 
 
+def test_a_query_that_is_never_answered_ends_the_connection_for_all_who_wait(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.line.PATIENCE", 2.0)
+
+    async def go() -> object:
+        line = Line(database)
+        await line.ask(ONE)
+        first = line._wire
+        for each in [asyncio.create_task(line.ask(query)) for query in (ONE, SLOW, ONE)][1:]:
+            with pytest.raises(OperationalError, match="no answer"):
+                await each
+        try:
+            answer = await line.ask(ONE)  # by a new one
+            assert line._wire is not first
+            return answer
+        finally:
+            await line.close()
+
+    assert asyncio.run(go()) == [(1,)]
+
+
+def test_a_connection_outlasts_the_patience_of_what_was_answered(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.line.PATIENCE", 2.0)
+    pausing = Query(b"pausing", "SELECT 1 FROM pg_sleep(0.5)", (integer,))
+
+    async def go() -> None:
+        line = Line(database)
+        await line.open()
+        wire = line._wire
+        for _ in range(5):
+            assert await line.ask(pausing) == [(1,)]
+        assert line._wire is wire
+        await line.close()
+
+    asyncio.run(go())
+
+
 def test_what_libpq_says_itself_is_not_the_servers_word(database: str) -> None:
     """Without a code of PostgreSQL's nobody knows what became of the query: not a fault of ours."""
 
@@ -81,7 +121,7 @@ def test_what_libpq_says_itself_is_not_the_servers_word(database: str) -> None:
         await line.open()
         wire = line._wire
         assert wire is not None
-        answer = wire._send(SLOW, [])
+        answer = wire.send(SLOW, [])
         with pytest.raises(psycopg.OperationalError):
             wire._read(wire._pg.make_empty_result(ExecStatus.FATAL_ERROR))
         await line.close()
