@@ -208,8 +208,6 @@ class Rounds(Generic[Item]):
         self._items: list[Item] = []
         self._rounds: set[asyncio.Task[None]] = set()
         self._gathering = False
-        self._under_way = 0
-        self._loop = asyncio.get_running_loop()
 
     def add(self, item: Item) -> None:
         """Let an item wait for the next round, which begins at once if none is under way.
@@ -220,36 +218,31 @@ class Rounds(Generic[Item]):
         if len(self._items) >= self._waiting:
             raise Overloaded
         self._items.append(item)
-        if not self._gathering:
-            self._begin()
+        self._begin()
 
     async def finish(self) -> None:
         """Wait until nothing waits any more."""
-        while self._gathering or self._rounds:
-            await (asyncio.wait(self._rounds) if self._rounds else asyncio.sleep(0))
+        while self._rounds:
+            await asyncio.wait(self._rounds)
 
     def _begin(self) -> None:
-        if self._items and self._under_way < self._at_once:
+        if self._items and not self._gathering and len(self._rounds) < self._at_once:
             self._gathering = True
-            self._loop.call_soon(self._gather)  # whoever is about to come goes along
+            self._rounds.add(asyncio.get_running_loop().create_task(self._round()))
 
-    def _gather(self) -> None:
+    async def _round(self) -> None:
+        await asyncio.sleep(0)  # whoever is about to come goes along
         count = min(len(self._items), self._size)
-        if count >= self._halved and not self._under_way:
+        if count >= self._halved and len(self._rounds) == 1:
             count = (count + 1) // 2
         items, self._items = self._items[:count], self._items[count:]
         self._gathering = False
-        task = self._loop.create_task(self._round(items))
-        self._rounds.add(task)
-        task.add_done_callback(self._rounds.discard)
-        self._under_way += 1
         self._begin()
-
-    async def _round(self, items: list[Item]) -> None:
         await self._work(items)
-        self._under_way -= 1
-        if not self._gathering:
-            self._begin()
+        task = asyncio.current_task()
+        assert task is not None
+        self._rounds.discard(task)
+        self._begin()
 
 
 class GroupCommit:

@@ -6,10 +6,10 @@ import re
 import sys
 import time
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from structlog.types import EventDict, Processor, WrappedLogger
+from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from infra.settings import Settings
 
@@ -36,9 +36,10 @@ def set_up(settings: Settings, *, lasting: bool = False) -> None:
         if sys.stderr.isatty()
         else [structlog.processors.format_exc_info, _for_files]
     )
+    to_files = lines[-1] is _for_files and level <= logging.INFO
     structlog.configure(
         processors=[*shared, *lines],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_direct(level) if to_files else structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=lasting,
     )
@@ -62,6 +63,24 @@ def _for_eyes() -> Processor:
     )
 
 
+def _direct(level: int) -> type[FilteringBoundLogger]:
+    """A logger whose plain lines go straight to the file, as the processors would have them.
+
+    Every request has one, and half of what it cost was to be handed from processor to processor.
+    """
+    usual = structlog.make_filtering_bound_logger(level)
+
+    def info(self: Any, event: Any, *args: Any, **values: Any) -> Any:
+        if args or self._context or "exc_info" in values:
+            return usual.info(self, event, *args, **values)
+        given = {"timestamp": _now(), "level": "info", "event": event, **values}
+        for name, value in structlog.contextvars.get_contextvars().items():
+            given.setdefault(name, value)
+        return self._logger.msg(_line(given))
+
+    return type("Direct", (usual,), {"info": info})
+
+
 _FIRST: Final = ("timestamp", "level", "event")
 _plain: Final = re.compile(r"[^\s\"=]+").fullmatch
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -70,12 +89,15 @@ _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 def _for_files(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """``name=value`` pairs in one line, and the lines of an error below them."""
     exception = event.pop("exception", None)
-    pairs = [(name, event.pop(name)) for name in _FIRST if name in event]
-    pairs += event.items()
-    line = " ".join([f"{name}={value!s}" for name, value in pairs])
-    if not _all_plain(line, len(pairs)):
-        line = " ".join([f"{name}={_value(str(value))}" for name, value in pairs])
+    line = _line({**{name: event.pop(name) for name in _FIRST if name in event}, **event})
     return line if exception is None else f"{line}\n{exception}"
+
+
+def _line(pairs: dict[str, Any]) -> str:
+    line = " ".join([f"{name}={value!s}" for name, value in pairs.items()])
+    if _all_plain(line, len(pairs)):
+        return line
+    return " ".join([f"{name}={_value(str(value))}" for name, value in pairs.items()])
 
 
 def _all_plain(line: str, pairs: int) -> bool:
@@ -95,10 +117,14 @@ def _value(text: str) -> str:
 
 
 def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = _now()
+    return event
+
+
+def _now() -> str:
     """The time in UTC, as ISO 8601 with microseconds."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    event["timestamp"] = f"{_second(seconds)}.{nanoseconds // 1000:06}Z"
-    return event
+    return f"{_second(seconds)}.{nanoseconds // 1000:06}Z"
 
 
 @lru_cache(2)

@@ -93,3 +93,34 @@ def test_a_value_with_blanks_or_signs_is_quoted(
     structlog.get_logger().info("request", first=value, last=value)
     said = capsys.readouterr().err
     assert said.endswith(f" level=info event=request first={written} last={written}\n")
+
+
+@pytest.mark.parametrize(
+    ("event", "args", "values"),
+    [
+        ("request", (), {"path": "/api/v1/cases", "status": 200, "person": "", "ms": 1.5}),
+        ("request", (), {"path": "/a b", "request": "its own"}),
+        ("%s of %d", ("one", 2), {}),
+        ("two words", (), {"level_": None}),
+        ("failed", (), {"exc_info": RuntimeError("no"), "n": 1}),
+    ],
+)
+def test_a_line_that_goes_straight_to_the_file_is_the_same(
+    event: str, args: tuple[object, ...], values: dict[str, object],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("infra.logging._now", lambda: "now")
+    set_up(Settings())
+    usual = structlog.make_filtering_bound_logger(logging.INFO)
+    with structlog.contextvars.bound_contextvars(request="5b1c6f3e", place="g 1"):
+        structlog.get_logger().info(event, *args, **values)
+        straight = capsys.readouterr().err
+        structlog.configure(wrapper_class=usual)
+        structlog.get_logger().info(event, *args, **values)
+    assert straight == capsys.readouterr().err != ""
+
+
+def test_what_is_bound_to_a_logger_is_in_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(Settings())
+    structlog.get_logger().bind(bound="yes").info("said", n=1)
+    assert capsys.readouterr().err.rstrip().endswith("event=said bound=yes n=1")
