@@ -5,7 +5,6 @@ refused, so that a misspelt one is not lost in silence.
 """
 
 import re
-import unicodedata
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -36,15 +35,20 @@ LARGEST: Final = 10_000_000
 """No count (households, residents) is larger: a whole city's."""
 
 
+# By patterns: to ask of each character of a text what it is took 20 µs of every report.
+_UNCLEAN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_BREAKS: Final = re.compile("[\t\n\r\u2028\u2029]")
+
+
 def clean(text: str) -> str:
     """Line breaks and tabs are text; other control characters never are."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r" for char in text):
+    if _UNCLEAN.search(text):
         raise PydanticCustomError("bad_characters", "no control characters or lone surrogates")
     return text
 
 
 def one_line(text: str) -> str:
-    if any(char in "\t\n\r\u2028\u2029" for char in text):
+    if _BREAKS.search(text):
         raise PydanticCustomError("bad_characters", "no line breaks or tabs")
     return text
 
