@@ -19,9 +19,10 @@ out is for the proof over the log's bytes to show.
 import binascii
 import hmac
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
+from itertools import chain
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -246,22 +247,26 @@ def _texts(
 ) -> Iterator[_Found]:
     """The personal texts of an event that are not empty; ``get`` takes a field from what it is."""
     for name, owner in plan.texts:
-        for path, text in _each(get(of, name), prefix + name):
+        value = get(of, name)
+        if not value:
+            continue
+        for path, text in _each(value, prefix + name):
             if text:
                 subject = _case(stream) if owner is None else f"person:{get(of, owner)}"
                 yield _Found(path, text, subject)
     for name, inner in plan.inner:
-        for path, each in _each(get(of, name), prefix + name):
+        value = get(of, name)
+        if value is None:
+            continue
+        for path, each in _each(value, prefix + name):
             if each is not None:
                 yield from _texts(inner, each, get, stream, f"{path}.")
 
 
-def _each(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, tuple | list):
-        for i, each in enumerate(value):
-            yield from _each(each, f"{path}.{i}")
-    else:
-        yield path, value
+def _each(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+    if not isinstance(value, tuple | list):
+        return ((path, value),)
+    return chain.from_iterable(_each(each, f"{path}.{i}") for i, each in enumerate(value))
 
 
 def _case(stream: str) -> str:
@@ -558,8 +563,9 @@ class Codec:
             found = {each.path: each for each in texts}
         except TypeError:
             raise opening.tampered("sealed", "the event has another shape") from None
+        subjects = {id_: subject_of(id_) for id_, _ in opening.sealed.fields.values()}
         for path, (id_, _) in opening.sealed.fields.items():
-            if path not in found or found[path].subject != subject_of(id_):
+            if path not in found or found[path].subject != subjects[id_]:
                 raise opening.tampered(path, f"{id_} is not a key for this field")
         for path, each in found.items():
             if each.text == SEALED and path not in opening.sealed.fields:

@@ -33,6 +33,8 @@ _LEVEL: Final = re.compile(
 )
 """What an address is kept up to: the neighbourhood, the road, the village."""
 
+_DIGIT: Final = re.compile(r"\d")
+
 _LONG_NUMBER: Final = re.compile(r"\d(?:[\s.\-–—()()]*\d){4,}")
 """Five digits and more, as phones and identity numbers are written, also in groups."""
 
@@ -95,8 +97,8 @@ def _phone(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    *_, end = [0, *(level.end() for level in _LEVEL.finditer(text))]
-    kept = re.sub(r"\d", "*", text[:end])
+    end = max((level.end() for level in _LEVEL.finditer(text)), default=0)
+    kept = _DIGIT.sub("*", text[:end])
     # A road alone may be all there is; then even that is not shown.
     return HIDDEN if kept == text else kept + HIDDEN
 

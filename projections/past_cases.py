@@ -122,12 +122,16 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
     """Fold a page into the table."""
     now = {} if fresh else _latest(connection, {case_id(recorded) for recorded in page})
     rows: list[tuple[Any, ...]] = []
+    fold = worklist.fold
     for recorded in page:
-        case = case_id(recorded)
-        nth, begun, row = now.get(case, (0, 0, None))
-        if row is not None:
-            rows.append((case, nth, begun, recorded.position, *_facts_of(row)))
-        now[case] = (nth + 1, recorded.position, worklist.fold(row, recorded))
+        case, position = case_id(recorded), recorded.position
+        known = now.get(case)
+        if known is None:
+            now[case] = (1, position, fold(None, recorded))
+        else:
+            nth, begun, row = known
+            rows.append((case, nth, begun, position, *_facts_of(row)))
+            now[case] = (nth + 1, position, fold(row, recorded))
     rows += [(case, nth, begun, None, *_facts_of(row)) for case, (nth, begun, row) in now.items()]
     if fresh:
         copy_rows(connection, CASES.name, CASES.columns, rows)

@@ -156,12 +156,14 @@ class Index:
 
     def _tokens(self, found: set[str]) -> set[int]:
         known = self._pairs
-        if unknown := found.difference(known):
+        try:
+            return set(map(known.__getitem__, found))
+        except KeyError:
             if len(known) > KNOWN_PAIRS:
                 known.clear()
-                unknown = found
+            unknown = found.difference(known)
             known.update((pair, self._token(b"pair:", pair)) for pair in unknown)
-        return set(map(known.__getitem__, found))
+            return set(map(known.__getitem__, found))
 
     def phone(self, text: str) -> int | None:
         """The token of a whole phone number, however it is written; None where there is none."""

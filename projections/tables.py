@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, TypeAlias, TypeVar
 
 import msgspec
 import psycopg
@@ -150,7 +150,26 @@ class _Bigints(Dumper):
         return struct.pack(f"!iiiii{'iq' * count}", 1, 0, 20, count, 1, *flat)
 
 
+class _Texts(Dumper):
+    """The same for text[], of texts and never NULL; most are empty."""
+
+    format = Format.BINARY
+    oid = 1009
+
+    def dump(self, obj: list[str]) -> bytes:
+        """The array as it is sent."""
+        if not obj:
+            return _NO_TEXTS
+        texts = [text.encode() for text in obj]
+        return struct.pack("!iiiii", 1, 0, 25, len(texts), 1) + b"".join(
+            struct.pack("!i", len(text)) + text for text in texts
+        )
+
+
+_NO_TEXTS: Final = struct.pack("!iii", 0, 0, 25)
+
 psycopg.adapters.register_dumper(None, _Bigints)
+psycopg.adapters.register_dumper(None, _Texts)
 
 
 def _statement(text: LiteralString, *parts: sql.Composable) -> bytes:
