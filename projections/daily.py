@@ -67,15 +67,16 @@ CREATE TABLE {name} (
     kind      bigint  NOT NULL,
     n         integer NOT NULL
 );
-CREATE TABLE {name}_totals (LIKE {name});
-ALTER TABLE {name}_totals DROP stretch;
-CREATE UNIQUE INDEX {name}_totals_by ON {name}_totals ({key}, kind) INCLUDE (n) NULLS NOT DISTINCT;
 {filled};
+CREATE TABLE {name}_totals AS
+    SELECT territory, category, {period} AS day, kind, sum(n)::integer AS n
+    FROM {name} GROUP BY 1, 2, 3, 4;
+CREATE UNIQUE INDEX {name}_totals_by ON {name}_totals ({key}, kind) INCLUDE (n) NULLS NOT DISTINCT;
 CREATE INDEX {name}_by ON {name} ({key}) INCLUDE (stretch, kind, n);
 GRANT SELECT ON {name}, {name}_kinds, {name}_totals TO wangge_app;
 """
 
-_SUM_UP: Final = """
+_TOLD: Final = """
 WITH moved AS MATERIALIZED (
     SELECT {place}, {day} AS day, (t.moved - 1) / {stretch} AS stretch,
            {marks}, sum(t.step)::integer AS n
@@ -86,11 +87,13 @@ WITH moved AS MATERIALIZED (
     SELECT hashtextextended(ROW({names})::text, 0) AS kind, * FROM moved
 ), kinds AS (
     INSERT INTO {name}_kinds SELECT DISTINCT kind, {names} FROM told ON CONFLICT DO NOTHING
-), added AS (
+)"""
+_FILL: Final = "\nINSERT INTO {name} {sums}"
+_ADD: Final = """, added AS (
     INSERT INTO {name} {sums} RETURNING territory, category, day, kind, n
 )
 INSERT INTO {name}_totals AS total
-    SELECT territory, category, day - mod(day - DATE '0001-01-01', {long}), kind, sum(n)
+    SELECT territory, category, {period}, kind, sum(n)
     FROM added GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (territory, category, day, kind) DO UPDATE SET n = total.n + excluded.n
 """
@@ -142,7 +145,9 @@ _DAY: Final = "({at} AT TIME ZONE 'Asia/Shanghai')::date"
 
 _PLACE_BY_ITSELF: Final = "t.territory"
 _SUMS_BY_ITSELF: Final = "SELECT territory, NULL, day, stretch, kind, n FROM told"
-_PERIOD: Final = f"({_DAY} - mod({_DAY} - DATE '0001-01-01', {PERIOD}))"
+_FIRST: Final = "({day} - mod({day} - DATE '0001-01-01', {days}))"
+_PERIOD: Final = _FIRST.format(day=_DAY, days=PERIOD)
+"""The first day of a period."""
 
 
 class _Sums(NamedTuple):
@@ -152,11 +157,11 @@ class _Sums(NamedTuple):
     rows: Rows
     columns: tuple[str, ...]
 
-    def sum_up(self, stretch: int, moved: str) -> str:
+    def sum_up(self, stretch: int, moved: str, then: str = _ADD) -> str:
         """Sum up what has ``moved``: rows that begun, and rows that ended."""
         said = marks(self.metric, self.rows)
         itself = self.rows.by_itself
-        return _SUM_UP.format(
+        return (_TOLD + then).format(
             name=self.rows.daily,
             moved=moved,
             stretch=stretch,
@@ -169,7 +174,7 @@ class _Sums(NamedTuple):
             ),
             where=f"({self.rows.where}) AND {holds(self.rows)}",
             sums=_SUMS_BY_ITSELF if itself else _SUMS,
-            long=long(self.rows),
+            period=self._period(),
         )
 
     def moved(self, begun: str, ended: str) -> str:
@@ -245,7 +250,8 @@ class _Sums(NamedTuple):
             marks=_listed(marks(self.metric, self.rows)),
             key="day, territory, category" if self.rows.by_itself else "territory, category, day",
             table=paired_table(self.rows) if paired else self.metric.table,
-            filled=self.sum_up(stretch, self.both(f"begun {over}", f"ended {over}")),
+            filled=self.sum_up(stretch, self.both(f"begun {over}", f"ended {over}"), _FILL),
+            period=self._period(),
         )
         if not paired:
             return tables
@@ -255,6 +261,10 @@ class _Sums(NamedTuple):
             _PAIRED_DDL.format(name=name, flags=flags, table=table, at=at, filled=self.pair())
             + tables
         )
+
+    def _period(self) -> str:
+        """The first day of the period of totals that the day of a sum lies in."""
+        return _FIRST.format(day="day", days=long(self.rows))
 
     def _pairs(self) -> list[tuple[str, Paired]]:
         return [(name, self.metric.pairs[name]) for name in self.rows.paired]

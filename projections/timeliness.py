@@ -61,7 +61,9 @@ CREATE INDEX cases_very_late ON cases (closed_at)
     WHERE closed_at - due > {LATE_BY} AND dropped IS NULL;
 CREATE INDEX cases_open ON cases (due)
     WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
-CREATE INDEX cases_open_in ON cases (territory)
+CREATE INDEX cases_open_filed ON cases (filed_at)
+    WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
+CREATE INDEX cases_open_in ON cases (territory, filed_at)
     WHERE closed_at IS NULL AND dropped IS NULL AND ended IS NULL;
 CREATE INDEX cases_was_open ON cases (begun, ended)
     WHERE closed_at IS NULL AND dropped IS NULL AND ended - begun <= {PASSING};
@@ -235,7 +237,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=6,
+    version=7,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),
