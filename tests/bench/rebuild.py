@@ -233,9 +233,14 @@ class _View(PostgresTrackingRecorder):
             self._insert_tracking(cursor, tracking)
             if isinstance(recorded.event, self.model.events):
                 connection: Any = cursor.connection
+                # The library's own queries, on the same connection, want rows as they were.
+                rows = connection.row_factory
                 connection.row_factory = tuple_row
-                schemas.use(connection, self.model.name)
-                self.model.apply(connection, [recorded], False)
+                try:
+                    schemas.use(connection, self.model.name)
+                    self.model.apply(connection, [recorded], False)
+                finally:
+                    connection.row_factory = rows
 
 
 class _Folding(LibraryProjection[_View]):
