@@ -81,6 +81,10 @@ SETTINGS: Final = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "logging_collector": "off",
 }
+WAL_FILE_MB: Final = 1
+"""A new file of the write-ahead log is filled with zeros while every commit waits: 17 to 24 ms here
+for the usual 16 MB, 2 ms for one. Writing in bulk is as fast as before."""
+
 TEST_SETTINGS: Final = {
     "shared_buffers": "64MB",
     "fsync": "off",
@@ -560,6 +564,7 @@ class EmbeddedPostgres:
                     binaries / "initdb", "-D", unfinished, "-U", "postgres",
                     "-A", "scram-sha-256", f"--pwfile={handed.name}", "--data-checksums",
                     "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions",
+                    f"--wal-segsize={WAL_FILE_MB}",
                     *([] if self.durable else ["--no-sync"]),
                 ],
                 **self._run_as(account), stdin=subprocess.DEVNULL, capture_output=True,

@@ -730,29 +730,6 @@ def rates(gateway: Gateway, metric: str) -> dict[str, Ratio]:
     return {name: measured.rate for name, measured in answer.figures.items()}
 
 
-def test_the_figures_of_bpic2013(
-    office: EventStore, pool: ConnectionPool, runner: Runner, gateway: Gateway, folder: Path
-) -> None:
-    """W. Steeman, BPI Challenge 2013, DOI 10.4121/uuid:500573e6-accc-4b0c-9576-aa5468b10cee."""
-    path = real("bpic2013_incidents.xes.gz")
-    done = import_file(Bpic2013(), path, folder / "report.csv", office, pool, NOW)
-    assert (done.cases, done.added, done.bad) == (7_554, 7_554, 0)
-    runner.catch_up()
-    flow = rates(gateway, "flow")
-    reached = ("grid", "community", "subdistrict", "district")
-    assert [flow[f"reached_{tier}"].numerator for tier in reached] == [4_546, 2_468, 540, 0]
-    assert flow["escalated"] == Ratio(numerator=2_299, denominator=7_554)
-    assert flow["returned"] == Ratio(numerator=1_172, denominator=7_554)
-    assert flow["return_rate"] == Ratio(numerator=1_755, denominator=3_245)
-    assert (flow["ping_pong"].numerator, flow["reopened"].numerator) == (358, 386)
-    found = rates(gateway, "containment")
-    assert found["grid_all"] == Ratio(numerator=4_541, denominator=7_546)
-    assert found["grid_small"] == Ratio(numerator=4_499, denominator=7_284)
-    assert found["community_all"] == Ratio(numerator=7_008, denominator=7_546)
-    again = import_file(Bpic2013(), path, folder / "report.csv", office, pool, NOW)
-    assert (again.cases, again.events) == (7_554, 0)
-
-
 def test_the_figures_of_nyc311(
     office: EventStore, pool: ConnectionPool, runner: Runner, gateway: Gateway, folder: Path
 ) -> None:
