@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import ViewportSize, expect
+from playwright.sync_api import Route, ViewportSize, expect
 
 from domain.calendar import OFFICE_TIME
 from tests.e2e.casework import (
@@ -181,6 +181,33 @@ def test_a_whole_life_by_keyboard(visit: Begin, language: str) -> None:
     step(lead, "close")
     expect(lead.page.locator(".case-line .chip.green")).to_be_visible()
     lead.inspect()
+
+
+def test_the_focus_stays_while_the_list_is_exchanged(visit: Begin) -> None:
+    supervisor = visit("supervisor")
+    page = supervisor.page
+    supervisor.go("/worklist?view=open")
+    case = page.locator(".case").first.get_attribute("data-case") or ""
+    page.locator("#find").fill(case)
+    expect(page).to_have_url(re.compile(case))
+    expect(page.locator(".case")).to_have_count(1)
+    supervisor.settle()
+
+    # The field that is left asks once more, and the answer comes when somebody is in the list.
+    lists, held = "**/console/worklist?*", list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(lists, hold)
+    with page.expect_request(lists):
+        page.keyboard.press("Tab")
+    tab_to(supervisor, ".case .open")
+    link = page.locator(".case .open").element_handle()
+    with page.expect_response(lists):
+        held[0].continue_()
+    page.wait_for_function("(link) => !link.isConnected", arg=link)
+    expect(page.locator(".case .open")).to_be_focused()
 
 
 def step(visit: Visit, name: str, typed: str = "") -> None:
