@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -301,6 +302,7 @@ class _Sample:
             ago = YEAR * self.rng.random() * (0.01 if lately else 1)
             at = self._daytime(self.now - ago)
             self._push(self._life(f"qh-{at:%Y%m}-{number:05d}", at))
+        self._leave_work()
         total, done = self.cases * 12, 0
         while self.queue:
             at, _, commands, script = heapq.heappop(self.queue)
@@ -316,6 +318,52 @@ class _Sample:
             if done % 500 == 0:
                 show(min(done, total), total, "")
         show(total, total, "")
+
+    def _leave_work(self) -> None:
+        """One case before each step, all of the first grid: by chance, and at night, some desks
+        would have nothing to do. No chance is used up, so all else is what it would be."""
+        for steps, name in enumerate(("reported", "filed", "assigned", "begun", "resolved"), 1):
+            self._push(islice(self._straight(f"qh-{name}", steps), steps))
+        self._push(self._straight("qh-parked", 6, parked=True))
+        self._push(self._straight("qh-merged", 3, merged="qh-filed"))
+
+    def _straight(
+        self, case_id: str, steps: int, *, parked: bool = False, merged: str = ""
+    ) -> Script:
+        """A report of so many steps ago, ten minutes each, and what became of it since."""
+        step, common = timedelta(minutes=10), _of(case_id)
+        at = (self.now - step * (steps + 1)).replace(microsecond=0)
+        acceptor, dispatcher = self.desk["acceptor"], self.desk["dispatcher"]
+        longitude, latitude = demo_map.spot(0, 0, GRIDS, 0.5, 0.5)
+        report = c.ReportCase(
+            case=case_id,
+            by=acceptor,
+            at=at,
+            place=self._place(FIRST_GRID, at),
+            source=c.Source.WINDOW,
+            description=DESCRIPTIONS["corridor_clutter"][0],
+            spot=c.Spot(address=f"{ROADS[0]}1号1号楼", longitude=longitude, latitude=latitude),
+        )
+        yield at, (report,)
+        at += step
+        yield at, (self._file(case_id, acceptor, at, "corridor_clutter"),)
+        at += step
+        if merged:
+            by = self.coordinators[FIRST_COMMUNITY]
+            yield at, (c.MergeCase(by=by, at=at, into=merged, **common),)
+            return
+        yield at, (self._dispatch(case_id, at),)
+        at += step
+        yield at, (self._accept(case_id, at),)
+        at += step
+        if parked:
+            by, until = self._handler(case_id), self.now + timedelta(days=5)
+            yield at, (c.AskPark(by=by, at=at, until=until, reason="等待配件到货", **common),)
+            at += step
+            yield at, (c.ApprovePark(by=dispatcher, at=at, **common),)
+            return
+        by, evidence = self._handler(case_id), (f"{case_id}-after",)
+        yield at, (c.ResolveCase(by=by, at=at, evidence=evidence, note="已整改到位", **common),)
 
     def _push(self, script: Script) -> None:
         step = next(script, None)

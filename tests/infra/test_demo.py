@@ -7,6 +7,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from api.passwords import StoredPasswords
+from domain.calendar import OFFICE_TIME
 from domain.places import Tier
 from domain.roles import Role
 from infra import demo
@@ -87,6 +88,17 @@ def test_the_same_seed_gives_the_same_district(
         sample.live(lambda *_: None)
         stored.append([(e.stream, e.event) for e in sample.batch.decided])
     assert stored[0] == stored[1]
+
+
+@pytest.mark.parametrize("hour", [3, 9, 22])
+def test_every_desk_has_work_at_any_hour(
+    office: EventStore, runner: Runner, gateway: Gateway, hour: int
+) -> None:
+    demo.load(office, NOW.astimezone(OFFICE_TIME).replace(hour=hour), cases=1)
+    runner.catch_up()
+    supervisor = office.office().staff.actor("supervisor")
+    for state in ("reported", "filed", "assigned", "in_progress", "parked", "resolved", "merged"):
+        assert gateway.worklist(supervisor, CaseFilter(states=(state,))).rows, state
 
 
 def test_every_role_of_people_can_sign_in(office: EventStore, pool: ConnectionPool) -> None:
