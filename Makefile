@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# One process more than cores where tests wait for servers to start, stop and come back.
+WAITING := --numprocesses $(shell echo $$(( $$(nproc) + 1 )))
 # Each worker has a sample district of its own, so its stories may go on beside the others.
 STORIES := $(PARALLEL) --dist worksteal tests/e2e
 SOURCES := domain projections api infra tests
@@ -38,7 +40,7 @@ ifdef ARGS
 	@$(PARALLEL) $(ARGS)
 else
 	@$(PARALLEL) tests/domain --cov=domain --cov-branch --cov-fail-under=100
-	@$(PARALLEL) --ignore=tests/domain --ignore=tests/e2e
+	@$(PARALLEL) $(WAITING) --ignore=tests/domain --ignore=tests/e2e
 	@$(STORIES)
 endif
 
