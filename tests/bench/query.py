@@ -298,6 +298,7 @@ def _fill(dsn: str, cases: int) -> None:
             made = time.monotonic()
             with connection.transaction():
                 schemas.use(connection, model.name)
+                schemas.complete(connection, model)
                 schemas.index(connection, model)
                 schemas.move(connection, LOG, _position(NOW))
             console.print(
