@@ -55,8 +55,7 @@ class Measures:
         self.registry = CollectorRegistry()
         own = CollectorRegistry() if together else self.registry
         if together:
-            # That part of the package has no types.
-            MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]  # it has no types
         else:
             ProcessCollector(registry=self.registry)
         self.requests = Counter(
