@@ -172,7 +172,8 @@ def of_cases(wanted: CaseFilter) -> list[Sql]:
 def matching(index: search.Index, wanted: CaseFilter) -> list[Sql]:
     """Every pair of characters of every word stands in the case's words; the number is its own.
 
-    Pairs that stand apart are found too: without the words themselves that cannot be told.
+    Pairs that stand apart are found too: without the words themselves that cannot be told. Who
+    types the whole number of a case means that case, not those of like digits.
     """
     conditions: list[Sql] = []
     if wanted.text is not None:
@@ -184,12 +185,20 @@ def matching(index: search.Index, wanted: CaseFilter) -> list[Sql]:
                 sql.Literal(index.words(*words))
             )
         )
+        conditions.append(_NUMBERED.format(sql.Literal([*words, *map(str.upper, words)])))
     if wanted.phone is not None:
         token = index.phone(wanted.phone)
         if token is None:
             raise Refused("query.bad_phone")
         conditions.append(sql.SQL("s.phone = {}").format(sql.Literal(token)))
     return conditions
+
+
+_NUMBERED: Final = sql.SQL(
+    'COALESCE(s."case" = '
+    '(SELECT min("case") FROM search.cases WHERE "case" = ANY ({}::text[])), true)'
+)
+"""The case whose number stands among the words; all where none does."""
 
 
 def near(card: CaseRow) -> Sql:

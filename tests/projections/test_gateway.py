@@ -281,6 +281,22 @@ def test_search_finds_two_characters_and_more(
         assert bool(rows) is found
 
 
+def test_a_whole_number_finds_its_case_alone(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    for case in ("20261129-AB", "20261129-ABAB", "20261129-CD"):
+        carry(store, "filed", case)
+    runner.catch_up()
+
+    def found(text: str) -> set[str]:
+        return {row.case for row in gateway.worklist(supervisor(""), CaseFilter(text=text)).rows}
+
+    assert found("20261129-AB") == found("20261129-ab") == {"20261129-AB"}
+    assert found("1129-AB") == {"20261129-AB", "20261129-ABAB"}
+    assert found("20261129") == {"20261129-AB", "20261129-ABAB", "20261129-CD"}
+    assert not found("20261129-AB 20261130")
+
+
 def test_the_audit_trail_filters_and_pages(
     store: EventStore, runner: Runner, gateway: Gateway
 ) -> None:
