@@ -141,7 +141,7 @@ def _apply(dsn: str, parts: Collection[Part]) -> list[str]:
                 "INSERT INTO public.migration (number, name, digest) VALUES (%s, %s, %s)",
                 (migration.number, migration.name, migration.digest),
             )
-        _grant(connection, parts)
+        admit(connection, connection.info.dbname, parts)
     return [migration.name for migration in fresh]
 
 
@@ -158,9 +158,11 @@ def _demand_same(known: list[Migration], done: dict[int, tuple[str, str]]) -> No
             raise MigrationError(f"The file {migration.name} was changed after it was applied.")
 
 
-def _grant(connection: psycopg.Connection, parts: Collection[Part]) -> None:
-    """Let the roles that sign in use this database, and nobody else."""
-    database = sql.Identifier(connection.info.dbname)
+def admit(
+    connection: psycopg.Connection, name: str, parts: Collection[Part] = tuple(PARTS)
+) -> None:
+    """Let the roles that sign in use a database of the cluster, and nobody else."""
+    database = sql.Identifier(name)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     for role, rights in _roles(parts).items():
         connection.execute(

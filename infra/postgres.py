@@ -91,6 +91,7 @@ TEST_SETTINGS: Final = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
     "checkpoint_timeout": "1h",
+    "scram_iterations": "1",  # a test signs in several times
 }
 
 REASONS: Final[dict[str, tuple[str, str]]] = {

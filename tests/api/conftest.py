@@ -14,7 +14,6 @@ from typing import Any, Final
 import psycopg
 import pytest
 from fastapi import FastAPI
-from psycopg import sql
 from psycopg_pool import ConnectionPool
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -32,7 +31,7 @@ from infra.feed import Feed
 from infra.forgetting import Forgetting
 from infra.group_commit import GroupCommit
 from infra.log_source import LogSource
-from infra.migrations import migrate, role_dsn
+from infra.migrations import role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.reports import render
 from infra.vault import KeyFile, Vault
@@ -42,6 +41,7 @@ from projections.gateway import Gateway
 from projections.runner import Runner
 from projections.search import index_key
 from tests import samples
+from tests.databases import copied, copy_database
 from tests.domain import schedules
 
 with warnings.catch_warnings():
@@ -195,13 +195,8 @@ def district(
     """The district, which every API has a copy of."""
     made = District("wangge_district", tmp_path_factory.mktemp("district") / "kek")
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(made.name), sql.Identifier(template)
-            )
-        )
+        copy_database(connection, template, made.name)
     dsn = postgres.dsn(made.name)
-    migrate(dsn, secret)
     with (
         _pool(role_dsn(dsn, secret, "wangge_app")) as app,
         _pool(role_dsn(dsn, secret, "wangge_vault")) as keys,
@@ -225,22 +220,8 @@ def serving(
     """The API on a copy of the district, which is dropped afterwards."""
     name = f"wangge_api_{next(_numbers)}"
     clock = Clock()
-    with (
-        psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection,
-        ExitStack() as on,
-    ):
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(district.name)
-            )
-        )
-        on.callback(
-            connection.execute,
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)),
-        )
-        dsn = postgres.dsn(name)
-        # The rights on a database as a whole are not copied with it.
-        migrate(dsn, secret)
+    with ExitStack() as on:
+        dsn = on.enter_context(copied(postgres, district.name, name))
         app_dsn = role_dsn(dsn, secret, "wangge_app")
         pool = on.enter_context(_pool(app_dsn))
         keys = on.enter_context(_pool(role_dsn(dsn, secret, "wangge_vault")))

@@ -22,8 +22,8 @@ def seed() -> str:
 
 @pytest.fixture(scope="session")
 def world(seed: str) -> Iterator[World]:
-    """A durable PostgreSQL of its own: this one is meant to be killed."""
-    folder = Path(tempfile.mkdtemp(prefix="wangge-crash-"))
+    """A durable PostgreSQL of its own, on a disk: this one is meant to be killed."""
+    folder = Path(tempfile.mkdtemp(prefix="wangge-crash-", dir="/var/tmp"))
     try:
         with World(folder, seed) as made:
             yield made

@@ -8,21 +8,20 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from infra.kafka_relay import Relay
 from infra.kafka_topic import Topic
-from infra.migrations import migrate, role_dsn
+from infra.migrations import role_dsn
 from infra.postgres import EmbeddedPostgres
 from projections.catalog import read_models
 from projections.runner import Projection, Runner
 from projections.search import index_key
+from tests.databases import copied
 from tests.kafka.broker import Kafka, kafka
 
 
@@ -82,32 +81,17 @@ def _collect() -> None:
 # --- a city: another database, whose read models come from topics ---
 
 
-@contextmanager
-def _beside(postgres: EmbeddedPostgres, template: str, secret: bytes) -> Iterator[str]:
-    """The conninfo (as superuser) of one more database; dropped in the end."""
-    name = f"wangge_beside_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        migrate(postgres.dsn(name), secret)
-        yield postgres.dsn(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
 @pytest.fixture
-def city(postgres: EmbeddedPostgres, template: str, secret: bytes) -> Iterator[str]:
+def city(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     """The database of the city."""
-    with _beside(postgres, template, secret) as dsn:
+    with copied(postgres, template, f"wangge_beside_{secrets.token_hex(4)}") as dsn:
         yield dsn
 
 
 @pytest.fixture
-def neighbour(postgres: EmbeddedPostgres, template: str, secret: bytes) -> Iterator[str]:
+def neighbour(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     """The database of another district."""
-    with _beside(postgres, template, secret) as dsn:
+    with copied(postgres, template, f"wangge_beside_{secrets.token_hex(4)}") as dsn:
         yield dsn
 
 
