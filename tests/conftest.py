@@ -29,13 +29,14 @@ from tests.forked import Nursery
 settings.register_profile("wangge", deadline=None)
 settings.load_profile("wangge")
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - only folders that mkdtemp makes
+MEMORY: Final = Path("/dev/shm")
 ROOM: Final = 8 * 2**30
 """Bytes that the servers of all workers together stay far below."""
 
-# Each test has a database of its own: three hundred files made and deleted, 7 us each in memory. On a
-# disk it was up to 390 us (ext4 does not give out again at once what was just deleted), two thirds of
-# all the time of short tests. Whether what is stored stays stored is shown on disks (tests/crash).
+# Each test has a database of its own: three hundred files made and deleted, 7 us each in memory.
+# On a disk it was up to 390 us (ext4 does not give out again at once what was just deleted), two
+# thirds of all the time of short tests. That what is stored stays stored is shown on disks, by
+# tests/crash.
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
     tempfile.tempdir = str(MEMORY)
 
