@@ -15,7 +15,8 @@ TIERS = {"grid": "1", "community": "2", "subdistrict": "3"}
 
 def original(path: str) -> Any:
     """The steps of the old file, each at the line of support that its group names."""
-    steps = pm4py.read_xes(path, show_progress_bar=False)
+    # Each tag of that file is on a line of its own: a third of the time.
+    steps = pm4py.read_xes(path, variant="line_by_line", show_progress_bar=False)
     steps["line"] = [
         "2" if "2nd" in group else "3" if "3rd" in group else "1" for group in steps["org:group"]
     ]
