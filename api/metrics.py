@@ -16,6 +16,7 @@ from api.schemas import metrics as s
 from api.services import API
 from projections import figures as f
 from projections.ages import AGE_DAYS
+from projections.counting import Question
 from projections.measures import REASONS, Part
 from projections.metrics import BIG_WEIGHT, METRICS
 from projections.paging import BadCursor
@@ -92,8 +93,8 @@ def behind(
     )
 
 
-def _question(asked: s.MetricQuery, desk: Desk) -> f.Question:
-    return f.Question(
+def _question(asked: s.MetricQuery, desk: Desk) -> Question:
+    return Question(
         now=desk.at,
         as_of=asked.as_of,
         territory=asked.territory,
@@ -161,7 +162,7 @@ def _common(answer: f.Answer) -> dict[str, Any]:
     }
 
 
-def _lists(metric: str, figure: str, asked: f.Question, as_of: str) -> dict[str, str]:
+def _lists(metric: str, figure: str, asked: Question, as_of: str) -> dict[str, str]:
     """Where the cases behind a figure are listed, by part."""
     covered = {
         "territory": asked.territory,

@@ -29,7 +29,8 @@ from domain.roles import Actor
 from domain.territory import Territory
 from domain.words import SIZES, SOURCES, Word
 from projections.ages import AGE_DAYS, Ages
-from projections.figures import Answer, Caseload, Counted, Figures, Group, Question
+from projections.counting import Question
+from projections.figures import Answer, Caseload, Counted, Figures, Group
 from projections.measures import REASONS, Figure, Metric, Part
 from projections.metrics import (
     BACKLOG,

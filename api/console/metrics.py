@@ -31,6 +31,7 @@ from domain.reports import PERIODS
 from domain.roles import Reading, scope
 from domain.territory import Territory
 from projections import figures as f
+from projections.counting import By, Question
 from projections.measures import REASONS, Part
 from projections.metrics import METRICS
 from projections.past import AsOf, Moment
@@ -165,11 +166,11 @@ class Board:
                 raise Refused("query.not_permitted", reading=Reading.METRICS.value)
         self.then: Moment = me.desk.services.gateway.moment(asked.as_of, me.desk.at)
 
-    def question(self, span: Span | None = None, then: Moment | None = None) -> f.Question:
+    def question(self, span: Span | None = None, then: Moment | None = None) -> Question:
         """What is asked of a metric, for the page's window or another."""
         then = then or self.then
         span = span or self.span(then)
-        return f.Question(
+        return Question(
             now=self.me.desk.at,
             as_of=then if then.position is not None else None,
             territory=self.territory,
@@ -201,7 +202,7 @@ class Board:
         return Span(midnight(first), None)
 
     def answer(
-        self, metric: str, over: f.By | None = None, span: Span | None = None
+        self, metric: str, over: By | None = None, span: Span | None = None
     ) -> m.MetricAnswer:
         """A metric, broken down or not."""
         found = self._figures.answer(
@@ -341,7 +342,7 @@ def metrics_cases(
     """Exactly the cases behind a figure, as many as it says."""
     found = api.behind(metric, figure, wanted, me.desk, me.seen)
     chosen = METRICS[metric].figure(figure)
-    question = f.Question(
+    question = Question(
         now=me.desk.at,
         as_of=wanted.as_of,
         territory=wanted.territory,

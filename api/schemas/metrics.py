@@ -13,7 +13,7 @@ from pydantic import (
 from api.schemas.words import Answer, Cursor, Id, Instant, Known, Past, Scope, When
 from domain.case.commands import Source
 from domain.catalogue import Size
-from projections.figures import By
+from projections.counting import By
 from projections.measures import Part
 
 MetricName = Literal[

@@ -33,7 +33,7 @@ from infra.importers.nyc311 import Nyc311
 from infra.settings import Settings
 from projections import worklist
 from projections.conditions import PendingFilter
-from projections.figures import By, Question
+from projections.counting import By, Question
 from projections.metrics import METRICS
 from projections.past import AsOf
 

@@ -34,7 +34,7 @@ from infra.migrations import migrate, role_dsn
 from projections import schemas
 from projections.catalog import read_models
 from projections.conditions import CaseFilter, Order, PendingFilter
-from projections.figures import Question
+from projections.counting import Question
 from projections.gateway import Gateway
 from projections.metrics import METRICS
 from projections.past import Moment

@@ -43,7 +43,7 @@ from infra.importers import (
 from infra.importers.bpic2013 import Bpic2013, Trace
 from infra.importers.nyc311 import Nyc311
 from infra.installation import seed
-from projections.figures import Question
+from projections.counting import Question
 from projections.gateway import Gateway
 from projections.metrics import METRICS
 from projections.runner import Runner

@@ -22,8 +22,9 @@ from infra.event_store import Batch, EventStore
 from infra.migrations import role_dsn
 from projections import schemas
 from projections.catalog import FIGURES
+from projections.counting import Question
 from projections.daily import summed
-from projections.figures import Figures, Question
+from projections.figures import Figures
 from projections.gateway import Gateway
 from projections.measures import Figure, Metric, Part
 from projections.metrics import METRICS
