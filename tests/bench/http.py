@@ -5,6 +5,10 @@ durable PostgreSQL, and both get their load from ``tests.bench.load``. Ours is `
 sample district. The commands are the life of cases as it lasts: each is reported and filed by its
 grid worker, dispatched, accepted, and noted on five times; then comes the next. Every eighth
 request makes a new case with a key of its own; all texts are sealed.
+
+Beside them a control, under the same load: a server that does nothing but the same small piece of
+arithmetic for each request (``tests.bench.steady_app``). What is late there is late because the
+machine was slow, not for a lock, a disk or a pause of anybody's program.
 """
 
 import json
@@ -33,6 +37,7 @@ from infra.settings import Settings
 from tests.bench.load import Answer, Order
 from tests.bench.measure import (
     Row,
+    Side,
     Turn,
     alternate,
     compare,
@@ -42,9 +47,11 @@ from tests.bench.measure import (
     publish,
     rss_mb,
 )
+from tests.bench.steady_app import MICROSECONDS
 
 API: Final = "/api/v1"
 PEER: Final = "FastAPI, one INSERT"
+CONTROL: Final = f"{MICROSECONDS:.0f} µs of work, nothing else"
 READY_SECONDS: Final = 60.0
 ROOT: Final = Path(__file__).parents[2]
 
@@ -57,10 +64,12 @@ class Size:
     turns: int = 5
     seconds: float = 3.0
     cases: int = 200
+    controlled: int = 32
+    """So many connections the control gets too."""
 
 
 QUICK: Final = Size(connections=(8, 32), turns=3, seconds=1.5, cases=50)
-TINY: Final = Size(connections=(2,), turns=1, seconds=0.5, cases=1)
+TINY: Final = Size(connections=(2,), turns=1, seconds=0.5, cases=1, controlled=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +89,37 @@ def run(size: Size) -> Path:
     with durable_postgres() as database, ExitStack() as stack:
         sides = {"peer": stack.enter_context(_peer(create_database(database, "peer")))}
         _prepare(create_database(database, "ours"), stack, sides, size)
+        control = stack.enter_context(_control())
         for served in sides.values():
             _turn(database, served, 8, min(1.0, size.seconds))  # warm: caches, prepared statements
         for connections in size.connections:
+            here = sides | ({"control": control} if connections == size.controlled else {})
             found = alternate(
                 size.turns,
                 {
                     name: partial(_turn, database, served, connections, size.seconds)
-                    for name, served in sides.items()
+                    for name, served in here.items()
                 },
             )
-            peer = found.pop("peer")
-            for name, side in found.items():
-                what = f"command, {connections} connection{'s' if connections > 1 else ''}{name}"
-                rows.append(compare(what, side, peer, PEER, unit="req/s"))
+            rows += _rows(connections, found)
     return publish(
         "http",
         rows,
         notes=(
             "Mix: 1/8 report and file, 1/8 dispatch, 1/8 accept, 5/8 note.",
             "CPU µs: the server, a request; MB: the server without PostgreSQL.",
+            f"{CONTROL}: a server without any database; its p99 is the machine's own.",
         ),
     )
+
+
+def _rows(connections: int, found: dict[str, Side]) -> list[Row]:
+    peer, control = found.pop("peer"), found.pop("control", None)
+    what = f"command, {connections} connection{'s' if connections > 1 else ''}"
+    rows = [compare(what + name, side, peer, PEER, unit="req/s") for name, side in found.items()]
+    if control is not None:
+        rows.insert(1, compare(what, found[""], control, CONTROL, unit="req/s"))
+    return rows
 
 
 def _prepare(dsn: str, stack: ExitStack, sides: dict[str, Served], size: Size) -> None:
@@ -176,8 +194,7 @@ def _peer(dsn: str) -> Iterator[Served]:
             'CREATE TABLE note (id bigserial PRIMARY KEY, "case" text NOT NULL,'
             " author text NOT NULL, text text NOT NULL, at timestamptz NOT NULL DEFAULT now())"
         )
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = _free_port()
     command = [
         sys.executable, "-m", "uvicorn", "tests.bench.peer_app:app", "--port", str(port),
         "--no-access-log", "--loop", "uvloop", "--http", "httptools",
@@ -185,6 +202,21 @@ def _peer(dsn: str) -> Iterator[Served]:
     with _process(command, {"PEER_DSN": dsn}) as (process, printed):
         _wait_for(process, printed, "Uvicorn running")
         yield Served(process.pid, "127.0.0.1", port, "inserts", {})
+
+
+@contextmanager
+def _control() -> Iterator[Served]:
+    port = _free_port()
+    command = [sys.executable, "-m", "tests.bench.steady_app", str(port)]
+    with _process(command, {}) as (process, printed):
+        _wait_for(process, printed, "Ready")
+        yield Served(process.pid, "127.0.0.1", port, "inserts", {})
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @contextmanager
