@@ -4,7 +4,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
@@ -22,6 +22,7 @@ from api.app import create_app
 from api.passwords import StoredPasswords
 from api.services import API, Services
 from domain import calendar, catalogue, staff, territory
+from domain.history import LOG
 from domain.places import id_of, parent_of, tier_of
 from domain.roles import Actor, Grant, Role
 from infra.attachments import Attachments
@@ -147,6 +148,13 @@ class Served:
     runner: Runner
     vault: Vault
     files: Path
+    followed: dict[str, int] = field(default_factory=dict)
+
+    def follow(self) -> None:
+        """Fold what is new, if anything is: a matrix asks thousands of times."""
+        if (head := self.runner.source.head(LOG)) != self.followed.get(LOG):
+            self.runner.catch_up()
+            self.followed[LOG] = head
 
     def token(self, person: str) -> str:
         """A token as signing in gives it."""

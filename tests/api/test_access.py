@@ -73,7 +73,7 @@ class Cases:
         (self.attachment,) = served.as_("acceptor").send(
             "POST", f"/cases/{self.case}/attachments?name=x.png", 200, content=picture("PNG")
         )["created"]
-        served.runner.catch_up()
+        served.follow()
 
 
 def grant_of(by: Actor) -> tuple[Role, str]:
@@ -125,7 +125,7 @@ def reading(path: str) -> Check:
 
     def check(served: Served, by: Actor, cases: Cases) -> None:
         state, _ = served.store.case(cases.case)
-        served.runner.catch_up()
+        served.follow()
         code = _code(served, by, "GET", f"/cases/{cases.case}{path}")
         sees = _sees(by, state.facts.place.path, state.facts.holder)
         assert code == ("" if sees else "case.unknown")
@@ -150,7 +150,7 @@ def file(tail: str) -> Check:
     def check(served: Served, by: Actor, cases: Cases) -> None:
         state, _ = served.store.case(cases.case)
         place, holder = state.facts.place.path, state.facts.holder
-        served.runner.catch_up()
+        served.follow()
         path = f"/cases/{cases.case}/attachments/{cases.attachment}{tail}"
         code = _code(served, by, "GET", path, None, {"purpose": "handling"})
         if not _sees(by, place, holder):
@@ -166,7 +166,7 @@ def personal(served: Served, by: Actor, cases: Cases) -> None:
     """To people who have the case in their scope, for a purpose; to residents only the own."""
     state, _ = served.store.case(cases.case)
     place, holder = state.facts.place.path, state.facts.holder
-    served.runner.catch_up()
+    served.follow()
     code = _code(served, by, "POST", f"/cases/{cases.case}/personal", {"purpose": "handling"})
     if not _sees(by, place, holder):
         assert code == "case.unknown"
@@ -181,7 +181,7 @@ def access(served: Served, by: Actor, cases: Cases) -> None:
     role, territory = grant_of(by)
     look = {"purpose": "check"}
     done = served.as_("acceptor").post(f"/cases/{cases.case}/personal", look)
-    served.runner.catch_up()
+    served.follow()
     rows = served.as_(by).get("/access", case=cases.case, position=done["position"])["rows"]
     told = role in (Role.SUPERVISOR, Role.ADMINISTRATOR) and within(PLACE, territory)
     assert bool(rows) is told
@@ -189,7 +189,7 @@ def access(served: Served, by: Actor, cases: Cases) -> None:
 
 def worklist(served: Served, by: Actor, cases: Cases) -> None:
     """Everybody has one; in it is what one may see."""
-    served.runner.catch_up()
+    served.follow()
     state, _ = served.store.case(cases.case)
     sees = _sees(by, state.facts.place.path, state.facts.holder)
     by_id = served.as_(by).get("/cases", territory=PLACE, text=cases.case)["rows"]
@@ -208,7 +208,7 @@ def worklist(served: Served, by: Actor, cases: Cases) -> None:
 
 def deadlines(served: Served, by: Actor, _cases: Cases) -> None:
     """Everybody has a list; in it are the cases of the own territories."""
-    served.runner.catch_up()
+    served.follow()
     everything = served.as_("administrator").get("/deadlines", limit=500)["rows"]
     assert everything
     own = {row["case"] for row in served.as_(by).get("/deadlines", limit=500)["rows"]}
@@ -295,7 +295,7 @@ def audit_file(served: Served, by: Actor, cases: Cases) -> None:
     """As the trail: a file of what one may see, and no file for others."""
     role, territory = grant_of(by)
     headers = {"Authorization": f"Bearer {served.token(by.id)}"}
-    served.runner.catch_up()  # it waits for all that the log has
+    served.follow()  # it waits for all that the log has
     response = served.client.get(
         f"{API}/audit/export", params={"object": f"case:{cases.case}"}, headers=headers
     )
@@ -308,7 +308,7 @@ def audit_file(served: Served, by: Actor, cases: Cases) -> None:
 def audited(served: Served, by: Actor, _cases: Cases) -> None:
     """An entry of the trail: who may not see it is not told that it exists."""
     role, territory = grant_of(by)
-    served.runner.catch_up()
+    served.follow()
     last = served.app.state.services.gateway.head()
     entry = served.store.event(last)
     assert entry is not None
@@ -349,7 +349,7 @@ def reporting(served: Served, by: Actor, _cases: Cases) -> None:
     readers = {Role.COORDINATOR, Role.SUPERVISOR, Role.SHIFT_LEAD, Role.ADMINISTRATOR}
     role, territory = grant_of(by)
     headers = {"Authorization": f"Bearer {served.token(by.id)}"}
-    served.runner.catch_up()
+    served.follow()
     response = served.client.get(f"{API}/reports/daily/{PLACE}?format=csv", headers=headers)
     allowed = role in readers and within(PLACE, territory)
     assert (response.status_code == 200) is allowed, response.text
@@ -409,7 +409,7 @@ def versions(served: Served, by: Actor, _cases: Cases) -> None:
 
 def counts(served: Served, by: Actor, cases: Cases) -> None:
     """Nobody counts what is not in the own scope."""
-    served.runner.catch_up()
+    served.follow()
     state, _ = served.store.case(cases.case)
     sees = _sees(by, state.facts.place.path, state.facts.holder)
     found = served.as_(by).get("/cases/counts", text=cases.case)
@@ -432,7 +432,7 @@ def console_case(path: str) -> Check:
 
     def check(served: Served, by: Actor, cases: Cases) -> None:
         state, _ = served.store.case(cases.case)
-        served.runner.catch_up()
+        served.follow()
         code = _code(served, by, "GET", path.format(case=cases.case), None, None, CONSOLE)
         sees = _sees(by, state.facts.place.path, state.facts.holder)
         assert code == ("" if sees else "case.unknown")
