@@ -155,6 +155,7 @@ def test_all_tiers_have_a_step_of_the_funnel(shared: Served) -> None:
 def test_each_grid_of_the_heat_map_leads_to_exactly_its_cases(
     shared: Served, shade: str, language: str
 ) -> None:
+    shared.in_hand()
     shared.runner.catch_up()
     part = page(shared, "supervisor", f"/metrics/parts/grids?window=year&shade={shade}", language)
     assert part.status_code == 200
