@@ -82,7 +82,7 @@ class Counting:
     sums: Sums | None = None
     over: By | None = None
 
-    def by(self, over: By | None) -> "Counting":
+    def by(self, over: By) -> "Counting":
         """The same, broken down."""
         return replace(self, over=over)
 
