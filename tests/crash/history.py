@@ -123,7 +123,7 @@ def violation(ops: Sequence[Op]) -> str | None:
     needed = sum(1 << i for i, op in enumerate(ops) if op.outcome is not Outcome.MAYBE)
     tried: set[tuple[int, State]] = set()
     stack: list[tuple[int, State]] = [(0, UNKNOWN)]
-    furthest, stuck = -1, UNKNOWN
+    furthest, stuck, explained = -1, UNKNOWN, 0
     while stack:
         done, now = stack.pop()
         if done & needed == needed:
@@ -134,11 +134,17 @@ def violation(ops: Sequence[Op]) -> str | None:
         if len(tried) > LIMIT:
             return f"undecided after {LIMIT} moments"
         if (count := (done & needed).bit_count()) > furthest:
-            furthest, stuck = count, now
+            furthest, stuck, explained = count, now, done
         for i, op in reversed(_next(ops, done)):
             if (then := after(now, op)) is not None:
                 stack.append((done | 1 << i, then))
-    lines = "\n".join(f"  {op}" for op in ops[-60:])
+    # What is in the way comes soon after the first that is not explained.
+    first = (~explained & (explained + 1)).bit_length() - 1
+    lines = "\n".join(
+        f"  {'' if explained >> i & 1 else '? '}{op}"
+        for i, op in enumerate(ops)
+        if first - 30 <= i < first + 30
+    )
     return f"no order explains the answers; the best ends at v{stuck[0]} {stuck[1]}:\n{lines}"
 
 
