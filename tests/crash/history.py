@@ -138,8 +138,9 @@ def violation(ops: Sequence[Op]) -> str | None:
         for i, op in reversed(_next(ops, done)):
             if (then := after(now, op)) is not None:
                 stack.append((done | 1 << i, then))
-    # What is in the way comes soon after the first that is not explained.
-    first = (~explained & (explained + 1)).bit_length() - 1
+    # What is in the way comes soon after the first answer that is not explained.
+    left = needed & ~explained
+    first = (left & -left).bit_length() - 1
     lines = "\n".join(
         f"  {'' if explained >> i & 1 else '? '}{op}"
         for i, op in enumerate(ops)
