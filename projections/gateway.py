@@ -1,8 +1,8 @@
 """The one way to the read models: every query names who asks, and sees only that person's scope."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -504,29 +504,37 @@ class Gateway:
     ) -> Iterator[psycopg.Connection]:
         """A connection on which these read models know the log up to a position; ``snapshot``: all
         that is asked on it is answered from one moment."""
-        for name in read_models:
-            self._wait(name, position)
-        with self._pool.connection() as connection:
-            try:
-                if snapshot:
-                    with connection.transaction():
-                        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                        yield connection
-                else:
-                    yield connection
-            except _BEING_REPLACED as error:
-                raise Behind(", ".join(read_models)) from error
-
-    def _wait(self, projection: str, position: int) -> None:
-        """Wait for a position with no connection in hand: others have work for it."""
+        # Looked up where the answer is read, on one connection, which ends with the database: what
+        # a crash takes back of a read model, another connection may have seen before.
         deadline = time.monotonic() + self._wait_seconds
-        while position > 0:
+        while True:
             with self._pool.connection() as connection:
-                if reached(connection, projection, position):
+                behind = _behind(connection, read_models, position)
+                if behind is None:
+                    try:
+                        with _snapshot(connection) if snapshot else nullcontext():
+                            yield connection
+                    except _BEING_REPLACED as error:
+                        raise Behind(", ".join(read_models)) from error
                     return
+            # With no connection in hand: others have work for it.
             if time.monotonic() >= deadline:
-                raise Behind(projection)
+                raise Behind(behind)
             time.sleep(0.01)
+
+
+@contextmanager
+def _snapshot(connection: psycopg.Connection) -> Iterator[None]:
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield
+
+
+def _behind(connection: psycopg.Connection, names: Iterable[str], position: int) -> str | None:
+    """The first of some read models that does not know the log up to a position."""
+    if position <= 0:
+        return None
+    return next((name for name in names if not reached(connection, name, position)), None)
 
 
 _BEING_REPLACED: Final = (
