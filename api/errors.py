@@ -16,6 +16,7 @@ from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from api.field_words import in_chinese
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
 from projections.gateway import Behind
 from projections.paging import BadCursor
@@ -83,7 +84,9 @@ class FieldProblem(BaseModel):
         description="Where: `body.description`, `query.limit`.", examples=["body.description"]
     )
     code: str = Field(description="Which rule of the schema.", examples=["string_too_long"])
-    detail: str = Field(description="What the rule says.")
+    detail: str = Field(description="What the rule says, in the language asked for.")
+    zh: str = Field(description="What the rule says, in Chinese.")
+    en: str = Field(description="What the rule says, in English.")
 
 
 class Problem(BaseModel):
@@ -130,10 +133,10 @@ def answer(request: Request, error: Exception) -> Response:
 
 def described(request: Request, error: Exception) -> tuple[Problem, dict[str, str]]:
     """The problem that something raised is, and the headers that go with it."""
-    refused, errors = _refusal(request, error)
+    chinese = _prefers_chinese(request.headers.get("accept-language", ""))
+    refused, errors = _refusal(request, error, chinese=chinese)
     zh, en = refused.zh, refused.en
     title_zh, title_en = TITLES[refused.status]
-    chinese = _prefers_chinese(request.headers.get("accept-language", ""))
     problem = Problem(
         type=f"urn:wangge:problem:{refused.code}",
         title=title_zh if chinese else title_en,
@@ -163,7 +166,9 @@ def refusal(error: Refused | VersionMismatch) -> Refused:
     return error
 
 
-def _refusal(request: Request, error: Exception) -> tuple[Refused | Declined, list[FieldProblem]]:
+def _refusal(
+    request: Request, error: Exception, *, chinese: bool
+) -> tuple[Refused | Declined, list[FieldProblem]]:
     match error:
         case Declined():
             return error, []
@@ -178,7 +183,7 @@ def _refusal(request: Request, error: Exception) -> tuple[Refused | Declined, li
         case BadCursor():
             return Refused("request.bad_cursor"), []
         case RequestValidationError():
-            return _invalid(error.errors())
+            return _invalid(error.errors(), chinese=chinese)
         case TooLarge(limit=limit):
             return Refused("request.too_large", limit=limit), []
         case HTTPException(status_code=status):
@@ -193,24 +198,21 @@ def _refusal(request: Request, error: Exception) -> tuple[Refused | Declined, li
     return Refused("request.unexpected", id=request.scope.get("wangge.request", "")), []
 
 
-def _invalid(errors: Sequence[Any]) -> tuple[Refused, list[FieldProblem]]:
+def _invalid(errors: Sequence[Any], *, chinese: bool) -> tuple[Refused, list[FieldProblem]]:
     """What a schema did not let through. The input itself is not repeated: it may be a password."""
     kinds = {error["type"] for error in errors}
-    found = [
-        FieldProblem(
-            field=".".join(str(part) for part in error["loc"])
-            .encode("utf-8", "replace")
-            .decode()[:200],
-            code=error["type"],
-            detail=error["msg"],
-        )
-        for error in errors[:100]
-    ]
+    found = [_field_problem(error, chinese=chinese) for error in errors[:100]]
     if "json_invalid" in kinds:
         return Refused("request.malformed_json"), found
     if kinds & {"bad_characters", "string_unicode"}:
         return Refused("request.bad_characters"), found
     return Refused("request.invalid"), found
+
+
+def _field_problem(error: Any, *, chinese: bool) -> FieldProblem:
+    field = ".".join(str(part) for part in error["loc"]).encode("utf-8", "replace").decode()[:200]
+    zh, en = in_chinese(error["type"], error.get("ctx", {})), error["msg"]
+    return FieldProblem(field=field, code=error["type"], detail=zh if chinese else en, zh=zh, en=en)
 
 
 def _of_http(status: int, cause: BaseException | None) -> str:

@@ -10,6 +10,7 @@ import pytest
 from psycopg_pool import PoolTimeout
 from structlog.testing import capture_logs
 
+from api.field_words import OTHERWISE, in_chinese
 from api.services import API
 from domain.errors import Conflict, VersionMismatch
 from tests import samples
@@ -108,9 +109,39 @@ def test_a_problem_names_the_field_and_not_what_was_in_it(served: Served) -> Non
         {
             "field": "body.password",
             "code": "string_too_long",
-            "detail": "String should have at most 200 characters",
+            "detail": "最多 200 个字符",
+            "zh": "最多 200 个字符",
+            "en": "String should have at most 200 characters",
         }
     ]
+
+
+def test_what_is_wrong_with_a_field_is_told_in_both_languages(
+    served: Served, subtests: pytest.Subtests
+) -> None:
+    headers = {"Authorization": f"Bearer {served.token('li')}"}
+    queries = ("limit=x", "limit=0", "limit=1000", "as_of=now", "open=maybe", "no_such=1")
+    told = [
+        served.client.post(
+            f"{API}/cases",
+            headers=headers | {"Content-Type": "application/json"},
+            content=json.dumps(REPORT | fields),
+        ).json()
+        for fields, _ in FIELDS
+    ]
+    told += [served.client.get(f"{API}/cases?{query}", headers=headers).json() for query in queries]
+    for each in [each for problem in told for each in problem["errors"]]:
+        with subtests.test(**each):
+            assert each["zh"] != OTHERWISE
+            assert any("\u4e00" <= letter <= "\u9fff" for letter in each["zh"])
+            assert each["detail"] == each["zh"]
+            assert each["en"].isascii()
+    assert all(problem["errors"] for problem in told[-len(queries) :])
+
+
+def test_a_rule_that_is_not_listed_is_told_as_well() -> None:
+    assert in_chinese("no_such_rule", {}) == OTHERWISE
+    assert in_chinese("string_too_long", {}) == OTHERWISE
 
 
 def test_a_problem_speaks_the_language_asked_for(served: Served) -> None:
