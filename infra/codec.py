@@ -19,8 +19,8 @@ out is for the proof over the log's bytes to show.
 import binascii
 import hmac
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, partial
 from itertools import chain
 from types import NoneType, UnionType
@@ -164,12 +164,8 @@ class _Plan(NamedTuple):
     inner: "tuple[tuple[str, _Plan], ...]" = ()
 
 
-class _Found(NamedTuple):
-    """A personal text in an event: where it stands, what it says, whose key it belongs to."""
-
-    path: str
-    text: str
-    subject: str
+_Found: TypeAlias = tuple[str, str, str]
+"""A personal text in an event: where it stands, what it says, whose key it belongs to."""
 
 
 @cache
@@ -182,7 +178,7 @@ def _plan(shape: type) -> _Plan:
     hints = get_type_hints(shape, include_extras=True)
     texts: list[_Text] = []
     inner: list[tuple[str, _Plan]] = []
-    for name in (field.name for field in fields(shape)):
+    for name in (each.name for each in fields(shape)):
         hint = _inside(hints[name])
         mark = _mark(hint)
         if mark is not None:
@@ -244,23 +240,26 @@ def _keeps(plan: _Plan, shape: Any) -> bool:
 
 def _texts(
     plan: _Plan, of: Any, get: Callable[[Any, str], Any], stream: str, prefix: str = ""
-) -> Iterator[_Found]:
+) -> list[_Found]:
     """The personal texts of an event that are not empty; ``get`` takes a field from what it is."""
+    found: list[_Found] = []
     for name, owner in plan.texts:
         value = get(of, name)
         if not value:
             continue
-        for path, text in _each(value, prefix + name):
-            if text:
-                subject = _case(stream) if owner is None else f"person:{get(of, owner)}"
-                yield _Found(path, text, subject)
+        subject = _case(stream) if owner is None else f"person:{get(of, owner)}"
+        if isinstance(value, str):  # as most are, and there are millions
+            found.append((prefix + name, value, subject))
+        else:
+            found += [(path, text, subject) for path, text in _each(value, prefix + name) if text]
     for name, inner in plan.inner:
         value = get(of, name)
         if value is None:
             continue
         for path, each in _each(value, prefix + name):
             if each is not None:
-                yield from _texts(inner, each, get, stream, f"{path}.")
+                found += _texts(inner, each, get, stream, f"{path}.")
+    return found
 
 
 def _each(value: Any, path: str) -> Iterable[tuple[str, Any]]:
@@ -314,7 +313,7 @@ def _place(root: Any, path: str) -> tuple[Any, Any]:
     return root, int(last) if isinstance(root, list) else last
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Opening:
     """One stored event being opened."""
 
@@ -322,24 +321,34 @@ class _Opening:
     version: int
     sealed: _Sealed
     keys: Keys
+    _known: dict[str, Key | None] = field(default_factory=dict)
 
     def text(self, path: str) -> str:
         """What a field says, or that it is forgotten."""
         id_, stored = self.sealed.fields[path]
-        commitment = self._bytes(path, self.sealed.keys.get(id_, ""))
-        key = self.keys.get(id_)
+        if id_ not in self._known:
+            self._known[id_] = self._key(path, id_)
+        key = self._known[id_]
         if key is None:
-            if self.keys.destroyed.get(id_) == commitment:
-                return FORGOTTEN
-            raise self.tampered(path, self._why_absent(id_))
-        if not hmac.compare_digest(key.commitment, commitment):
-            raise self.tampered(path, f"{id_} is not the key it was sealed with")
+            return FORGOTTEN
         sealed = self._bytes(path, stored)
         bound = _bound_to(self.stream, self.version, path, id_)
         try:
             return key.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound).decode()
         except (InvalidTag, ValueError):
             raise self.tampered(path, "its bytes were changed or moved") from None
+
+    def _key(self, path: str, id_: str) -> Key | None:
+        """The key that the event names and was sealed with; None: it was destroyed."""
+        commitment = self._bytes(path, self.sealed.keys.get(id_, ""))
+        key = self.keys.get(id_)
+        if key is None:
+            if self.keys.destroyed.get(id_) == commitment:
+                return None
+            raise self.tampered(path, self._why_absent(id_))
+        if not hmac.compare_digest(key.commitment, commitment):
+            raise self.tampered(path, f"{id_} is not the key it was sealed with")
+        return key
 
     def tampered(self, path: str, why: str) -> Tampered:
         """What to raise where a field is not as it was written."""
@@ -414,7 +423,7 @@ class Codec:
         if plan is None:
             return ()
         found = _texts(plan, event, getattr, stream)
-        return tuple(dict.fromkeys(each.subject for each in found))
+        return tuple(dict.fromkeys(subject for _, _, subject in found))
 
     def encode(
         self, event: Any, stream: str, version: int, keys: Mapping[str, Key]
@@ -427,7 +436,7 @@ class Codec:
         """
         name, data = self._names[type(event)], self._encoder.encode(event)
         plan = self._personal.get(type(event))
-        texts = list(_texts(plan, event, getattr, stream)) if plan is not None else []
+        texts = _texts(plan, event, getattr, stream) if plan is not None else []
         if not texts:
             return name, data
         raw = msgspec.json.decode(data)
@@ -560,15 +569,16 @@ class Codec:
             return
         try:
             texts = _texts(self._plans[shape], raw, dict.get, opening.stream)
-            found = {each.path: each for each in texts}
         except TypeError:
             raise opening.tampered("sealed", "the event has another shape") from None
-        subjects = {id_: subject_of(id_) for id_, _ in opening.sealed.fields.values()}
-        for path, (id_, _) in opening.sealed.fields.items():
-            if path not in found or found[path].subject != subjects[id_]:
+        fields = opening.sealed.fields
+        found = {path: subject for path, _, subject in texts}
+        subjects = {id_: subject_of(id_) for id_, _ in fields.values()}
+        for path, (id_, _) in fields.items():
+            if path not in found or found[path] != subjects[id_]:
                 raise opening.tampered(path, f"{id_} is not a key for this field")
-        for path, each in found.items():
-            if each.text == SEALED and path not in opening.sealed.fields:
+        for path, text, _ in texts:
+            if text == SEALED and path not in fields:
                 raise opening.tampered(path, "its ciphertext is missing")
 
     def _upcast(self, name: str, raw: dict[str, Any]) -> Any:
