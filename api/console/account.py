@@ -18,7 +18,6 @@ def account(me: AtConsole) -> Response:
     return page(
         me,
         "account.html",
-        name=me.names([by.id]).get(by.id),
         grants=by.grants,
         words_of=words.ROLES,
         unit=me.desk.office.staff.units.get(by.unit) if by.unit else None,

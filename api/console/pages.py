@@ -141,8 +141,12 @@ def _rendered(template: str, part: str | None, shown: dict[str, Any]) -> str:
 
 def _common(visitor: Visitor) -> dict[str, Any]:
     desk = visitor.desk
+    me = desk.by.id
+    # The name stands in the frame, which a part of a page does not have.
+    names = visitor.names([me]) if visitor.part is None else {}
     return {
         **_words(visitor.language, visitor.theme, visitor.path),
+        "my_name": names.get(me, me),
         "now": desk.at,
         "office": desk.office,
         "can": {reading.value: visitor.reads(reading) for reading in Reading},

@@ -222,7 +222,7 @@ document.addEventListener("submit", (event) => {
 
 // --- views of one's own, kept by this browser ---
 
-const STORED = `wangge views ${$(".whoami strong")?.textContent ?? ""}`;
+const STORED = `wangge views ${document.body.dataset.person ?? ""}`;
 
 function ownViews() {
   try { return JSON.parse(localStorage.getItem(STORED)) ?? []; } catch { return []; }

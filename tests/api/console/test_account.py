@@ -22,6 +22,16 @@ def test_everybody_has_an_account(served: Served, person: str, language: str) ->
     assert (f'href="{CONSOLE}/audit"' in page.text) is (person == "administrator")
 
 
+def test_every_page_names_who_is_signed_in(served: Served) -> None:
+    grant = {"role": "supervisor", "territory": samples.DISTRICT}
+    body = {"id": "ge", "name": "葛清 <b>", "grants": [grant]}
+    served.as_("administrator").post("/staff/users", body, 201)
+    served.client.cookies.set(COOKIE, served.token("ge"))
+    assert "<strong>ge</strong>" in served.client.get(f"{CONSOLE}/worklist").text
+    served.follow()
+    assert "<strong>葛清 &lt;b&gt;</strong>" in served.client.get(f"{CONSOLE}/worklist").text
+
+
 def test_the_form_is_the_one_that_the_api_takes(served: Served) -> None:
     """Its address and its fields change the password; the session ends with it."""
     served.client.cookies.set(COOKIE, served.token("li"))
