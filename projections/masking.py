@@ -15,6 +15,8 @@ SNIPPET: Final = 12
 
 HIDDEN: Final = "****"
 
+_AS_THEY_ARE: Final = frozenset({"", SEALED, FORGOTTEN})
+
 Mask: TypeAlias = Callable[[str], str]
 
 _COMPOUND_SURNAMES: Final = frozenset(
@@ -72,9 +74,11 @@ def normal_phone(text: str) -> str:
 
 
 def _masked(text: str, mask: Mask) -> str:
+    if text in _AS_THEY_ARE:
+        return text
     # A text of blanks is masked like one that is hidden: empty means that there was nothing.
-    known = text in ("", SEALED, FORGOTTEN)
-    return text if known else mask(text.strip()) if text.strip() else HIDDEN
+    bare = text.strip()
+    return mask(bare) if bare else HIDDEN
 
 
 def _name(text: str) -> str:
@@ -97,7 +101,9 @@ def _phone(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    end = max((level.end() for level in _LEVEL.finditer(text)), default=0)
+    end = 0
+    for level in _LEVEL.finditer(text):
+        end = level.end()
     kept = _DIGIT.sub("*", text[:end])
     # A road alone may be all there is; then even that is not shown.
     return HIDDEN if kept == text else kept + HIDDEN
