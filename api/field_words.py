@@ -9,8 +9,8 @@ from typing import Any, Final
 
 ZH: Final = {
     # There, or not to be there
-    "missing": "缺少此项",
-    "missing_argument": "缺少此项",
+    "missing": "此项必填",
+    "missing_argument": "此项必填",
     "extra_forbidden": "没有这一项，请检查名称",
     "unexpected_keyword_argument": "没有这一项，请检查名称",
     "none_required": "应为空",
@@ -59,7 +59,7 @@ ZH: Final = {
     "less_than": "应小于 {lt}",
     "less_than_equal": "不应大于 {le}",
     # Their form
-    "string_pattern_mismatch": "格式不符，应符合 {pattern}",
+    "string_pattern_mismatch": "格式不符",
     "string_unicode": "含有无法识别的字符",
     "bad_characters": "不能含有控制字符、残缺的字符；单行的文字不能换行",
     "instant": "应为带时区的时间，如 2026-11-22T09:00:00+08:00",

@@ -30,14 +30,18 @@ from domain.privacy import (
     ApproveForget,
     AskForget,
     DeclineForget,
+    ForgetAsked,
+    ForgetDeclined,
     PersonalField,
+    PersonForgotten,
     Purpose,
     ShowPersonal,
+    person_stream,
 )
 from domain.roles import Actor, demand
 from domain.staff import Staff, SuspendUser
 from projections import timeline
-from projections.conditions import AccessFilter
+from projections.conditions import AccessFilter, AuditFilter
 from projections.gateway import Gateway
 from projections.looks import LookRow
 from projections.worklist import CaseRow
@@ -167,6 +171,50 @@ def _look(row: LookRow) -> s.LookAnswer:
 
 
 # --- forgetting -------------------------------------------------------------------------------
+
+
+@router.get("/people/forget", summary="删除申请 · Requests to forget", responses=problems())
+def forgetting(
+    wanted: Annotated[s.ForgetQuery, Query()], desk: AtDesk, seen: Seen = 0
+) -> s.ForgetPage:
+    """谁申请删除谁的个人信息，另一人如何决定，新的在前。Who asked that whom be forgotten, and what
+    another person decided."""
+    gateway, known = desk.services.gateway, desk.known(wanted.position, seen)
+    asked = AuditFilter(
+        action=desk.services.names[ForgetAsked],
+        object=person_stream(wanted.person) if wanted.person else None,
+    )
+    found = gateway.audit(desk.by, asked, wanted.after, wanted.limit, known)
+    histories = desk.services.store.histories({row.object for row in found.rows}, gateway.head())
+    requests = {
+        each.position: each for history in histories.values() for each in _requests(history)
+    }
+    return s.ForgetPage(rows=[requests[row.position] for row in found.rows], next=found.next)
+
+
+def _requests(history: list[Recorded[Any]]) -> list[s.ForgetAnswer]:
+    """All that was ever asked of a person's stream, each with what became of it."""
+    found: list[s.ForgetAnswer] = []
+    for each in history:
+        match each.event:
+            case ForgetAsked() as asked:
+                found.append(
+                    s.ForgetAnswer(
+                        position=each.position,
+                        person=asked.person,
+                        territory=asked.territory,
+                        reason=asked.reason,
+                        cases=list(asked.cases),
+                        at=each.at,
+                        by=asked.by,
+                        outcome="waiting",
+                    )
+                )
+            case ForgetDeclined() | PersonForgotten() as decided:
+                forgotten = isinstance(decided, PersonForgotten)
+                found[-1].outcome = "forgotten" if forgotten else "declined"
+                found[-1].decided_at, found[-1].decided_by = each.at, each.actor
+    return found
 
 
 @router.post(

@@ -11,6 +11,7 @@ from fastapi import Query
 from fastapi.responses import Response
 
 from api import catalogue as catalogue_api
+from api import privacy
 from api import staff as staff_api
 from api import territory as territory_api
 from api.console import maps
@@ -18,6 +19,7 @@ from api.console.metrics import Filled
 from api.console.pages import page
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import words as s
+from api.schemas.personal import ForgetQuery
 from api.schemas.rules import clock
 from api.schemas.staff import UserAnswer
 from api.schemas.territory import PathQuery
@@ -27,6 +29,7 @@ from domain.calendar import office_time
 from domain.catalogue import Size
 from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, parent_of
+from domain.privacy import ForgetReason
 from domain.roles import Reading, Role, permitted, scope
 from domain.sla import Unit
 
@@ -183,12 +186,33 @@ def people(me: AtConsole, asked: Annotated[PeopleQuery, Query()]) -> Response:
         asked=asked,
         chosen=chosen,
         units=units,
-        grounds=_grounds(me),
+        grounds=_grounds(me, "GrantRole"),
         given=GIVEN,
         may=lambda command, ground: _may(me, command, ground),
         may_user=lambda command, user: _may_user(me, command, user),
         may_anywhere=me.has(Role.ADMINISTRATOR),
         known=lambda ground: _is_known(me, ground),
+    )
+
+
+@router.get("/forgetting")
+def forgetting(me: AtConsole, asked: Annotated[ForgetQuery, Query()]) -> Response:
+    """删除个人信息: who is asked to be forgotten, and what another person has decided."""
+    if not me.reads(Reading.AUDIT):
+        raise Refused("query.not_permitted", reading=Reading.AUDIT.value)
+    found = privacy.forgetting(asked, me.desk, me.seen)
+    grounds = _grounds(me, "AskForget")
+    return page(
+        me,
+        "administration-forgetting.html",
+        writes=bool(grounds),
+        found=found,
+        asked=asked,
+        grounds=grounds,
+        everywhere=_may(me, "AskForget", EVERYWHERE),
+        reasons=list(ForgetReason),
+        names=me.names(who for row in found.rows for who in (row.by, row.decided_by)),
+        may=lambda command, ground: _may(me, command, ground),
     )
 
 
@@ -254,13 +278,13 @@ def _workers(me: Visitor) -> list[UserAnswer]:
     ]
 
 
-def _grounds(me: Visitor) -> list[tuple[str, str]]:
-    """Path and full name of each territory in which the visitor may give rights."""
+def _grounds(me: Visitor, command: str) -> list[tuple[str, str]]:
+    """Path and full name of each territory in which the visitor may do something."""
     tree, today = me.desk.office.territory, office_time(me.desk.at).date()
     return [
         (node.path, " / ".join(tree.names(node.path, today)))
         for node in tree.subtree(EVERYWHERE, today)
-        if _may(me, "GrantRole", node.path)
+        if _may(me, command, node.path)
     ]
 
 

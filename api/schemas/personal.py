@@ -1,6 +1,6 @@
 """Personal data: what is shown in clear and to whom, and forgetting it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -68,6 +68,36 @@ class AskForget(Body):
     territory: Scope = Field(description="Where the person is known; empty: everywhere.")
     reason: ForgetReason
     cases: list[CaseId] = Field(default=[], max_length=200)
+
+
+class ForgetQuery(Paged):
+    """A page of requests to forget somebody."""
+
+    person: PersonId | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+class ForgetAnswer(BaseModel):
+    """A request that a person be forgotten, and what became of it. `cases` are those that were
+    named: they mention the person, who did not report them."""
+
+    position: int
+    person: str = Field(examples=["p-7k2qx9ma"])
+    territory: str
+    reason: ForgetReason
+    cases: list[str]
+    at: When
+    by: str
+    outcome: Literal["waiting", "declined", "forgotten"]
+    decided_at: When | None = None
+    decided_by: str | None = None
+
+
+class ForgetPage(BaseModel):
+    """Requests, latest first."""
+
+    rows: list[ForgetAnswer]
+    next: str | None
 
 
 class AccessQuery(Paged):

@@ -187,6 +187,21 @@ def access(served: Served, by: Actor, cases: Cases) -> None:
     assert bool(rows) is told
 
 
+def forgetting(served: Served, by: Actor, _cases: Cases) -> None:
+    """As the audit trail: supervisors and administrators, within their territory."""
+    role, territory = grant_of(by)
+    person = f"p-{by.id}".replace("_", "-")
+    asked = {"territory": PLACE, "reason": "request"}
+    done = served.as_("administrator").post(f"/people/{person}/forget/ask", asked)
+    served.follow()
+    query = {"person": person, "position": done["position"]}
+    if role not in (Role.SUPERVISOR, Role.ADMINISTRATOR):
+        assert served.as_(by).get("/people/forget", 403, **query)["code"] == "query.not_permitted"
+        return
+    rows = served.as_(by).get("/people/forget", **query)["rows"]
+    assert bool(rows) is within(PLACE, territory)
+
+
 def worklist(served: Served, by: Actor, cases: Cases) -> None:
     """Everybody has one; in it is what one may see."""
     served.follow()
@@ -508,6 +523,9 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
         )
         for tab in ("", "/catalogue", "/calendar", "/people")
     },
+    ("GET", f"{CONSOLE}/administration/forgetting"): console(
+        "/administration/forgetting", Reading.AUDIT
+    ),
     ("GET", static.WORKER): public("GET", static.WORKER),
     ("GET", f"{CONSOLE}/report"): console("/report"),
     ("GET", f"{CONSOLE}/sign-in"): public("GET", f"{CONSOLE}/sign-in"),
@@ -550,6 +568,7 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     # personal data
     ("POST", f"{API}/cases/{{case}}/personal"): personal,
     ("GET", f"{API}/access"): access,
+    ("GET", f"{API}/people/forget"): forgetting,
     ("POST", f"{API}/people/{{person}}/forget/ask"): command(
         "AskForget",
         PLACE,

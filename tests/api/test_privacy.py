@@ -290,3 +290,26 @@ def test_neither_log_lines_nor_kept_answers_tell_of_anybody(served: Served, case
         assert clear not in str(lines)
         assert not [answer for answer in kept if clear in answer]
         assert not [event for event in events if clear in event]
+
+
+def test_who_is_asked_to_be_forgotten_is_listed_with_what_became_of_it(
+    served: Served, case: str
+) -> None:
+    watcher, chief = served.as_("supervisor_everywhere"), served.as_("administrator")
+    asked = {"territory": samples.DISTRICT, "reason": "request", "cases": [case]}
+    for person in ("p-ou", "p-zhao"):
+        watcher.post(f"/people/{person}/forget/ask", asked)
+    served.clock.pass_(minutes=1)
+    chief.post("/people/p-ou/forget/decline")
+    served.follow()
+    zhao, ou = chief.get("/people/forget")["rows"]
+    assert (zhao["person"], zhao["outcome"], zhao["decided_by"]) == ("p-zhao", "waiting", None)
+    assert (zhao["by"], zhao["reason"]) == ("supervisor_everywhere", "request")
+    assert (zhao["cases"], zhao["territory"]) == ([case], samples.DISTRICT)
+    assert (ou["person"], ou["outcome"], ou["decided_by"]) == ("p-ou", "declined", "administrator")
+    forget(served, "p-ou")
+    first = chief.get("/people/forget", limit=1)
+    assert [(row["person"], row["outcome"]) for row in first["rows"]] == [("p-ou", "forgotten")]
+    rest = chief.get("/people/forget", limit=5, after=first["next"])["rows"]
+    assert rest == [zhao, ou]
+    assert chief.get("/people/forget", person="p-zhao")["rows"] == [zhao]

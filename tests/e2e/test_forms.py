@@ -117,6 +117,29 @@ def test_somebody_is_added_and_gets_a_role(visit: Begin) -> None:
     expect(page.locator("main")).to_contain_text("派遣员")
 
 
+def test_a_person_is_forgotten_by_two(visit: Begin) -> None:
+    supervisor = visit("supervisor", "zh", DESK)
+    supervisor.go("/administration/forgetting?person=p-e2e-forms")
+    form = opened(supervisor, "ask")
+    assert form.locator("[name=person]").input_value() == "p-e2e-forms"
+    supervisor.expected.append("422")
+    form.locator("[name=cases]").fill("no such id")
+    form.locator("button.danger").click()
+    expect(form.locator("[data-field=cases] .error")).to_have_text("格式不符。")
+    supervisor.inspect()
+    form.locator("[name=cases]").fill("")
+    send(supervisor, "ask")
+    row = supervisor.page.locator("tr").filter(has_text="p-e2e-forms")
+    expect(row).to_contain_text("待批准")
+    expect(row.get_by_role("button")).to_have_text(["撤回 p-e2e-forms"])
+    administrator = visit("administrator", "zh", DESK)
+    administrator.go("/administration/forgetting?person=p-e2e-forms")
+    administrator.page.on("dialog", lambda confirm: confirm.accept())
+    row = administrator.page.locator("tr").filter(has_text="p-e2e-forms")
+    row.get_by_role("button", name="批准删除").click()
+    expect(row).to_contain_text("已删除")
+
+
 def test_a_rule_of_a_category_is_changed(visit: Begin) -> None:
     administrator = visit("administrator", "zh", DESK)
     page = administrator.page

@@ -355,4 +355,20 @@ def test_the_guide_of_the_administrator(visit: Begin) -> None:
     r.step(2).type("编号", hook).type("地址", "https://hook.invalid/").see("属地").press("新增")
     r.step(3).see("密钥只显示这一次").press("已保存")
     r.step(4).press("删除", within=hook).send("删除")
+
+    r.part("六、删除一个人的个人信息")
+    mine, approved, declined = (new("p") for _ in range(3))
+    for person in (approved, declined):
+        path = f"/people/{person}/forget/ask"
+        r.meanwhile("supervisor", path, territory="qinghe/liuyin/", reason="request")
+    r.step(1).press("管理").press("删除个人信息")
+    r.step(2).press("申请删除").type("上报人编号或用户名", mine)
+    r.choose("属地", "全部属地", quoted=False).choose("原因", "误录", quoted=False).send("申请")
+    r.page.on("dialog", lambda question: question.accept())
+    r.step(3).press("批准删除", within=approved)
+    expect(r.page.locator("tr").filter(has_text=approved)).to_contain_text("已删除")
+    r.step(4).press("不同意", within=declined)
+    expect(r.page.locator("tr").filter(has_text=declined)).to_contain_text("未获同意")
+    r.press("撤回", within=mine)
+    expect(r.page.locator("tr").filter(has_text=mine)).to_contain_text("未获同意")
     r.end()

@@ -66,6 +66,8 @@ PAGES: Final[dict[str | None, tuple[str, ...]]] = {
         "/administration/calendar?year=2027",
         "/administration/people",
         "/administration/people?user=dispatcher",
+        "/administration/forgetting",
+        "/administration/forgetting?person=p-nobody",
         "/more",
         "404 /nowhere",
         "404 /cases/no-such-case",

@@ -3,7 +3,8 @@
 // A command is a form with data-command="/api/v1/…". Its fields go into a JSON body by their names
 // ("reporter.phone" goes into an object of its own), empty ones are left out, and data-type says
 // what is not text: number, boolean, lines (one entry a line), list (all that are chosen), instant,
-// json. data-empty is the JSON that is sent for an empty field.
+// json. data-empty is the JSON that is sent for an empty field. A field that the address names in
+// braces goes there instead.
 // It is sent with a key of its own, so that a second press or a lost answer does nothing twice.
 // When it is done, data-then says what follows: "reload" (the rule), "stay", or an address in which
 // {case} is the case. When it is refused, the form keeps what was typed and says why.
@@ -96,26 +97,17 @@ function bodyOf(form) {
 const valueAt = (body, name) => name.split(".").reduce((at, part) => at?.[part], body);
 
 /** Show in a form why it was refused, field by field where that is known. */
-/** What the API says of a field, which is English, in the words of an office. */
-function inChinese(detail) {
-  const [, least] = /at least (\d+) char/.exec(detail) ?? [], [, most] = /at most (\d+) char/.exec(detail) ?? [];
-  if (/required|valid (string|integer|number|boolean)|None/.test(detail)) return "必须填写。";
-  if (least) return `至少 ${least} 个字符。`;
-  if (most) return `至多 ${most} 个字符。`;
-  return /pattern/.test(detail) ? "格式不对。" : "这一项不符合要求。";
-}
-
 function showProblem(form, problem) {
   clearProblem(form);
   let shown = false;
   for (const error of problem.errors ?? []) {
-    const name = error.field.replace(/^body\./, "").replace(/\.\d+$/, "");
+    const name = error.field.replace(/^(body|path)\./, "").replace(/\.\d+$/, "");
     const field = form.querySelector(`[data-field="${CSS.escape(name)}"]`);
     if (!field) continue;
     const note = document.createElement("p");
     note.className = "error";
     note.id = `e-${name}`;
-    note.textContent = t(inChinese(error.detail), `This is not as it must be. ${error.detail}`);
+    note.textContent = t(`${error.zh}。`, `${error.en}.`);
     field.append(note);
     const input = field.querySelector("input, select, textarea");
     input?.setAttribute("aria-invalid", "true");
@@ -169,6 +161,15 @@ function restoreTyped() {
   });
 }
 
+/** Where a command goes: what stands in braces is a field, which is then no part of the body. */
+function addressOf(form, body) {
+  return form.dataset.command.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = body[name] ?? "";
+    delete body[name];
+    return encodeURIComponent(value);
+  });
+}
+
 async function command(form) {
   clearProblem(form);
   const submit = form.querySelector("button:not([type=button])");
@@ -179,7 +180,7 @@ async function command(form) {
   try { body = bodyOf(form); } catch { body = null; }
   const answer = body === null
     ? { status: 422, body: { zh: "内容不是有效的 JSON。", en: "This is not valid JSON." } }
-    : await send(form.dataset.command, body, { key: form.dataset.key, version: form.dataset.version });
+    : await send(addressOf(form, body), body, { key: form.dataset.key, version: form.dataset.version });
   submit?.classList.remove("busy");
   form.removeAttribute("aria-busy");
   // An answer, yes or no, ends this attempt; without one the same key asks again what became of it.

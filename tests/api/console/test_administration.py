@@ -103,3 +103,40 @@ def test_markup_in_names_is_text(served: Served, language: str) -> None:
         html = opened(served, "administrator", tab)
         assert "<img" not in html
         assert tab == "" or "&lt;img" in html
+
+
+def asked_to_forget(served: Served, person: str) -> None:
+    """By a supervisor of everywhere."""
+    grant = {"role": "supervisor", "territory": ""}
+    watcher = {"id": "watcher", "name": "督查", "grants": [grant]}
+    served.as_("administrator").post("/staff/users", watcher, 201)
+    body = {"territory": samples.DISTRICT, "reason": "request"}
+    served.as_("watcher").post(f"/people/{person}/forget/ask", body)
+    served.follow()
+
+
+def test_another_person_decides_who_is_forgotten(served: Served) -> None:
+    assert "没有删除申请" in opened(served, "administrator", "/forgetting")
+    asked_to_forget(served, "p-ou")
+    approves = 'data-command="/api/v1/people/p-ou/forget/approve"'
+    declines = 'data-command="/api/v1/people/p-ou/forget/decline"'
+    html = opened(served, "administrator", "/forgetting")
+    assert approves in html
+    assert declines in html
+    # Who asked can only take it back, and who is not of everywhere can only say no.
+    for person in ("watcher", "subdistrict_administrator"):
+        assert approves not in opened(served, person, "/forgetting")
+    assert "撤回" in opened(served, "watcher", "/forgetting")
+    served.as_("administrator").post("/people/p-ou/forget/approve")
+    served.follow()
+    html = opened(served, "administrator", "/forgetting")
+    assert approves not in html
+    assert declines not in html
+    assert "已删除" in html
+
+
+def test_the_form_for_asking_is_filled_in_for_who_comes_from_a_case(served: Served) -> None:
+    html = opened(served, "administrator", "/forgetting?person=p-ou")
+    assert 'data-command="/api/v1/people/{person}/forget/ask"' in html
+    assert 'name="person" type="text" value="p-ou"' in html
+    assert "无权" in opened(served, "li", "/forgetting", 403)
