@@ -3,7 +3,7 @@
 Grids are kept as they are in force, with their people; cases stay with the grid they were filed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Final
@@ -29,7 +29,7 @@ from projections.containment import merged, voided
 from projections.projection import Projection
 from projections.shapes import shapes
 from projections.spans import Span, Spans
-from projections.tables import Table
+from projections.tables import Stepwise, Table
 
 SCHEMA: Final = f"""
 CREATE TABLE grids (
@@ -182,9 +182,12 @@ def fold_grids(grids: _Grids, position: int, event: Any) -> None:
             grids.change(position, path, households=count.households, residents=count.residents)
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
     """Fold a page into the tables."""
-    CASES.apply(connection, page, fresh)
+    yield from CASES.steps(connection, page, fresh)
     tree = [recorded for recorded in page if isinstance(recorded.event, TREE_EVENTS)]
     if not tree:
         return

@@ -20,9 +20,9 @@ version of its read model.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -32,7 +32,7 @@ from domain.history import Recorded
 from domain.places import depth
 from projections.measures import DROPPED, Metric, Paired, Rows
 from projections.projection import Projection
-from projections.tables import case_id
+from projections.tables import Stepwise, Texts, case_id, steps_of
 
 DEEPEST: Final = 2
 """Sums are kept of territories down to the subdistrict; below it there are few rows to count."""
@@ -346,14 +346,36 @@ CREATE TABLE {SUMMED} AS
 GRANT SELECT ON {SUMMED} TO wangge_app;
 """  # noqa: S608 - names of ours
 
-    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+    paired = [each for each in wanted if each.rows.paired]
+
+    @Stepwise
+    def apply(
+        connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+    ) -> Iterator[None]:
+        steps = steps_of(projection.apply, connection, page, fresh)
         if fresh or not page:
-            projection.apply(connection, page, fresh)
+            yield from steps
             return
-        upto = _follow(connection, wanted, stretch, page[0].position - 1)
+        # Until the transaction ends nobody sums up what we are about to change.
+        summed_up = connection.execute(_SUMMED_UP + b"SHARE")
+        # Pairs are kept by one process at a time: until it is done they are what we find now.
+        if paired:
+            connection.execute(_locking(*sorted(set().union(*(each.tables() for each in paired)))))
+        cases = {"cases": Texts({case_id(recorded) for recorded in page})}
+        before = [connection.execute(each.in_pairs().encode(), cases) for each in paired]
+        next(steps, None)
+        yield
+        upto = _follow(connection, wanted, stretch, summed_up, page[0].position - 1)
         late = [recorded for recorded in page if recorded.position <= upto]
-        with _pairing(connection, wanted, stretch, page, upto if late else None):
-            projection.apply(connection, page, fresh)
+        stood = [set(each.fetchall()) for each in before]
+        yield from steps
+        after = [connection.execute(each.in_pairs().encode(), cases) for each in paired]
+        if after:
+            yield
+        for sums, rows, asked in zip(paired, stood, after, strict=True):
+            rows.update(asked.fetchall())
+            if rows:
+                _pair_anew(connection, sums, stretch, rows, upto if late else None)
         if late:
             _add(connection, wanted, stretch, late)
 
@@ -361,21 +383,29 @@ GRANT SELECT ON {SUMMED} TO wangge_app;
     return replace(projection, indexes=projection.indexes + indexes + begin + ddl, apply=apply)
 
 
-def _follow(
-    connection: psycopg.Connection, wanted: Sequence[_Sums], stretch: int, before: int
-) -> int:
-    """Sum up the stretches that lie before a position; returns up to where that is done.
+_SUMMED_UP: Final = f"SELECT upto FROM {SUMMED} FOR ".encode()  # noqa: S608 - a name of ours
 
-    Until the transaction ends nobody sums up what we are about to change.
-    """
-    look = f"SELECT upto FROM {SUMMED} FOR "  # noqa: S608 - a name of ours
-    row = connection.execute((look + "SHARE").encode()).fetchone()
+
+@cache
+def _locking(*tables: str) -> bytes:
+    return f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE".encode()
+
+
+def _follow(
+    connection: psycopg.Connection,
+    wanted: Sequence[_Sums],
+    stretch: int,
+    summed_up: psycopg.Cursor,
+    before: int,
+) -> int:
+    """Sum up the stretches that lie before a position; returns up to where that is done."""
+    row = summed_up.fetchone()
     assert row is not None
     upto: int = row[0]
     over = before // stretch * stretch
     if over <= upto:
         return upto
-    if connection.execute((look + "UPDATE SKIP LOCKED").encode()).fetchone() is None:
+    if connection.execute(_SUMMED_UP + b"UPDATE SKIP LOCKED").fetchone() is None:
         return upto  # somebody is in the middle of a page: another time will do
     between = {"after": upto, "over": over}
     for each in wanted:
@@ -396,7 +426,7 @@ def _add(
     """Add what has come late to stretches that are summed up: logs of several topics do not keep
     step with one another."""
     given = {
-        "cases": list({case_id(recorded) for recorded in late}),
+        "cases": Texts({case_id(recorded) for recorded in late}),
         "late": [recorded.position for recorded in late],
     }
     for each in wanted:
@@ -407,34 +437,6 @@ def _add(
         connection.execute(each.sum_up(stretch, moved).encode(), given)
 
 
-@contextmanager
-def _pairing(
-    connection: psycopg.Connection,
-    wanted: Sequence[_Sums],
-    stretch: int,
-    page: Sequence[Recorded[Any]],
-    upto: int | None,
-) -> Iterator[None]:
-    """While a page is folded: keep anew the rows that stand in pairs with what it changes.
-
-    ``upto``: some of the page comes late, so what is summed up to there is put right.
-    """
-    paired = [each for each in wanted if each.rows.paired]
-    if not paired:
-        yield
-        return
-    # Pairs are kept by one process at a time: until it is done they are what we find now.
-    tables = ", ".join(sorted(set[str]().union(*(each.tables() for each in paired))))
-    connection.execute(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE".encode())
-    cases = {"cases": list({case_id(recorded) for recorded in page})}
-    found = [set(connection.execute(each.in_pairs().encode(), cases)) for each in paired]
-    yield
-    for each, rows in zip(paired, found, strict=True):
-        rows.update(connection.execute(each.in_pairs().encode(), cases))
-        if rows:
-            _pair_anew(connection, each, stretch, rows, upto)
-
-
 def _pair_anew(
     connection: psycopg.Connection,
     sums: _Sums,
@@ -443,7 +445,7 @@ def _pair_anew(
     upto: int | None,
 ) -> None:
     """Keep anew some rows, as far as they stand in pairs."""
-    given = {"cases": [row[0] for row in rows], "nths": [row[1] for row in rows], "upto": upto}
+    given = {"cases": Texts(row[0] for row in rows), "nths": [row[1] for row in rows], "upto": upto}
     these = '("case", nth) IN (SELECT * FROM unnest(%(cases)s::text[], %(nths)s::integer[]))'
     edges = f"{these} AND begun <= %(upto)s", f"{these} AND ended <= %(upto)s"
     statements = [

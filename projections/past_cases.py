@@ -6,7 +6,7 @@ one, *ended*, which is None while it holds (as in ``spans``). Cards are not kept
 are folded from the log.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
@@ -20,7 +20,7 @@ from domain.case.states import OPEN
 from domain.history import Recorded
 from projections import worklist
 from projections.projection import Projection
-from projections.tables import Table, case_id, copy_rows
+from projections.tables import Stepwise, Table, Texts, case_id, copy_rows
 
 SCHEMA: Final = """
 CREATE TABLE cases (
@@ -108,8 +108,10 @@ _UNKEPT: Final[dict[str, Any]] = {
 }
 """What is not kept here, and decides nothing of what is."""
 
-_LATEST: Final = sql.SQL('SELECT {} FROM cases WHERE "case" = ANY(%s) AND ended IS NULL').format(
-    sql.SQL(", ").join(map(sql.Identifier, CASES.columns))
+_LATEST: Final = (
+    sql.SQL('SELECT {} FROM cases WHERE "case" = ANY(%s) AND ended IS NULL')
+    .format(sql.SQL(", ").join(map(sql.Identifier, CASES.columns)))
+    .as_bytes(None)
 )
 
 
@@ -118,9 +120,15 @@ def held(position: int) -> sql.Composed:
     return sql.SQL("int8range(c.begun, c.ended) @> {}::bigint").format(sql.Literal(position))
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
     """Fold a page into the table."""
-    now = {} if fresh else _latest(connection, {case_id(recorded) for recorded in page})
+    cases = Texts({case_id(recorded) for recorded in page})
+    asked = None if fresh else connection.execute(_LATEST, (cases,))
+    yield
+    now = {} if asked is None else _latest(asked)
     rows: list[tuple[Any, ...]] = []
     fold = worklist.fold
     for recorded in page:
@@ -143,10 +151,10 @@ _Latest = tuple[int, int, worklist.CaseRow]
 """Which row of its case it is, since when, and what it says."""
 
 
-def _latest(connection: psycopg.Connection, cases: Collection[str]) -> dict[str, _Latest]:
-    """The last rows of some cases."""
+def _latest(asked: psycopg.Cursor) -> dict[str, _Latest]:
+    """The last rows of some cases, by case."""
     found: dict[str, _Latest] = {}
-    for case, nth, begun, _, *facts in connection.execute(_LATEST, (list(cases),)):
+    for case, nth, begun, _, *facts in asked.fetchall():
         kept = dict(zip(_FACTS, facts, strict=True))
         found[case] = (nth, begun, worklist.CaseRow(**(_UNKEPT | kept | {"case": case})))
     return found

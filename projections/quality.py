@@ -10,7 +10,7 @@ counts within the same territory; a repeat cannot be told, and the closure is le
 are sealed, and a trace of them here would outlive the forgetting of who lives there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import floor
@@ -26,7 +26,7 @@ from projections.containment import merged, voided
 from projections.projection import Projection
 from projections.shapes import shapes
 from projections.spans import Span, Spans
-from projections.tables import Table, case_id
+from projections.tables import Stepwise, Table, Texts, case_id
 
 FOLLOW_UP_DAYS: Final = 30
 """Whoever reports the same within so many days was not helped the first time."""
@@ -282,13 +282,16 @@ _PAIRING: Final = [
 """Put together once, for there are many small pages."""
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
     """Fold a page into the rows, and pair those that have changed anew.
 
     With fresh rows the others may not be there yet: all are paired together when they are.
     """
-    CASES.apply(connection, page, fresh)
-    cases = list({case_id(recorded) for recorded in page if CASES.changed_by(recorded)})
+    yield from CASES.steps(connection, page, fresh)
+    cases = Texts({case_id(recorded) for recorded in page if CASES.changed_by(recorded)})
     if fresh or not cases:
         return
     # Two processes that each add one of a pair must not miss one another.

@@ -8,7 +8,7 @@ never half of one. The same fold serves catching up and rebuilding.
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -33,6 +33,7 @@ from projections.projection import (
     Source,
     Superseded,
 )
+from projections.tables import steps_of
 
 __all__ = [
     "NotTheSame",
@@ -255,13 +256,15 @@ class Runner:
             last = min(head, after + self.page)
             going = {name: at for name, at in behind.items() if at < last}
             read = self.source.between(after, last, [company[name][1] for name in going])
+            folding = []
             for name, at in going.items():
                 projection, wanted = company[name]
                 events = [each for each in read(wanted) if each.position > at]
                 if events:
-                    schemas.use(connection, name)
-                    projection.apply(connection, events, False)
                     told.append((name, events))
+                    folding.append((name, steps_of(projection.apply, connection, events, False)))
+            while folding:  # all of them ask before the first one waits for its answers
+                folding = [each for each in folding if _goes_on(connection, *each)]
             schemas.move_all(connection, going, LOG, last)
         if self.spans is not None:
             for name, events in told:
@@ -548,6 +551,12 @@ class Runner:
         # Later, by itself: dropping needs locks that running queries hold, and with those of the
         # swap in hand the two could wait for each other.
         schemas.drop(connection, retired)
+
+
+def _goes_on(connection: psycopg.Connection, schema: str, steps: Iterator[None]) -> bool:
+    """Take one step of a fold into a schema; whether there may be another."""
+    schemas.use(connection, schema)
+    return next(steps, steps) is not steps
 
 
 def _tell_of(spans: Spans, projection: str, begun: int, events: Sequence[Recorded[Any]]) -> None:

@@ -13,7 +13,7 @@ what was empty stays empty.
 
 import hashlib
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import add
@@ -30,7 +30,7 @@ from domain.staff import UserAdded
 from projections import masking
 from projections.projection import Projection
 from projections.shapes import shapes
-from projections.tables import Apply, Table, case_id
+from projections.tables import Apply, Stepwise, Table, Texts, case_id
 
 NAME: Final = "search"
 
@@ -223,7 +223,10 @@ def projection(key: bytes) -> Projection:
 
 
 def _applying(index: Index) -> Apply:
-    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+    @Stepwise
+    def apply(
+        connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+    ) -> Iterator[None]:
         forgetting = any(isinstance(recorded.event, PersonForgotten) for recorded in page)
         if not fresh:
             # A forgetting waits for the rows that others are adding, and they for it, so that one
@@ -234,7 +237,17 @@ def _applying(index: Index) -> Apply:
                 else "LOCK TABLE forgotten IN ROW SHARE MODE"
             )
         cases = {case_id(each) for each in page if each.stream.startswith("case:")}
-        rows = {} if fresh else CASES.load(connection, cases)
+        subjects = {f"case:{case}" for case in cases}
+        for recorded in page:
+            match recorded.event:
+                case event if isinstance(event, _REPORTED) and event.reporter:
+                    subjects.add(f"person:{event.reporter.person}")
+                case UserAdded(user=user):
+                    subjects.add(f"person:{user}")
+        asked = None if fresh else CASES.ask(connection, cases)
+        known = None if fresh else connection.execute(_ARE_FORGOTTEN, (Texts(subjects),))
+        yield
+        rows = {} if asked is None else CASES.asked(asked)
         names: dict[str, NameRow] = {}
         forgotten: dict[str, int] = {}
         named: dict[str, tuple[str, ...]] = {}
@@ -258,10 +271,9 @@ def _applying(index: Index) -> Apply:
         put(STAFF_NAMES, connection, names.values())
         if forgotten:
             connection.execute(_FORGET, (list(forgotten), list(forgotten.values())))
-        if not fresh:
-            touched = set(forgotten) | {f"case:{case}" for case in cases}
-            touched |= {f"person:{row.reporter}" for row in rows.values()}
-            _wipe(connection, touched | {f"person:{user}" for user in names})
+        # What was there before is wiped already.
+        if known is not None and (forgotten or known.fetchall()):
+            _wipe(connection, subjects.union(forgotten))
 
     return apply
 
@@ -270,6 +282,8 @@ def settle(connection: psycopg.Connection) -> None:
     """Wipe what is older than a forgetting, wherever it and the forgetting were found."""
     _wipe(connection, None)
 
+
+_ARE_FORGOTTEN: Final = b"SELECT FROM forgotten WHERE subject = ANY(%s)"
 
 _FORGET: Final = """
     INSERT INTO forgotten AS f
@@ -301,7 +315,7 @@ _WIPE: Final = (
 def _wipe(connection: psycopg.Connection, subjects: Collection[str] | None) -> None:
     """Wipe what belongs to some subjects, or to all, as far as they are forgotten."""
     for statement in _wiping(everything=subjects is None):
-        connection.execute(statement, None if subjects is None else (list(subjects),))
+        connection.execute(statement, None if subjects is None else (Texts(subjects),))
 
 
 @cache

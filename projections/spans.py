@@ -9,10 +9,10 @@ A case may have several rows that hold at once: one for each of its closures, fo
 one is the one that goes on.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import psycopg
@@ -20,7 +20,7 @@ from psycopg import sql
 
 from domain.history import Recorded
 from projections.projection import Projection
-from projections.tables import Table, copy_rows
+from projections.tables import Stepwise, Table, Texts, copy_rows
 
 COLUMNS: Final = """
     "case"     text COLLATE "C" NOT NULL,
@@ -109,12 +109,14 @@ class Spans(Generic[S]):
         way, _ = self._ways.get(type(recorded.event), ("notes", None))
         return way != "notes"
 
-    def apply(
+    def steps(
         self, connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
-    ) -> None:
-        """Fold a page into the table; see ``projection.Apply``."""
+    ) -> Iterator[None]:
+        """Fold a page into the table; see ``tables.Stepwise``."""
         mine = [recorded for recorded in page if type(recorded.event) in self._ways]
-        holding = {} if fresh else self._holding(connection, {each.stream for each in mine})
+        asked = None if fresh else self._ask(connection, {each.stream for each in mine})
+        yield
+        holding = {} if asked is None else self._asked(asked)
         over = self.fold(holding, mine)
         rows = chain(over, map(self._values, chain.from_iterable(holding.values())))
         if fresh:
@@ -156,12 +158,14 @@ class Spans(Generic[S]):
         columns = sql.SQL(", ").join(map(sql.Identifier, self.table.columns))
         return sql.SQL(query).format(columns, sql.Identifier(self.name)).as_bytes(None)
 
-    def _holding(
-        self, connection: psycopg.Connection, streams: Collection[str]
-    ) -> dict[str, list[S]]:
-        cases = [stream.removeprefix("case:") for stream in streams]
+    def _ask(self, connection: psycopg.Connection, streams: Iterable[str]) -> psycopg.Cursor:
+        cases = Texts(stream.removeprefix("case:") for stream in streams)
+        return connection.execute(self._held, (cases,))
+
+    def _asked(self, asked: psycopg.Cursor) -> dict[str, list[S]]:
+        """The rows that hold, by stream."""
         found: dict[str, list[S]] = {}
-        for values in connection.execute(self._held, (cases,)):
+        for values in asked.fetchall():
             found.setdefault(f"case:{values[0]}", []).append(_row(self.row, values))
         return found
 
@@ -171,9 +175,12 @@ def projection(
 ) -> Projection:
     """A read model of nothing but spans."""
 
-    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
-        for each in tables:
-            each.apply(connection, page, fresh)
+    @Stepwise
+    def apply(
+        connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+    ) -> Iterator[None]:
+        for _ in zip_longest(*(each.steps(connection, page, fresh) for each in tables)):
+            yield
 
     return Projection(
         name=name,

@@ -6,11 +6,9 @@ live schema or to one that is being rebuilt beside it.
 """
 
 import struct
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
-from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, TypeAlias, TypeVar
 
@@ -45,19 +43,13 @@ class Table(Generic[Row]):
         """The names of the columns in order."""
         return tuple(field.name for field in fields(self.row))
 
-    def load(self, connection: psycopg.Connection, keys: Collection[str]) -> dict[str, Row]:
-        """The rows of some keys, for a table whose key is one text column."""
-        rows = connection.execute(self._select, (list(keys),))
-        return {values[0]: self.row(*values) for values in rows}
+    def ask(self, connection: psycopg.Connection, keys: Iterable[str]) -> psycopg.Cursor:
+        """Ask for the rows of some keys, for a table whose key is one text column."""
+        return connection.execute(self._select, (Texts(keys),))
 
-    def load_all(
-        self, connection: psycopg.Connection, keys: Collection[str]
-    ) -> dict[str, list[Row]]:
-        """All rows whose first key column is one of some texts, by it, in order of the key."""
-        found: dict[str, list[Row]] = {}
-        for values in connection.execute(self._select, (list(keys),)):
-            found.setdefault(values[0], []).append(self.row(*values))
-        return found
+    def asked(self, asked: psycopg.Cursor) -> dict[str, Row]:
+        """The rows that were asked for, by their key."""
+        return {values[0]: self.row(*values) for values in asked.fetchall()}
 
     def append(self, connection: psycopg.Connection, rows: Iterable[Row]) -> None:
         """Add rows that are new, by COPY."""
@@ -150,6 +142,10 @@ class _Bigints(Dumper):
         return struct.pack(f"!iiiii{'iq' * count}", 1, 0, 20, count, 1, *flat)
 
 
+class Texts(list[str]):
+    """A list of texts as a parameter: psycopg would look at each one to see what it is."""
+
+
 class _Texts(Dumper):
     """The same for text[], of texts and never NULL; most are empty."""
 
@@ -170,6 +166,7 @@ _NO_TEXTS: Final = struct.pack("!iii", 0, 0, 25)
 
 psycopg.adapters.register_dumper(None, _Bigints)
 psycopg.adapters.register_dumper(None, _Texts)
+psycopg.adapters.register_dumper(Texts, _Texts)
 
 
 def _statement(text: LiteralString, *parts: sql.Composable) -> bytes:
@@ -185,48 +182,49 @@ Apply: TypeAlias = Callable[[psycopg.Connection, Sequence[Recorded[Any]], bool],
 """``apply(connection, page, fresh)``, see ``Projection``."""
 
 
+class Stepwise:
+    """An ``apply`` that stops once it has asked what it needs, before it takes the answers: so
+    questions of several read models go off together. Called, it does not stop."""
+
+    def __init__(
+        self,
+        steps: Callable[[psycopg.Connection, Sequence[Recorded[Any]], bool], Iterator[None]],
+    ) -> None:
+        self.steps = steps
+
+    def __call__(
+        self, connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+    ) -> None:
+        for _ in self.steps(connection, page, fresh):
+            pass
+
+
+def steps_of(
+    apply: Apply, connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
+    """The steps of any ``apply``; one that does not stop is a single one."""
+    if isinstance(apply, Stepwise):
+        yield from apply.steps(connection, page, fresh)
+    else:
+        apply(connection, page, fresh)
+
+
 def folding(table: Table[Row], fold: Callable[[dict[str, Row], Recorded[Any]], None]) -> Apply:
     """How a read model of one row a case takes a page: load the rows it touches, fold, save.
 
     ``fold(rows, recorded)`` changes ``rows``, which are by case.
     """
 
-    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
-        rows = {} if fresh else table.load(connection, {case_id(each) for each in page})
+    @Stepwise
+    def apply(
+        connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+    ) -> Iterator[None]:
+        asked = None if fresh else table.ask(connection, {case_id(each) for each in page})
+        yield
+        rows = {} if asked is None else table.asked(asked)
         for recorded in page:
             fold(rows, recorded)
         (table.append if fresh else table.save)(connection, rows.values())
-
-    return apply
-
-
-Facts: TypeAlias = dict[str, list[Any]]
-"""The rows of one table by case, in order of their keys."""
-
-
-def folding_facts(
-    tables: tuple[AnyTable, ...], fold: Callable[[tuple[Facts, ...], Recorded[Any]], None]
-) -> Apply:
-    """The same for a read model of any number of rows a case, in one table or several.
-
-    ``fold(facts, recorded)`` gets a mapping for each table, in which a case that has no rows has an
-    empty list: it appends rows and changes those that are there, but takes none away.
-    """
-
-    def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
-        cases = set() if fresh else {case_id(each) for each in page}
-        facts: tuple[Facts, ...] = tuple(
-            defaultdict(list, {} if fresh else table.load_all(connection, cases))
-            for table in tables
-        )
-        for recorded in page:
-            fold(facts, recorded)
-        for table, rows in zip(tables, facts, strict=True):
-            every = chain.from_iterable(rows.values())
-            if fresh:
-                table.append(connection, every)
-            else:
-                table.save(connection, list(every))
 
     return apply
 

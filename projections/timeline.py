@@ -3,7 +3,7 @@
 Personal fields are sealed in it; those of a case whose person was forgotten say so, up to there.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +16,7 @@ from domain.history import Recorded
 from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
 from projections.projection import Projection
-from projections.tables import Table, case_id, copy_rows
+from projections.tables import Stepwise, Table, Texts, case_id, copy_rows
 
 SCHEMA: Final = """
 CREATE TABLE steps (
@@ -99,7 +99,10 @@ def fold(recorded: Recorded[Where]) -> tuple[Any, ...]:
     )
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
     """Add the steps of a page, and say of those before a forgetting that they were forgotten."""
     wipings = [recorded for recorded in page if isinstance(recorded.event, PersonForgotten)]
     if not fresh:
@@ -111,15 +114,17 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
             else "LOCK TABLE forgotten IN ROW SHARE MODE"
         )
     steps = [fold(each) for each in page if not isinstance(each.event, PersonForgotten)]
+    cases = Texts({step[0] for step in steps})
+    forgotten = None if fresh else connection.execute(_ARE_FORGOTTEN, (cases,))
+    yield
     if fresh:
         copy_rows(connection, STEPS.name, STEPS.columns, steps)
     else:
         STEPS.save(connection, [Step(*values) for values in steps])
     if wipings:
         _remember(connection, wipings)
-    if not fresh:
-        cases = {step[0] for step in steps} | {c for each in wipings for c in each.event.cases}
-        _wipe(connection, cases)
+    if forgotten is not None and (wipings or forgotten.fetchall()):
+        _wipe(connection, {*cases, *(case for each in wipings for case in each.event.cases)})
 
 
 def settle(connection: psycopg.Connection) -> None:
@@ -142,6 +147,8 @@ def _remember(connection: psycopg.Connection, wipings: Sequence[Recorded[PersonF
     )
 
 
+_ARE_FORGOTTEN: Final = b'SELECT FROM forgotten WHERE "case" = ANY(%s)'
+
 _WIPE: Final = b"""
     UPDATE steps s SET details = replace(s.details, %(sealed)s, %(gone)s)
     FROM forgotten f
@@ -156,7 +163,9 @@ def _wipe(connection: psycopg.Connection, cases: Collection[str] | None) -> None
     if cases is None:
         connection.execute(_WIPE, given)
     else:
-        connection.execute(_WIPE + b'AND s."case" = ANY(%(cases)s)', given | {"cases": list(cases)})
+        connection.execute(
+            _WIPE + b'AND s."case" = ANY(%(cases)s)', given | {"cases": Texts(cases)}
+        )
 
 
 TIMELINE: Final = Projection(

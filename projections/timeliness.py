@@ -4,7 +4,7 @@ The clock of a case is kept as its parts (start, pauses, the present pause), so 
 reckoned at any moment; see ``domain.sla.elapsed``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -22,7 +22,7 @@ from projections.past import PASSING
 from projections.projection import Projection
 from projections.shapes import shapes
 from projections.spans import Span, Spans
-from projections.tables import Table
+from projections.tables import Stepwise, Table
 
 SCHEMA: Final = f"""
 CREATE TABLE cases ({spans.COLUMNS}
@@ -217,9 +217,12 @@ def restored(text: str) -> calendar.Calendar:
     return calendar.Calendar(hours=parts.hours, years=parts.years, declared=declared)
 
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
     """Fold a page into the tables."""
-    CASES.apply(connection, page, fresh)
+    yield from CASES.steps(connection, page, fresh)
     changes = [recorded for recorded in page if isinstance(recorded.event, CALENDAR_EVENTS)]
     if not changes:
         return
