@@ -75,6 +75,9 @@ SETTINGS: Final = {
     "jit": "off",  # its compile time is a pause in short queries
     "fsync": "on",
     "full_page_writes": "on",
+    # By itself one file of the write-ahead log, which three pages of the read models fill: then
+    # whoever adds to it waits for the disk.
+    "wal_buffers": "16MB",
     "synchronous_commit": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
