@@ -172,8 +172,7 @@ class Runner:
         """
         try:
             with self.connect() as connection:
-                # What a crash of the database takes back is folded again: with its checkpoint.
-                connection.execute("SET synchronous_commit = off")
+                _as_a_follower(connection)
                 if leaving := self._try_each(connection, company, coming):
                     return leaving
                 connection.prepare_threshold, connection.prepared_max = 1, None
@@ -278,7 +277,7 @@ class Runner:
         while not bell.stop.is_set():
             try:
                 with self.connect() as connection:
-                    connection.execute("SET synchronous_commit = off")
+                    _as_a_follower(connection)
                     skipped = self.source.skipped(name)
                     if poison is not None and poison.position not in skipped:
                         bell.stop.wait(POLL_SECONDS)
@@ -551,6 +550,17 @@ class Runner:
         # Later, by itself: dropping needs locks that running queries hold, and with those of the
         # swap in hand the two could wait for each other.
         schemas.drop(connection, retired)
+
+
+def _as_a_follower(connection: psycopg.Connection) -> None:
+    """How a connection is set that follows the log.
+
+    What a crash of the database takes back is folded again, for its checkpoint goes with it. A page
+    touches few rows; but a plan is kept that was made while the table was small enough to be read
+    from end to end.
+    """
+    connection.execute("SET synchronous_commit = off")
+    connection.execute("SET enable_seqscan = off")
 
 
 def _goes_on(connection: psycopg.Connection, schema: str, steps: Iterator[None]) -> bool:
