@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -42,6 +43,7 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
 
 LONGEST: Final = (
     "tests/mining/",
+    "tests/api/test_openapi.py",
     "tests/infra/test_forgetting.py",
     "tests/kafka/test_faults.py",
     "tests/crash/",
@@ -64,7 +66,13 @@ _numbers = count(1)
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In random order, but for what takes longest."""
+    """In random order, but for what takes longest; no two of one name.
+
+    Of several tests with one name pytest-xdist runs the first, and says nothing of the others.
+    """
+    names = Counter(item.nodeid for item in items)
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise pytest.UsageError(f"only one of these would run: {twice}")
 
     def rank(item: pytest.Item) -> int:
         found = (n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name))

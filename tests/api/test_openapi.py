@@ -63,28 +63,10 @@ async def _forward(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": response.content})
 
 
-schema = schemathesis.openapi.from_dict(
-    description().openapi(),
-    config=SchemathesisConfig.from_dict(
-        {
-            "generation": {"with-security-parameters": False},
-            "request-timeout": 60,  # a PDF takes a slow machine its time
-            # What is wrong may also be too large, or name a version that was never there.
-            "checks": {
-                "negative_data_rejection": {
-                    "expected-statuses": [400, 401, 403, 404, 405, 409, 412, 413, 415, 422]
-                }
-            },
-        }
-    ),
-)
-schema.app = _forward
-
 STREAM = "/api/v1/feed"
 """It does not end; its answers are looked at in ``test_feed``."""
 
 
-@schema.hook("map_path_parameters")
 def _existing(_context: Any, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Mostly what exists, so that requests get further than to a 404."""
     for name, existing in _known.items():
@@ -93,6 +75,37 @@ def _existing(_context: Any, parameters: dict[str, Any] | None) -> dict[str, Any
         if re.fullmatch("[A-Za-z0-9._:-]{1,64}", given) and _chance.random() < 0.7:
             parameters = {**(parameters or {}), name: _chance.choice(existing)}
     return parameters
+
+
+@pytest.fixture
+def named(request: pytest.FixtureRequest) -> None:
+    """schemathesis keeps the name of the test where pytest before 9.2 had it."""
+    request.node._nodeid = request.node.nodeid
+
+
+@pytest.fixture(scope="module")
+def described() -> Any:
+    """The description, read when the test begins: building its requests takes longer than all else
+    that a worker collects, and only one worker needs them.
+    """
+    schema = schemathesis.openapi.from_dict(
+        description().openapi(),
+        config=SchemathesisConfig.from_dict(
+            {
+                "generation": {"with-security-parameters": False},
+                "request-timeout": 60,  # a PDF takes a slow machine its time
+                # What is wrong may also be too large, or name a version that was never there.
+                "checks": {
+                    "negative_data_rejection": {
+                        "expected-statuses": [400, 401, 403, 404, 405, 409, 412, 413, 415, 422]
+                    }
+                },
+            }
+        ),
+    )
+    schema.app = _forward
+    schema.hook("map_path_parameters")(_existing)
+    return schema
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +127,9 @@ def everybody(shared: Served) -> Iterator[str]:
     projector.join()
 
 
-@schema.exclude(path=STREAM).parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@schemathesis.pytest.from_fixture("described").exclude(path=STREAM).parametrize()
+@pytest.mark.usefixtures("named")
 def test_every_answer_is_one_that_is_described(
     case: schemathesis.Case[Any], shared: Served, everybody: str
 ) -> None:
