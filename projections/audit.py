@@ -83,7 +83,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
     if fresh:
         copy_rows(connection, ENTRIES.name, ENTRIES.columns, map(_VALUES, page))
     else:
-        ENTRIES.save(connection, [AuditRow(*_VALUES(recorded)) for recorded in page])
+        ENTRIES.save_values(connection, map(_VALUES, page))
 
 
 AUDIT: Final = Projection(

@@ -9,7 +9,7 @@ are folded from the log.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import psycopg
@@ -144,7 +144,7 @@ def apply(
     if fresh:
         copy_rows(connection, CASES.name, CASES.columns, rows)
     else:
-        CASES.save(connection, [Row(*values) for values in rows])
+        CASES.save_values(connection, rows)
 
 
 _Latest = tuple[int, int, worklist.CaseRow]
@@ -155,9 +155,14 @@ def _latest(asked: psycopg.Cursor) -> dict[str, _Latest]:
     """The last rows of some cases, by case."""
     found: dict[str, _Latest] = {}
     for case, nth, begun, _, *facts in asked.fetchall():
-        kept = dict(zip(_FACTS, facts, strict=True))
-        found[case] = (nth, begun, worklist.CaseRow(**(_UNKEPT | kept | {"case": case})))
+        row = worklist.CaseRow(*_in_order((case, *facts, *_UNKEPT.values())))
+        found[case] = (nth, begun, row)
     return found
+
+
+_GIVEN: Final = ("case", *_FACTS, *_UNKEPT)
+_in_order: Final = itemgetter(*map(_GIVEN.index, worklist.CASES.columns))
+"""The columns of the worklist's row, kept or not, out of those that are given."""
 
 
 PAST_CASES: Final = Projection(

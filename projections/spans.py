@@ -122,7 +122,7 @@ class Spans(Generic[S]):
         if fresh:
             copy_rows(connection, self.name, self.table.columns, rows)
         else:
-            self.table.save(connection, [_row(self.row, values) for values in rows])
+            self.table.save_values(connection, rows)
 
     def fold(self, holding: dict[str, list[S]], page: Iterable[Recorded[Any]]) -> list[Values]:
         """Change the rows that hold, by stream; returns those that no longer do."""

@@ -61,8 +61,16 @@ class Table(Generic[Row]):
         One statement however many they are, so that what watches over the table is woken once; and
         without an answer to wait for.
         """
+        self._save(connection, list(rows))
+
+    def save_values(self, connection: psycopg.Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """The same of rows that are given as their columns."""
+        columns = self.columns
+        self._save(connection, [dict(zip(columns, values, strict=True)) for values in rows])
+
+    def _save(self, connection: psycopg.Connection, rows: list[Any]) -> None:
         if rows:
-            connection.execute(self._upsert, (msgspec.json.encode(list(rows)).decode(),))
+            connection.execute(self._upsert, (msgspec.json.encode(rows).decode(),))
 
     @cached_property
     def values(self) -> Callable[[Row], tuple[Any, ...]]:

@@ -120,7 +120,7 @@ def apply(
     if fresh:
         copy_rows(connection, STEPS.name, STEPS.columns, steps)
     else:
-        STEPS.save(connection, [Step(*values) for values in steps])
+        STEPS.save_values(connection, steps)
     if wipings:
         _remember(connection, wipings)
     if forgotten is not None and (wipings or forgotten.fetchall()):
