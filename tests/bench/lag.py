@@ -64,6 +64,7 @@ def run(size: Size) -> Path:
         entries = _entries(installation, round(size.rate * (size.before + size.seconds)))
         early = round(size.rate * size.before)
         first = installation.source.head() + 1
+        spare_what_is_loaded()  # as the server does
         with _projecting(installation), _watching(installation, first - 1) as seen:
             sent, took = uvloop.run(_append(installation, entries, size.rate))
             seen.until(first - 1 + len(sent))
