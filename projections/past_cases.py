@@ -126,7 +126,7 @@ def apply(
 ) -> Iterator[None]:
     """Fold a page into the table."""
     cases = Texts({case_id(recorded) for recorded in page})
-    asked = None if fresh else connection.execute(_LATEST, (cases,))
+    asked = None if fresh else connection.execute(_LATEST, (cases,), binary=True)
     yield
     now = {} if asked is None else _latest(asked)
     rows: list[tuple[Any, ...]] = []

@@ -160,7 +160,7 @@ class Spans(Generic[S]):
 
     def _ask(self, connection: psycopg.Connection, streams: Iterable[str]) -> psycopg.Cursor:
         cases = Texts(stream.removeprefix("case:") for stream in streams)
-        return connection.execute(self._held, (cases,))
+        return connection.execute(self._held, (cases,), binary=True)
 
     def _asked(self, asked: psycopg.Cursor) -> dict[str, list[S]]:
         """The rows that hold, by stream."""

@@ -45,7 +45,7 @@ class Table(Generic[Row]):
 
     def ask(self, connection: psycopg.Connection, keys: Iterable[str]) -> psycopg.Cursor:
         """Ask for the rows of some keys, for a table whose key is one text column."""
-        return connection.execute(self._select, (Texts(keys),))
+        return connection.execute(self._select, (Texts(keys),), binary=True)
 
     def asked(self, asked: psycopg.Cursor) -> dict[str, Row]:
         """The rows that were asked for, by their key."""
