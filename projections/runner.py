@@ -65,7 +65,7 @@ POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway: one may be lost with its
 connection."""
 
-BREATH_SECONDS: Final = 0.04
+BREATH_SECONDS: Final = 0.03
 """Between two looks at what is new there is so long at least: what comes meanwhile is cheaper
 together."""
 
