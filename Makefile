@@ -6,8 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 # One process more than cores where tests wait for servers to start, stop and come back.
 WAITING := --numprocesses $(shell echo $$(( $$(nproc) + 1 )))
+# Where nothing is read from the description of the API, a second of imports a process is spared.
+PLAIN := -p no:schemathesis
 # Each worker has a sample district of its own, so its stories may go on beside the others.
-STORIES := $(PARALLEL) --dist worksteal tests/e2e
+STORIES := $(PARALLEL) $(PLAIN) --dist worksteal tests/e2e
 SOURCES := domain projections api infra tests
 
 .DEFAULT_GOAL := help
@@ -39,7 +41,7 @@ test: install  ## run all tests, in random order, on all cores (a failure prints
 ifdef ARGS
 	@$(PARALLEL) $(ARGS)
 else
-	@$(PARALLEL) tests/domain --cov=domain --cov-branch --cov-fail-under=100
+	@$(PARALLEL) $(PLAIN) tests/domain --cov=domain --cov-branch --cov-fail-under=100
 	@$(PARALLEL) $(WAITING) --ignore=tests/domain --ignore=tests/e2e
 	@$(STORIES)
 endif

@@ -156,18 +156,11 @@ def test_nothing_is_wrong_on_any_page(
     known: Mapping[str, str],
 ) -> None:
     opened = visit(person, language, size)
+    dark = PHONE if person in ("resident", "grid-worker") else DESK
     for _ in walk(opened, person, known):
         # Colours and the way of the tab key do not hang on the language.
         opened.inspect(colours=language == "zh")
         if language == "zh":
+            if size == dark:
+                opened.in_the_dark()
             opened.tab_through()
-
-
-@pytest.mark.parametrize("person", PAGES, ids=str)
-def test_nothing_is_wrong_in_the_dark(
-    visit: Begin, person: str | None, known: Mapping[str, str]
-) -> None:
-    size = PHONE if person in ("resident", "grid-worker") else DESK
-    opened = visit(person, "zh", size, theme="dark")
-    for _ in walk(opened, person, known):
-        opened.inspect(rules=False)

@@ -143,6 +143,8 @@ def test_a_picture(visit: Begin, tmp_path: Path, screen: Screen) -> None:
         screen.opens(opened)
     else:
         opened.go(screen.opens)
+    # The page comes in the colours that were chosen; elsewhere they are switched on the page.
+    assert opened.page.locator("html").get_attribute("data-theme") == screen.theme
     folder = Path(WANTED or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _file(screen)

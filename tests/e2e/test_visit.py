@@ -43,3 +43,30 @@ def test_a_planted_fault_is_told(watched: Visit, fault: str) -> None:
     watched.tab_through()
     watched.context.close()
     assert any(fault in said for said in watched.wrong), watched.wrong
+
+
+DARK = (
+    "<style>:root { color-scheme: light } :root[data-theme=dark] { color-scheme: dark } "
+    "[data-theme=dark] body { background: #222; color: #333 }</style>"
+)
+
+
+def test_a_fault_of_the_dark_alone_is_told(watched: Visit) -> None:
+    page = (
+        f"<!doctype html><html lang='zh-CN' data-theme='light'><head><title>页</title>{DARK}"
+        "</head><body><main><h1>页</h1><p style='background: #222; color: #eee'>看得清</p>"
+        "<p>看不清</p></main></body></html>"
+    )
+    watched.page.route(
+        "**/planted",
+        lambda route: route.fulfill(body=page, content_type="text/html; charset=utf-8"),
+    )
+    watched.page.goto(f"{watched.base}/planted")
+    watched.inspect()
+    assert watched.wrong == []
+    watched.in_the_dark()
+    watched.inspect()
+    watched.context.close()
+    (told,) = watched.wrong
+    assert "axe color-contrast" in told
+    assert "看不清" in told

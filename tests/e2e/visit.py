@@ -53,6 +53,14 @@ VIOLATIONS: Final = """async (options) => {
 }"""
 """What axe finds, and no more: all that it looked at would be many times as long."""
 
+SWITCH: Final = """(theme) => {
+  const button = document.querySelector("[data-theme-switch]");
+  if (button) button.click();
+  else document.documentElement.dataset.theme = theme;
+  return getComputedStyle(document.documentElement).colorScheme;
+}"""
+"""To the other colours; says which they are."""
+
 TAB_WALK: Final = """() => {
   document.activeElement?.blur();
   scrollTo(0, 0);
@@ -151,6 +159,16 @@ class Visit:
         wide = self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         if wide > 0:
             self.wrong.append(f"{where}: {wide} px wider than the window")
+
+    def in_the_dark(self) -> None:
+        """The same page in dark colours, by its own switch where it has one, and light again."""
+        self._switch("dark")
+        self.inspect(rules=False)
+        self._switch("light")
+
+    def _switch(self, theme: str) -> None:
+        shown = self.page.evaluate(SWITCH, theme)
+        assert shown == theme, f"{self.page.url}: {shown}, not {theme}"
 
     def tab_through(self, most: int = 150) -> None:
         """Everything that can be used is reached by the tab key, and shows that it is."""
