@@ -22,6 +22,12 @@ from domain.roles import Grant, Role
 from tests import samples
 from tests.api.conftest import Served, description
 
+# Hypothesis looks whether the state of ``random`` has changed while it made a request, and takes
+# what another thread drew meanwhile for its own: those of a pool of connections do.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
+
 EXAMPLES = 5
 """Random requests to each operation, beside those that go systematically through its schema."""
 
