@@ -60,13 +60,3 @@ def size(request: pytest.FixtureRequest) -> ViewportSize:
     """The window of a visit."""
     chosen: ViewportSize = request.param
     return chosen
-
-
-ONE_WAY = pytest.mark.parametrize(
-    ("language", "size"), [("zh", PHONE), ("en", DESK)], ids=["zh-phone", "en-desk"]
-)
-OTHER_WAY = pytest.mark.parametrize(
-    ("language", "size"), [("zh", DESK), ("en", PHONE)], ids=["zh-desk", "en-phone"]
-)
-"""Each language and each width once: half of the stories of a kind go one way, half the other. All
-four together are in ``test_pages``, for every page."""

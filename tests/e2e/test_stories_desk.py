@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from playwright.sync_api import Route, ViewportSize, expect
 
 from domain.calendar import OFFICE_TIME
@@ -18,8 +19,8 @@ from tests.e2e.casework import (
     told,
     version,
 )
-from tests.e2e.conftest import ONE_WAY, OTHER_WAY, Begin
-from tests.e2e.visit import DESK, Visit
+from tests.e2e.conftest import Begin
+from tests.e2e.visit import DESK, PHONE, Visit
 
 SERVICE = "dongfeng-service"
 """The unit of the sample's handler."""
@@ -49,7 +50,6 @@ def later(days: int) -> str:
     return f"{datetime.now(OFFICE_TIME) + timedelta(days=days):%Y-%m-%dT10:00}"
 
 
-@OTHER_WAY
 def test_eighty_matters(visit: Begin, language: str, size: ViewportSize) -> None:
     handler, acceptor, dispatcher = (
         visit(who, language, size) for who in ("handler", "acceptor", "dispatcher")
@@ -227,7 +227,6 @@ def step(visit: Visit, name: str, typed: str = "") -> None:
     visit.settle()
 
 
-@ONE_WAY
 def test_two_people_at_one_case(visit: Begin, language: str, size: ViewportSize) -> None:
     worker, dispatcher = (visit(who, language, size) for who in ("grid-worker", "dispatcher"))
     page, t = worker.page, worker.t
@@ -284,7 +283,7 @@ def test_two_people_at_one_case(visit: Begin, language: str, size: ViewportSize)
     assert told(worker, f"/cases/{case}")["due"] > due
 
 
-@ONE_WAY
+@pytest.mark.parametrize(("language", "size"), [("zh", PHONE), ("en", DESK)], ids=str)
 def test_up_and_down_the_tiers(visit: Begin, language: str, size: ViewportSize) -> None:
     names = ("grid-worker", "dispatcher", "coordinator", "handler", "supervisor", "shift-lead")
     visits = {name: visit(name, language, size) for name in names}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Download, Locator, ViewportSize, expect
 
 from tests.e2e.casework import GRID, open_case, send, told
-from tests.e2e.conftest import ONE_WAY, OTHER_WAY, Begin
+from tests.e2e.conftest import Begin
 from tests.e2e.visit import PHONE, Visit
 
 
@@ -45,7 +45,6 @@ def fetched(visit: Visit, link: Locator) -> Path:
     return Path(got.path())
 
 
-@OTHER_WAY
 def test_a_figure_and_the_cases_behind_it(visit: Begin, language: str, size: ViewportSize) -> None:
     supervisor = visit("supervisor", language, size)
     page, t = supervisor.page, supervisor.t
@@ -96,7 +95,6 @@ def test_the_reports_are_taken_along(visit: Begin) -> None:
         assert fetched(supervisor, report).read_bytes().startswith(begins)
 
 
-@ONE_WAY
 def test_what_was_done_and_who_looked(visit: Begin, language: str, size: ViewportSize) -> None:
     worker, supervisor = visit("grid-worker", language, size), visit("supervisor", language, size)
     page, t = supervisor.page, supervisor.t

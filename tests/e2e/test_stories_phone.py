@@ -8,7 +8,7 @@ from playwright.sync_api import FilePayload, Locator, Route, ViewportSize, expec
 
 from infra.demo_map import spot
 from tests.e2e.casework import GRID, do_step, send, told
-from tests.e2e.conftest import ONE_WAY, Begin
+from tests.e2e.conftest import Begin
 from tests.e2e.visit import PHONE, Visit
 
 HERE = spot(0, 0, 8, 0.5, 0.5)
@@ -50,7 +50,6 @@ def pick(box: Locator, typed: str, name: str) -> None:
     expect(box).to_have_value(name)
 
 
-@ONE_WAY
 def test_a_matter_on_the_stairs(visit: Begin, language: str, size: ViewportSize) -> None:
     worker, dispatcher = visit(None, language, size), visit("dispatcher", language, size)
     page, t = worker.page, worker.t
