@@ -150,8 +150,7 @@ def create_app(services: Services) -> Application:
         spans=services.spans,
         noting=measures.note,
     )
-    # The framework's own way to change what it generates, though its types do not know of it.
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to do it
     return app
 
 

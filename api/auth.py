@@ -100,8 +100,7 @@ class Tokens:
         }
         token = jwt.encode({"alg": "HS256"}, claims, self._key, algorithms=["HS256"])
         seconds = max(int((expires - now).total_seconds()), 0)
-        # S106 takes "bearer" for a password; it is the name of the scheme.
-        return TokenAnswer(access_token=token, token_type="bearer", expires_in=seconds)  # noqa: S106
+        return TokenAnswer(access_token=token, token_type="bearer", expires_in=seconds)  # noqa: S106 - the name of the scheme, no password
 
     def read(self, text: str) -> Claims:
         """What a token says, if it is ours and has not expired.

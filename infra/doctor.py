@@ -117,8 +117,7 @@ def _folder(data: Path) -> Finding:
 
 def _nearest(data: Path) -> Path:
     """The data folder, or what is there of the way to it and may be looked at."""
-    # Path.exists raises where a folder on the way may not be entered; this says no.
-    return next(path for path in (data, *data.parents) if os.path.exists(path))  # noqa: PTH110
+    return next(path for path in (data, *data.parents) if os.path.exists(path))  # noqa: PTH110 - Path.exists raises where it may not enter; this says no
 
 
 def _room(data: Path) -> Finding:
