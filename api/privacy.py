@@ -193,9 +193,10 @@ def forgetting(
 
 
 def _requests(history: list[Recorded[Any]]) -> list[s.ForgetAnswer]:
-    """All that was ever asked of a person's stream, each with what became of it."""
+    """All that was ever asked of a person's stream, latest first, with what became of it."""
     found: list[s.ForgetAnswer] = []
-    for each in history:
+    became: dict[str, Any] = {"outcome": "waiting"}
+    for each in reversed(history):
         match each.event:
             case ForgetAsked() as asked:
                 found.append(
@@ -207,13 +208,13 @@ def _requests(history: list[Recorded[Any]]) -> list[s.ForgetAnswer]:
                         cases=list(asked.cases),
                         at=each.at,
                         by=asked.by,
-                        outcome="waiting",
+                        **became,
                     )
                 )
-            case ForgetDeclined() | PersonForgotten() as decided:
-                forgotten = isinstance(decided, PersonForgotten)
-                found[-1].outcome = "forgotten" if forgotten else "declined"
-                found[-1].decided_at, found[-1].decided_by = each.at, each.actor
+            case ForgetDeclined():
+                became = {"outcome": "declined", "decided_at": each.at, "decided_by": each.actor}
+            case PersonForgotten():
+                became = {"outcome": "forgotten", "decided_at": each.at, "decided_by": each.actor}
     return found
 
 

@@ -307,6 +307,8 @@ def test_who_is_asked_to_be_forgotten_is_listed_with_what_became_of_it(
     assert (zhao["by"], zhao["reason"]) == ("supervisor_everywhere", "request")
     assert (zhao["cases"], zhao["territory"]) == ([case], samples.DISTRICT)
     assert (ou["person"], ou["outcome"], ou["decided_by"]) == ("p-ou", "declined", "administrator")
+    assert (ou["at"][-6:], ou["decided_at"][-6:]) == ("+08:00", "+08:00")
+    assert ou["at"] < ou["decided_at"]
     forget(served, "p-ou")
     first = chief.get("/people/forget", limit=1)
     assert [(row["person"], row["outcome"]) for row in first["rows"]] == [("p-ou", "forgotten")]
