@@ -192,6 +192,7 @@ class Listening:
     messages: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def next(self) -> Message:
         """The next message with data."""
@@ -207,7 +208,7 @@ async def listening(
 ) -> AsyncIterator[Listening]:
     """A stream that is read in the application's own loop; ``gate`` closed: not read.
 
-    ``holding``: it closes by itself with each message.
+    ``holding``: it closes by itself with each message. ``held``: more was sent, and waits for it.
     """
     client = Listening()
     client.gate.set()
@@ -219,6 +220,8 @@ async def listening(
 
     async def send(message: Any) -> None:
         nonlocal buffer
+        if not client.gate.is_set():
+            client.held.set()
         await client.gate.wait()
         buffer += message.get("body", b"").decode()
         if holding and b"data:" in message.get("body", b""):
@@ -367,10 +370,15 @@ def test_who_does_not_read_is_told_to_come_back(served: Served) -> None:
         async with listening(served, "coordinator", holding=True) as client:
             await client.messages.get()
             case = await does(served.in_hand)
-            note = {"text": "x"}
-            for _ in range(3):
-                await does(lambda: served.as_("li").post(f"/cases/{case}/note", note))
-            await does(lambda: head(served))
+
+            async def note() -> None:
+                await does(lambda: served.as_("li").post(f"/cases/{case}/note", {"text": "x"}))
+                await does(lambda: head(served))
+
+            while not client.held.is_set():
+                await note()
+            for _ in range(feed._size + 1):
+                await note()
             while (message := await client.next()).event == "message":
                 client.gate.set()
             assert (message.event, message.data["code"]) == ("end", "request.feed_slow")
