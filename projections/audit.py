@@ -57,7 +57,7 @@ class AuditRow:
     causation: str
 
 
-ENTRIES: Final = Table("entries", AuditRow, key=("position",), copied=True)
+ENTRIES: Final = Table("entries", AuditRow, key=("position",), copied=True, by_row=True)
 
 
 _VALUES: Final = attrgetter(

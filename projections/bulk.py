@@ -214,7 +214,8 @@ def _take(
     """A stretch that is ours until the transaction ends, and whose it is; None: none is left."""
     stretch, company = None, list[Job]()
     for job in jobs:
-        schemas.lock(connection, job.schema, shared=True)
+        if not schemas.lock_free(connection, job.schema):
+            continue  # it is being finished, which takes a minute: the next one can be meanwhile
         schemas.use(connection, job.schema)
         if schemas.version_of(connection, job.schema) != job.projection.version:
             stopped[job.schema] = Superseded(job.projection.name)

@@ -53,8 +53,7 @@ CREATE TABLE cases ({spans.COLUMNS}
 """
 
 INDEXES: Final = """
-CREATE INDEX cases_filed ON cases (filed_at)
-    INCLUDE (territory, category, size, source, dropped, begun, ended);
+CREATE INDEX cases_filed ON cases (filed_at);
 CREATE INDEX cases_filed_in ON cases (territory, filed_at)
     INCLUDE (category, size, source, dropped, begun, ended);
 """
@@ -199,7 +198,7 @@ def apply(
 
 CASELOAD: Final = Projection(
     name="caseload",
-    version=5,
+    version=6,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(GRIDS, CASES.table),

@@ -42,15 +42,11 @@ CREATE TABLE closures ({spans.COLUMNS}
 
 INDEXES: Final = """
 CREATE INDEX dispatches_at ON dispatches (dispatched_at)
-    INCLUDE (territory, category, size, source, contact_due, contacted_at, failed, episode,
-             begun, ended)
     WHERE dispatched_at IS NOT NULL AND dropped IS NULL;
 CREATE INDEX dispatches_in ON dispatches (territory, dispatched_at)
     INCLUDE (category, size, source, contact_due, contacted_at, failed, episode, begun, ended)
     WHERE dispatched_at IS NOT NULL AND dropped IS NULL;
 CREATE INDEX contacts_due ON dispatches (contact_due)
-    INCLUDE (territory, category, size, source, dispatched_at, contacted_at, failed, episode,
-             begun, ended)
     WHERE contact_due IS NOT NULL AND dropped IS NULL;
 CREATE INDEX contacts_due_in ON dispatches (territory, contact_due)
     INCLUDE (category, size, source, dispatched_at, contacted_at, failed, episode, begun, ended)
@@ -58,8 +54,6 @@ CREATE INDEX contacts_due_in ON dispatches (territory, contact_due)
 CREATE INDEX dispatches_dropped ON dispatches (dispatched_at) WHERE dropped IS NOT NULL;
 CREATE INDEX contacts_dropped ON dispatches (contact_due) WHERE dropped IS NOT NULL;
 CREATE INDEX closures_at ON closures (closed_at)
-    INCLUDE (territory, category, size, source, reopen_days, reopened_at, attempts, at_most,
-             reached, solved, satisfied, dropped, begun, ended)
     WHERE closed_at IS NOT NULL;
 CREATE INDEX closures_in ON closures (territory, closed_at)
     INCLUDE (category, size, source, reopen_days, reopened_at, attempts, at_most, reached, solved,
@@ -223,5 +217,5 @@ CLOSURES: Final = Spans(
     reads=_READS,
 )
 EVALUATION: Final[Projection] = spans.projection(
-    "evaluation", 3, SCHEMA, INDEXES, DISPATCHES, CLOSURES
+    "evaluation", 4, SCHEMA, INDEXES, DISPATCHES, CLOSURES
 )

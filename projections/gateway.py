@@ -21,7 +21,7 @@ from domain.history import Recorded
 from domain.personal import SEALED
 from domain.places import EVERYWHERE
 from domain.roles import Actor, Reading, Scope, scope
-from projections import past_cases, search, worklist
+from projections import search, worklist
 from projections.audit import AuditRow
 from projections.catalog import NAMES
 from projections.conditions import (
@@ -57,7 +57,7 @@ from projections.paging import (
     read_cursor,
     read_place,
 )
-from projections.past import AsOf, Moment, moment
+from projections.past import AsOf, Moment, held, moment
 from projections.runner import reached
 from projections.standing import Carried, Standing, carried, clock_ahead, standings
 from projections.timeline import Step
@@ -201,7 +201,7 @@ class Gateway:
             Behind: not known up to ``upto`` and ``position`` in time.
         """
         seen = scope(by, Reading.CASES)
-        conditions = [past_cases.held(upto), in_scope(seen), in_scope_today(seen)]
+        conditions = [held("c", upto, passing=True), in_scope(seen), in_scope_today(seen)]
         query = self._cases_query(_PAST_MASKS, _FOUND_PAST_MASKS, conditions, wanted, after, limit)
         with self._ready(max(position, upto), "past_cases", "worklist", "search") as connection:
             found = connection.execute(query).fetchall()

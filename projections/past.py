@@ -30,16 +30,22 @@ class Moment:
     position: int | None = None
 
     def holds(self, table: str, *, passing: bool = False) -> sql.Composed:
-        """Whether a span held, in SQL; ``table`` is what the question calls its table.
-
-        ``passing``: said so that those that held are found among many more that did not, most of
-        which held for fewer than ``PASSING`` positions, by indexes that tell these from the others.
-        """
+        """Whether a span held, in SQL; see ``held``."""
+        if self.position is not None:
+            return held(table, self.position, passing=passing)
         begun, ended = sql.Identifier(table, "begun"), sql.Identifier(table, "ended")
-        if self.position is None:
-            return sql.SQL("({} IS NULL AND {} IS NOT NULL)").format(ended, begun)
-        asked = _PASSING if passing else _HELD
-        return sql.SQL(asked).format(begun, ended, quoted(self.position), quoted(PASSING))
+        return sql.SQL("({} IS NULL AND {} IS NOT NULL)").format(ended, begun)
+
+
+def held(table: str, position: int, *, passing: bool = False) -> sql.Composed:
+    """Whether a span held as of a position, in SQL; ``table`` is what the question calls its table.
+
+    ``passing``: said so that those that held are found among many more that did not, most of which
+    held for fewer than ``PASSING`` positions, by indexes that tell these from the others.
+    """
+    begun, ended = sql.Identifier(table, "begun"), sql.Identifier(table, "ended")
+    asked = _PASSING if passing else _HELD
+    return sql.SQL(asked).format(begun, ended, quoted(position), quoted(PASSING))
 
 
 PASSING: Final = 262_144

@@ -19,6 +19,7 @@ from domain.aggregates import CASE
 from domain.case.states import OPEN
 from domain.history import Recorded
 from projections import worklist
+from projections.past import PASSING
 from projections.projection import Projection
 from projections.tables import Stepwise, Table, Texts, case_id, copy_rows
 
@@ -52,9 +53,13 @@ CREATE TABLE cases (
 );
 """
 
+_OPEN: Final = f"state IN ({', '.join(map(repr, OPEN))})"
+
 INDEXES: Final = f"""
-CREATE INDEX cases_open ON cases USING spgist (int8range(begun, ended))
-    WHERE state IN ({", ".join(f"'{state}'" for state in OPEN)});
+CREATE INDEX cases_open ON cases (begun) WHERE {_OPEN} AND ended IS NULL;
+CREATE INDEX cases_were_open ON cases (begun, ended)
+    WHERE {_OPEN} AND ended - begun <= {PASSING};
+CREATE INDEX cases_were_long_open ON cases (ended) WHERE {_OPEN} AND ended - begun > {PASSING};
 CREATE INDEX cases_due ON cases (coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
@@ -92,7 +97,7 @@ class Row:
     updated_at: datetime
 
 
-CASES: Final = Table("cases", Row, key=("case", "nth"), copied=True)
+CASES: Final = Table("cases", Row, key=("case", "nth"), copied=True, by_row=True)
 
 _FACTS: Final = CASES.columns[4:]
 _facts_of: Final = attrgetter(*_FACTS)
@@ -113,11 +118,6 @@ _LATEST: Final = (
     .format(sql.SQL(", ").join(map(sql.Identifier, CASES.columns)))
     .as_bytes(None)
 )
-
-
-def held(position: int) -> sql.Composed:
-    """Whether a row of ``c`` held as of a position, in SQL."""
-    return sql.SQL("int8range(c.begun, c.ended) @> {}::bigint").format(sql.Literal(position))
 
 
 @Stepwise
@@ -167,7 +167,7 @@ _in_order: Final = itemgetter(*map(_GIVEN.index, worklist.CASES.columns))
 
 PAST_CASES: Final = Projection(
     name="past_cases",
-    version=2,
+    version=3,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

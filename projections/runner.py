@@ -423,19 +423,19 @@ class Runner:
         tell = _Telling(jobs, on_progress)
         stopped: dict[str, bulk.Stopped] = {}
 
-        def work() -> None:
+        def work() -> bool:
             going = [job for job in jobs if job.schema not in stopped]
             stopped.update(bulk.work(connection, going, source, tell))
-            for job in going:
-                if job.schema not in stopped:
-                    bulk.finish(connection, job)
+            # Each of them, whatever became of the others.
+            done = [bulk.finish(connection, job) for job in going if job.schema not in stopped]
+            return all(done)
 
         with ExitStack() as stack:
             if self.crew is not None and stretches >= WORTH_HELP:
                 stack.enter_context(self.crew.helping(jobs))
             work()
-        # What a helper took and did not finish.
-        work()
+        while not work():  # what a helper took and did not finish
+            pass
         return stopped
 
     def _prepare(

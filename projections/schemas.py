@@ -108,7 +108,8 @@ def tidy(connection: psycopg.Connection, projection: Projection, schema: str) ->
     """After many rows came in: what lets the database answer from an index alone, and plan well."""
     for table in projection.tables:
         name = sql.Identifier(schema, table.name)
-        connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
+        how = "ANALYZE {}" if table.by_row else "VACUUM (ANALYZE) {}"
+        connection.execute(sql.SQL(how).format(name))
 
 
 def use(connection: psycopg.Connection, schema: str) -> None:
@@ -137,6 +138,15 @@ def lock(connection: psycopg.Connection, *schemas: str, shared: bool = False) ->
     # Names may have changed hands while we waited. PostgreSQL hears of it when it locks a relation,
     # not an advisory lock: without this it may still believe that a schema does not exist.
     connection.execute("SELECT FROM pg_namespace LIMIT 0")
+
+
+def lock_free(connection: psycopg.Connection, schema: str) -> bool:
+    """As ``lock``, shared, unless somebody has it to itself; whether it was free."""
+    row = connection.execute(
+        "SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", (schema,)
+    ).fetchone()
+    connection.execute("SELECT FROM pg_namespace LIMIT 0")
+    return row == (True,)
 
 
 def claim(connection: psycopg.Connection, schema: str, version: int, part: str) -> int:

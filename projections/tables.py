@@ -31,12 +31,15 @@ class Table(Generic[Row]):
     """One table of a read model. ``key`` columns come first in ``row``.
 
     ``copied``: a build only adds rows to it by COPY, each once, so its key can wait for them all.
+    ``by_row``: no question is answered from an index alone, so a build leaves it to PostgreSQL's
+    own VACUUM, which comes within minutes and takes as long as a third of the build.
     """
 
     name: str
     row: type[Row]
     key: tuple[str, ...]
     copied: bool = False
+    by_row: bool = False
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Forgotten:
     position: int
 
 
-STEPS: Final = Table("steps", Step, key=("case", "version"), copied=True)
+STEPS: Final = Table("steps", Step, key=("case", "version"), copied=True, by_row=True)
 FORGOTTEN_CASES: Final = Table("forgotten", Forgotten, key=("case",))
 
 

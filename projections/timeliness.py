@@ -50,7 +50,6 @@ LATE_BY: Final = "interval '30 days'"
 
 INDEXES: Final = f"""
 CREATE INDEX cases_closed ON cases (closed_at)
-    INCLUDE (territory, category, size, source, verdict, failed, begun, ended)
     WHERE closed_at IS NOT NULL AND dropped IS NULL;
 CREATE INDEX cases_closed_in ON cases (territory, closed_at)
     INCLUDE (category, size, source, verdict, failed, begun, ended)
@@ -240,7 +239,7 @@ def apply(
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=7,
+    version=8,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),
