@@ -170,16 +170,21 @@ class LogSource:
         }
         closed = (row[3] for row in rows if row[4] in sealed)
         keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
+        new, rest = tuple.__new__, _DEFAULTS[len(rows[0]) :] if rows else ()
         return [
-            Recorded(
-                position,
-                stream,
-                version,
-                codec.open(name, data, stream, version, keys, sealed[name])
-                if name in sealed
-                else decode[name](data),
-                name,
-                *beside,
+            new(
+                Recorded,
+                (
+                    position,
+                    stream,
+                    version,
+                    codec.open(name, data, stream, version, keys, sealed[name])
+                    if name in sealed
+                    else decode[name](data),
+                    name,
+                    *beside,
+                    *rest,
+                ),
             )
             for position, stream, version, data, name, *beside in rows
         ]

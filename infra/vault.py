@@ -190,7 +190,8 @@ def _lines(keks: Mapping[int, bytes]) -> str:
 
 def _bound_to(key: str, epoch: int) -> bytes:
     # A length first, so that no other id and epoch give the same bytes.
-    return b"wangge key %d %d " % (epoch, len(key.encode())) + key.encode()
+    name = key.encode()
+    return b"wangge key %d %d %b" % (epoch, len(name), name)
 
 
 def _wrap(kek: AESGCM, secret: bytes, key: str, epoch: int) -> bytes:
@@ -439,16 +440,16 @@ class Vault:
 
     def find(self, ids: Collection[str]) -> Keys:
         """Keys by their ids, in one query; ``Keys`` says of the absent ones why."""
-        found = Keys((key.id, key) for key in self._cache.named(ids))
-        wanted = [
-            match.groups()
-            for id_ in ids
-            if id_ not in found and "\0" not in id_ and (match := _ID.fullmatch(id_))
-        ]
-        if not wanted:
+        found = Keys({key.id: key for key in self._cache.named(ids)})
+        subjects, generations = list[str](), list[int]()
+        for id_ in ids:
+            if id_ not in found and (match := _ID.fullmatch(id_)) and "\0" not in id_:
+                subjects.append(match[1])
+                generations.append(int(match[2]))
+        if not subjects:
             return found
         mark = self._cache.mark()
-        asked = [subject for subject, _ in wanted], [int(generation) for _, generation in wanted]
+        asked = Texts(subjects), Integers(generations)
         with self._pool.connection() as connection:
             rows = connection.execute(_FIND, asked, binary=True).fetchall()
         keks = self._knowing({row[2] for row in rows})
@@ -464,7 +465,7 @@ class Vault:
         # So many at once are for a build, which will not ask for them again.
         if len(read) < CACHE_KEYS // 8:
             self._cache.put(read, mark, current=False, settled=False)
-        found.update((key.id, key) for key in read)
+        found.update({key.id: key for key in read})
         return found
 
     def destroy(self, subjects: Collection[str], *, made_until: datetime | None = None) -> int:

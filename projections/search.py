@@ -16,7 +16,7 @@ import hmac
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from operator import add
+from itertools import pairwise
 from typing import Any, Final
 
 import psycopg
@@ -130,40 +130,40 @@ class Index:
         if not 16 <= len(key) <= 64:
             raise ValueError("the key of the search index is of 16 to 64 bytes")
         self._key = key
-        self._pairs: dict[str, int] = {}
+        self._pairs: dict[tuple[str, str], int] = {}
         self._named: dict[str, frozenset[int]] = {}
 
     def names(self, case: str, *texts: str) -> list[int]:
         """As ``words`` of the number of a case and of names, which come again and again: these are
         kept at hand."""
-        found = self._tokens(pairs(case.lower()))
+        found = self._tokens(case)
         for text in texts:
             known = self._named.get(text)
             if known is None:
                 if len(self._named) > KNOWN_NAMES:
                     self._named.clear()
-                known = self._named[text] = frozenset(self._tokens(pairs(text.lower())))
-            found |= known
+                known = self._named[text] = frozenset(self._tokens(text))
+            found.update(known)
         return sorted(found)
 
     def words(self, *texts: str | None) -> list[int]:
         """The tokens of some texts, sorted, each once."""
-        found = set[str]()
-        for text in texts:
-            if text:
-                found |= pairs(text.lower())
-        return sorted(self._tokens(found))
+        return sorted(self._tokens(*filter(None, texts)))
 
-    def _tokens(self, found: set[str]) -> set[int]:
-        known = self._pairs
-        try:
-            return set(map(known.__getitem__, found))
-        except KeyError:
-            if len(known) > KNOWN_PAIRS:
-                known.clear()
-            unknown = found.difference(known)
-            known.update((pair, self._token(b"pair:", pair)) for pair in unknown)
-            return set(map(known.__getitem__, found))
+    def _tokens(self, *texts: str) -> set[int]:
+        """The tokens of all pairs of neighbouring characters, without those across a space."""
+        known, found = self._pairs, set[int]()
+        for text in texts:
+            for word in text.lower().split():
+                try:
+                    found.update(map(known.__getitem__, pairwise(word)))
+                except KeyError:
+                    if len(known) > KNOWN_PAIRS:
+                        known.clear()
+                    for pair in set(pairwise(word)).difference(known):
+                        known[pair] = self._token(b"pair:", "".join(pair))
+                    found.update(map(known.__getitem__, pairwise(word)))
+        return found
 
     def phone(self, text: str) -> int | None:
         """The token of a whole phone number, however it is written; None where there is none."""
@@ -181,14 +181,6 @@ def index_key(secret: bytes) -> bytes:
     With another secret nothing is found any more until the read model is rebuilt.
     """
     return hmac.new(secret, b"search index", hashlib.sha256).digest()
-
-
-def pairs(text: str) -> set[str]:
-    """The different pairs of neighbouring characters, without those across a space."""
-    found = set[str]()
-    for word in text.split():
-        found.update(map(add, word, word[1:]))
-    return found
 
 
 _READS: Final = shapes(
@@ -227,25 +219,21 @@ def _applying(index: Index) -> Apply:
     def apply(
         connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
     ) -> Iterator[None]:
-        forgetting = any(isinstance(recorded.event, PersonForgotten) for recorded in page)
+        asked = known = None
+        subjects = set[str]()
         if not fresh:
             # A forgetting waits for the rows that others are adding, and they for it, so that one
             # of the two sees the other.
+            forgetting = any(isinstance(recorded.event, PersonForgotten) for recorded in page)
             connection.execute(
                 "LOCK TABLE forgotten IN EXCLUSIVE MODE"
                 if forgetting
                 else "LOCK TABLE forgotten IN ROW SHARE MODE"
             )
-        cases = {case_id(each) for each in page if each.stream.startswith("case:")}
-        subjects = {f"case:{case}" for case in cases}
-        for recorded in page:
-            match recorded.event:
-                case event if isinstance(event, _REPORTED) and event.reporter:
-                    subjects.add(f"person:{event.reporter.person}")
-                case UserAdded(user=user):
-                    subjects.add(f"person:{user}")
-        asked = None if fresh else CASES.ask(connection, cases)
-        known = None if fresh else connection.execute(_ARE_FORGOTTEN, (Texts(subjects),))
+            cases = {case_id(each) for each in page if each.stream.startswith("case:")}
+            subjects = _subjects(page, cases)
+            asked = CASES.ask(connection, cases)
+            known = connection.execute(_ARE_FORGOTTEN, (Texts(subjects),))
         yield
         rows = {} if asked is None else CASES.asked(asked)
         names: dict[str, NameRow] = {}
@@ -276,6 +264,18 @@ def _applying(index: Index) -> Apply:
             _wipe(connection, subjects.union(forgotten))
 
     return apply
+
+
+def _subjects(page: Sequence[Recorded[Any]], cases: Collection[str]) -> set[str]:
+    """Whom a page says anything of."""
+    subjects = {f"case:{case}" for case in cases}
+    for recorded in page:
+        match recorded.event:
+            case event if isinstance(event, _REPORTED) and event.reporter:
+                subjects.add(f"person:{event.reporter.person}")
+            case UserAdded(user=user):
+                subjects.add(f"person:{user}")
+    return subjects
 
 
 def settle(connection: psycopg.Connection) -> None:

@@ -150,7 +150,12 @@ class _Bigints(Dumper):
             return struct.pack("!iii", 0, 0, 20)
         flat = [8] * (2 * count)
         flat[1::2] = obj
-        return struct.pack(f"!iiiii{'iq' * count}", 1, 0, 20, count, 1, *flat)
+        return _packing(count)(1, 0, 20, count, 1, *flat)
+
+
+@cache
+def _packing(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"!iiiii{'iq' * count}").pack
 
 
 class Texts(list[str]):

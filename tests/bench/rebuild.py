@@ -75,9 +75,6 @@ class Size:
 
 
 QUICK: Final = Size(events=100_000, peer_events=1_000, turns=1)
-LOOK_SECONDS: Final = 0.25
-"""How often it is looked how much memory a build takes."""
-
 COUNTING: Final = ("containment", "timeliness", "caseload")
 
 TINY: Final = Size(events=200, peer_events=20, turns=1, models=("containment",), everything=False)
@@ -164,17 +161,14 @@ def ours(
     """Build read models from nothing and put them in place of the live ones."""
     runner = Runner(installation.source, installation.connect_projector, models)
     runner.crew = crew(installation, workers) if workers > 1 else None
-    most, looked, looking = 0.0, 0.0, 0.0
+    most, looking = 0.0, 0.0
 
     def look(_: Any) -> None:
-        # To add up the memory of all processes takes 20 ms where they share much of it: four times a
-        # second are enough, and it is no part of the build.
-        nonlocal most, looked, looking
-        now = time.monotonic()
-        if now - looked > LOOK_SECONDS:
-            spent = time.process_time()
-            most, looked = max(most, rss_mb(os.getpid()) - rss_mb(server.pid or 0)), now
-            looking += time.process_time() - spent
+        # What the look takes, some milliseconds for each stretch, is no part of the build.
+        nonlocal most, looking
+        begun = time.process_time()
+        most = max(most, rss_mb(os.getpid(), without=server.pid or 0))
+        looking += time.process_time() - begun
 
     python, database = time.process_time(), cpu_seconds(server.pid or 0)
     begun = time.perf_counter()

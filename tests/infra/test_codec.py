@@ -26,6 +26,7 @@ from domain.places import Tier
 from domain.staff import UnitClosed, UserAdded
 from infra.codec import NAMES, UPCASTS, Codec, NoSubject, UnknownEvent, Upcast
 from infra.vault import Key, Keys, Tampered, key_id
+from projections.shapes import shapes
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SEALED_GOLDEN = GOLDEN / "sealed"
@@ -346,6 +347,14 @@ class _ReportedBy(msgspec.Struct):
     reporter: _Who | None
 
 
+_TEXTS: Any = shapes(
+    {
+        CaseReported: "case description spot.address reporter.person reporter.name reporter.phone"
+        " reporter.address"
+    }
+)[CaseReported]
+
+
 class _ReportedAt(msgspec.Struct):
     case: str
     tier: int
@@ -366,6 +375,23 @@ def test_a_smaller_shape_is_opened_too() -> None:
     assert not CODEC.has_personal(CaseReported, _ReportedAt)
     assert not CODEC.has_personal(CaseReported, type(None))
     assert CODEC.has_personal(CaseReported, CaseReported)
+
+
+def test_a_shape_with_all_personal_texts_is_opened_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not by way of dictionaries, unless a key is gone or something is not as it was written."""
+    name, data = "case.reported", sealed("case.reported")
+    codec, stream, keys = Codec(), stream_of(name), found(data)
+    whole = msgspec.convert(msgspec.to_builtins(opened(name, data)), _TEXTS)
+    monkeypatch.setattr(codec, "_demand_whole", lambda *_: pytest.fail("the long way"))
+    assert codec.open(name, data, stream, VERSION, keys, _TEXTS) == whole
+    monkeypatch.undo()
+    gone = found(data)
+    lost = gone.pop("person:p-81c2#1")
+    gone.destroyed[lost.id] = lost.commitment
+    forgotten = codec.open(name, data, stream, VERSION, gone, _TEXTS)
+    assert (forgotten.reporter.name, forgotten.description) == (FORGOTTEN, whole.description)
 
 
 @settings(max_examples=300)
@@ -555,8 +581,11 @@ TAMPERED: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.parametrize("shape", [None, _TEXTS], ids=["whole", "texts"])
 @pytest.mark.parametrize(("change", "field"), TAMPERED.values(), ids=TAMPERED)
-def test_tampering_is_an_error_that_names_event_and_field(change: Change, field: str) -> None:
+def test_tampering_is_an_error_that_names_event_and_field(
+    change: Change, field: str, shape: type | None
+) -> None:
     raw = msgspec.json.decode(sealed(NAME))
     keys = found(sealed(NAME))
     keys.destroyed["person:gone#1"] = key("person:gone").commitment
@@ -564,7 +593,7 @@ def test_tampering_is_an_error_that_names_event_and_field(change: Change, field:
     change(raw)
     data = msgspec.json.encode(raw)
     with pytest.raises(Tampered, match=rf"{STREAM}, version {VERSION}, field ({field})"):
-        CODEC.open(NAME, data, STREAM, VERSION, keys)
+        CODEC.open(NAME, data, STREAM, VERSION, keys, shape)
 
 
 @pytest.mark.parametrize(
@@ -589,8 +618,9 @@ def test_a_key_swapped_in_the_vault_is_noticed() -> None:
     data = sealed(NAME)
     swapped = found(data)
     swapped[MINE] = Key(MINE, "person:p-81c2", b"another secret of the same size.")
-    with pytest.raises(Tampered, match=r"reporter\.name: .* not the key it was sealed with"):
-        CODEC.open(NAME, data, STREAM, VERSION, swapped)
+    for shape in (None, _TEXTS):
+        with pytest.raises(Tampered, match=r"reporter\.name: .* not the key it was sealed with"):
+            CODEC.open(NAME, data, STREAM, VERSION, swapped, shape)
     broken = found(data)
     del broken[MINE]
     broken.broken.add(MINE)
@@ -600,8 +630,9 @@ def test_a_key_swapped_in_the_vault_is_noticed() -> None:
 
 def test_an_absent_key_is_not_taken_for_a_destroyed_one() -> None:
     data = sealed(NAME)
-    with pytest.raises(Tampered, match="the vault has never had a key"):
-        CODEC.open(NAME, data, STREAM, VERSION, Keys())
+    for shape in (None, _TEXTS):
+        with pytest.raises(Tampered, match="the vault has never had a key"):
+            CODEC.open(NAME, data, STREAM, VERSION, Keys(), shape)
 
 
 def test_bytes_of_a_sealed_event_in_a_list_are_of_another_shape() -> None:
