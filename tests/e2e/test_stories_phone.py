@@ -7,7 +7,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Route, ViewportSize, expect
 
 from infra.demo_map import spot
-from tests.e2e.casework import GRID, do_step, send, told
+from tests.e2e.casework import GRID, begin_step, do_step, finish_step, open_case, send, told
 from tests.e2e.conftest import Begin
 from tests.e2e.visit import PHONE, Visit
 
@@ -113,6 +113,29 @@ def test_a_matter_on_the_stairs(visit: Begin, language: str, size: ViewportSize)
     expect(here).to_contain_text(t("社区", "Community"))
     expect(page.locator(".case-escalated")).to_be_visible()
     worker.inspect()
+
+
+def test_what_is_typed_during_an_upload_stays(visit: Begin) -> None:
+    worker, dispatcher = visit("grid-worker", "zh", PHONE), visit("dispatcher", "zh")
+    page = worker.page
+    report = {"territory": GRID, "description": "楼道堆物", "category": "corridor_clutter"}
+    case: str = send(worker, "/cases", report, [dispatcher])["case"]
+    send(dispatcher, f"/cases/{case}/dispatch", {"worker": "grid-worker"}, [worker])
+    send(worker, f"/cases/{case}/accept")
+    open_case(worker, case)
+    waiting: list[Route] = []
+    page.route("**/attachments?*", lambda route: waiting.append(route))  # noqa: PLW0108 - no builtin is taken
+    page.locator("[data-upload]").last.set_input_files(photo())
+    expect(page.locator("#uploads li")).to_have_count(1)
+    page.locator("#f-note").fill("已联系住户")
+    window = begin_step(worker, "escalate", reason="beyond_authority", note="楼上已搬空")
+    waiting[0].continue_()
+    expect(page.locator("[data-file]")).to_have_count(1)
+    expect(window).to_be_visible()
+    expect(window.locator("[name=note]")).to_have_value("楼上已搬空")
+    expect(page.locator("#f-note")).to_have_value("已联系住户")
+    finish_step(worker, window)
+    expect(page.locator(".case-escalated")).to_be_visible()
 
 
 def test_without_a_network(visit: Begin, language: str) -> None:

@@ -258,4 +258,4 @@ const typing = (event) => event.target.closest("input, select, textarea, [conten
 document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped(); });
 document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
-window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie };
+window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, keepTyped };
