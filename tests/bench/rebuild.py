@@ -74,7 +74,7 @@ class Size:
     everything: bool = True
 
 
-QUICK: Final = Size(events=100_000, peer_events=1_000, turns=1)
+QUICK: Final = Size(events=100_000, peer_events=1_000, turns=3)
 COUNTING: Final = ("containment", "timeliness", "caseload")
 
 TINY: Final = Size(events=200, peer_events=20, turns=1, models=("containment",), everything=False)
