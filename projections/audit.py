@@ -38,8 +38,8 @@ CREATE INDEX entries_territory ON entries (territory, position);
 CREATE INDEX entries_at ON entries (at);
 CREATE INDEX entries_correlation ON entries (correlation) WHERE correlation <> '';
 """
-"""An object and a request have few entries, which are put in order when they are asked for: without
-positions these two are a third as large."""
+"""An object and a request have few entries, which are put in order when they are asked for: the
+index of objects is a quarter as large without positions."""
 
 
 @dataclass(frozen=True, slots=True)
