@@ -164,7 +164,8 @@ def finish(connection: psycopg.Connection, job: Job) -> bool:
         schemas.use(connection, job.schema)
         if not _is_planned(connection):
             return True  # by somebody else, or by a run that was stopped afterwards
-        if connection.execute("SELECT FROM stretch WHERE NOT done LIMIT 1").fetchone():
+        left = connection.execute("SELECT number FROM stretch WHERE NOT done LIMIT 1")
+        if left.fetchone() is not None:
             return False
         schemas.complete(connection, job.projection)
         if job.projection.settle is not None:

@@ -15,6 +15,7 @@ import pytest
 from domain.operations import SkipEvent
 from infra.cli.models import bench
 from infra.event_store import EventStore
+from infra.log_source import LogSource
 from infra.migrations import role_dsn
 from projections import bulk, schemas
 from projections.catalog import read_models
@@ -72,6 +73,55 @@ def test_all_of_them_are_built_together(store: EventStore, runner: Runner, crew:
     runner.crew = None
     for model in runner.projections:
         runner.rebuild(model, verify=True)
+
+
+def test_what_another_finishes_is_not_waited_for(store: EventStore, runner: Runner) -> None:
+    fill(store, 6)
+    jobs = [
+        bulk.Job(BY_NAME[name], f"{name}_rebuild", BY_NAME[name].wanted(frozenset()))
+        for name in ("audit", "worklist")
+    ]
+    with runner.connect() as connection, runner.connect() as other:
+        assert isinstance(runner.source, LogSource)
+        for job in jobs:
+            bulk.plan(connection, job.projection, job.schema, runner.source, 20, 10)
+        connection.execute("SET lock_timeout = '2s'")
+        with other.transaction():
+            schemas.lock(other, "audit_rebuild")
+            assert bulk.work(connection, jobs, runner.source, lambda _: True) == {}
+        assert bulk.finish(connection, jobs[1])
+        assert not bulk.finish(connection, jobs[0])
+        bulk.work(connection, jobs, runner.source, lambda _: True)
+        assert bulk.finish(connection, jobs[0])
+
+
+def test_what_a_helper_took_and_did_not_finish_is_done(store: EventStore, runner: Runner) -> None:
+    fill(store, 6)
+    runner.catch_up()
+    runner.stretch, head = 10, runner.source.head("log")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def apply(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
+        begun.set()
+        go_on.wait()
+        BY_NAME["audit"].apply(connection, page, fresh)
+
+    model = replace(BY_NAME["audit"], apply=apply)
+    building = threading.Thread(target=runner.rebuild, args=(model,))
+    building.start()
+    begun.wait()
+    with runner.connect() as helper, runner.connect() as connection:
+        with helper.transaction(force_rollback=True):  # as if it were killed
+            schemas.lock(helper, "audit_rebuild", shared=True)
+            schemas.use(helper, "audit_rebuild")
+            helper.execute("SELECT FROM stretch WHERE number = 1 FOR UPDATE")
+            go_on.set()
+            left = "SELECT count(*) FROM audit_rebuild.stretch WHERE NOT done"
+            wait_for(lambda: connection.execute(left).fetchone() == (1,))
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            wait_for(lambda: connection.execute(waiting).fetchone() == (1,))
+        building.join()
+        assert connection.execute("SELECT count(*) FROM audit.entries").fetchone() == (head,)
 
 
 def test_of_several_one_that_stumbles_is_left_as_it_is(store: EventStore, runner: Runner) -> None:
