@@ -30,7 +30,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
-from typing import IO, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 import obstore
@@ -47,6 +47,9 @@ from domain.errors import Refused
 from infra import thumbnail
 from infra.settings import SettingError
 from infra.vault import Key, Vault
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 log = structlog.get_logger(__name__)
 
@@ -434,12 +437,13 @@ class _Raw(io.RawIOBase):
         self._at = start + offset
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # any buffer, it says
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        room = memoryview(buffer)
         if self._at >= self._clear.size:
             return 0
         number, offset = divmod(self._at, SEGMENT)
-        data = self._clear.segment(number)[offset : offset + len(buffer)]
-        buffer[: len(data)] = data
+        data = self._clear.segment(number)[offset : offset + len(room)]
+        room[: len(data)] = data
         self._at += len(data)
         return len(data)
 
@@ -610,10 +614,12 @@ def _opened(place: str) -> tuple[LocalStore | S3Store, Path | None]:
         )
     # Deleting many at once is asked for in ways that not every service knows.
     given = {"endpoint": endpoint, "region": region, "disable_bulk_delete": "true"}
+    # Its keys are those of a TypedDict, which nobody could tell of a URL.
+    config: Any = {name: value for name, value in given.items() if value}
     return S3Store(
         parts.netloc,
         prefix=parts.path.strip("/") or None,
-        config={name: value for name, value in given.items() if value},  # type: ignore[arg-type]  # its keys are a TypedDict, these come from a URL
+        config=config,
         client_options={
             "allow_http": clear_text,
             "connect_timeout": timedelta(seconds=3),

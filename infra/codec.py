@@ -337,41 +337,42 @@ class _Quick:
         """The event; None where a key is gone or anything is not as it was written: whoever looks
         closer finds out what."""
         try:
-            event, sealed = self.event(data), self.envelope(data).sealed
-            case = _case(stream)
-            if sealed is None:
-                return None
-            left = len(sealed.fields)
-            trusted: set[str] = set()
-            for way, texts in self.holders:
-                holder = event
-                for step in way:
-                    holder = holder and getattr(holder, step)
-                if holder is None:
-                    continue
-                for path, name, owner in texts:
-                    stored = sealed.fields.get(path)
-                    if stored is None:
-                        if getattr(holder, name) == SEALED:
-                            return None
-                        continue
-                    id_, text = stored
-                    key = keys.get(id_)
-                    subject = case if owner is None else f"person:{getattr(holder, owner)}"
-                    if key is None or key.subject != subject or getattr(holder, name) != SEALED:
-                        return None
-                    if id_ not in trusted:
-                        commitment = binascii.a2b_base64(sealed.keys[id_], strict_mode=True)
-                        if not hmac.compare_digest(key.commitment, commitment):
-                            return None
-                        trusted.add(id_)
-                    raw = binascii.a2b_base64(text, strict_mode=True)
-                    bound = _bound_to(stream, version, path, id_)
-                    clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
-                    setattr(holder, name, clear.decode())
-                    left -= 1
+            return self._opened(data, stream, version, keys)
         except (msgspec.DecodeError, KeyError, InvalidTag, ValueError, NoSubject):
             return None
+
+    def _opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
+        event, sealed = self.event(data), self.envelope(data).sealed
+        if sealed is None:
+            return None
+        case, left = _case(stream), len(sealed.fields)
+        trusted: set[str] = set()
+        for way, texts in self.holders:
+            holder = event
+            for step in way:
+                holder = holder and getattr(holder, step)
+            if holder is None:
+                continue
+            for path, name, owner in texts:
+                stored, hidden = sealed.fields.get(path), getattr(holder, name) == SEALED
+                if (stored is not None) != hidden:
+                    return None
+                if stored is None:
+                    continue
+                id_, text = stored
+                key = keys[id_]
+                if key.subject != (case if owner is None else f"person:{getattr(holder, owner)}"):
+                    return None
+                if id_ not in trusted:
+                    commitment = binascii.a2b_base64(sealed.keys[id_], strict_mode=True)
+                    if not hmac.compare_digest(key.commitment, commitment):
+                        return None
+                    trusted.add(id_)
+                raw = binascii.a2b_base64(text, strict_mode=True)
+                bound = _bound_to(stream, version, path, id_)
+                clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
+                setattr(holder, name, clear.decode())
+                left -= 1
         return None if left else event
 
 

@@ -135,9 +135,7 @@ def lock(connection: psycopg.Connection, *schemas: str, shared: bool = False) ->
         else "SELECT pg_advisory_xact_lock(hashtextextended(s, 0)) FROM unnest(%s::text[]) s",
         (list(schemas),),
     )
-    # Names may have changed hands while we waited. PostgreSQL hears of it when it locks a relation,
-    # not an advisory lock: without this it may still believe that a schema does not exist.
-    connection.execute("SELECT FROM pg_namespace LIMIT 0")
+    connection.execute(_LOOK_ANEW)
 
 
 def lock_free(connection: psycopg.Connection, schema: str) -> bool:
@@ -145,8 +143,13 @@ def lock_free(connection: psycopg.Connection, schema: str) -> bool:
     row = connection.execute(
         "SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", (schema,)
     ).fetchone()
-    connection.execute("SELECT FROM pg_namespace LIMIT 0")
+    connection.execute(_LOOK_ANEW)
     return row == (True,)
+
+
+_LOOK_ANEW: Final = "SELECT FROM pg_namespace LIMIT 0"
+"""Names may have changed hands while we waited. PostgreSQL hears of it when it locks a relation,
+not an advisory lock: without this it may still believe that a schema does not exist."""
 
 
 def claim(connection: psycopg.Connection, schema: str, version: int, part: str) -> int:

@@ -124,7 +124,11 @@ def test_what_is_typed_during_an_upload_stays(visit: Begin) -> None:
     send(worker, f"/cases/{case}/accept")
     open_case(worker, case)
     waiting: list[Route] = []
-    page.route("**/attachments?*", lambda route: waiting.append(route))  # noqa: PLW0108 - no builtin is taken
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route("**/attachments?*", hold)
     page.locator("[data-upload]").last.set_input_files(photo())
     expect(page.locator("#uploads li")).to_have_count(1)
     page.locator("#f-note").fill("已联系住户")
