@@ -1,6 +1,7 @@
 """The forms of operations and administration, each clicked once as its office would."""
 
 import re
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, expect
 
@@ -27,6 +28,20 @@ def opened(visit: Visit, dialog: str) -> Locator:
     found = visit.page.locator(f"dialog#{dialog}")
     expect(found).to_be_visible()
     return found
+
+
+def test_a_form_pressed_before_its_script_puts_nothing_into_an_address(visit: Begin) -> None:
+    somebody = visit(None, "zh", DESK)
+    page = somebody.page
+    page.route("**/console.js*", lambda route: route.abort())
+    somebody.expected = ["ERR_FAILED"]
+    somebody.go("/sign-in")
+    page.locator("[name=username]").fill("dispatcher")
+    page.locator("[name=password]").fill("not for an address")
+    page.get_by_role("button", name="登录", exact=True).click()
+    page.wait_for_timeout(300)
+    assert urlsplit(page.url).query == ""
+    expect(page.locator("[name=password]")).to_have_value("not for an address")
 
 
 def test_a_read_model_is_paused_and_resumed(visit: Begin) -> None:

@@ -142,6 +142,44 @@ def test_what_is_typed_during_an_upload_stays(visit: Begin) -> None:
     expect(page.locator(".case-escalated")).to_be_visible()
 
 
+SLOW_STORE = """() => {
+  const open = IDBFactory.prototype.open;
+  const woken = new Promise((wake) => { window.wake = wake; });
+  IDBFactory.prototype.open = function (...asked) {
+    const request = open.apply(this, asked);
+    const slow = { get result() { return request.result; } };
+    request.onupgradeneeded = () => slow.onupgradeneeded();
+    request.onsuccess = () => woken.then(() => slow.onsuccess());
+    return slow;
+  };
+}"""
+"""A device that gives what it has kept only after a while."""
+
+
+def test_what_is_typed_before_the_draft_is_there_stays(visit: Begin) -> None:
+    worker = visit("grid-worker", "zh", PHONE)
+    page = worker.page
+    arrive(worker)
+    page.locator("#f-address").fill("3 号楼 2 单元")
+    page.locator("#f-description").fill("楼道堆物")
+    expect(page.locator("#kept")).to_have_text("草稿已存")
+    page.add_init_script(f"({SLOW_STORE})()")
+    page.reload()
+    page.locator("#f-description").fill("楼道堆满纸箱")
+    page.locator("#f-category").focus()
+    page.locator("#f-category").blur()
+    page.locator("#send").click()
+    page.wait_for_timeout(500)  # longer than it takes until what is typed is kept
+    page.evaluate("wake()")
+    expect(page.locator("#kept")).to_have_text("草稿已存")
+    for _ in range(2):
+        expect(page.locator("#report[data-ready=yes]")).to_be_visible()
+        expect(page.locator("#f-address")).to_have_value("3 号楼 2 单元")
+        expect(page.locator("#f-description")).to_have_value("楼道堆满纸箱")
+        page.reload()
+        page.evaluate("wake()")
+
+
 def test_without_a_network(visit: Begin, language: str) -> None:
     worker = visit("grid-worker", language, PHONE)
     page, t = worker.page, worker.t

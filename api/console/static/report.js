@@ -20,19 +20,23 @@ if ("serviceWorker" in navigator) navigator.serviceWorker.register("/console/sw.
 
 // --- the draft ---------------------------------------------------------------------------------
 
-let draft;
-let sending = false; // what is being sent is no draft any more
-let saving = Promise.resolve();
-const TYPED = ["territory", "address", "description", "name", "phone", "home"];
-
 const begun = () => ({
   id: crypto.randomUUID(), person, created: Date.now(), state: "draft", photos: [],
   fields: { territory: form.dataset.preset, category: "", spot: null },
 });
 
+let draft = begun(); // nobody has to wait with typing for what the device has kept
+let sending = false; // what is being sent is no draft any more
+let saving = Promise.resolve();
+const TYPED = ["territory", "address", "description", "name", "phone", "home"];
+
+function read() {
+  for (const name of TYPED) if (form.elements[name]) draft.fields[name] = form.elements[name].value;
+}
+
 function save() {
   if (sending) return saving;
-  for (const name of TYPED) if (form.elements[name]) draft.fields[name] = form.elements[name].value;
+  read();
   const empty = !draft.photos.length && !["address", "description", "name", "phone", "home", "category"].some((name) => draft.fields[name]?.trim());
   const copy = { ...draft, fields: { ...draft.fields }, photos: [...draft.photos] };
   saving = saving.then(() => (empty ? kept.drop(copy.id) : kept.put(copy)))
@@ -55,7 +59,7 @@ function show(report) {
 
 form.addEventListener("input", (event) => { if (event.target.type !== "file" && event.target !== combo) saveSoon(); });
 form.elements.territory.addEventListener("change", () => { draft.fields.spot = null; showButton(); lookForAlike(); saveSoon(); });
-window.addEventListener("pagehide", () => { if (draft) save(); });
+window.addEventListener("pagehide", save);
 $("clear").addEventListener("click", async () => {
   clearTimeout(pause);
   await saving;
@@ -426,9 +430,9 @@ async function edit(report) {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (form.hasAttribute("aria-busy")) return;
+  if (!form.dataset.ready || form.hasAttribute("aria-busy")) return;
   clearTimeout(pause);
-  for (const name of TYPED) if (form.elements[name]) draft.fields[name] = form.elements[name].value;
+  read();
   const missing = [["territory", t("请选择网格。", "Choose a grid.")], ["description", t("请描述问题。", "Say what the matter is.")]]
     .find(([name]) => !draft.fields[name].trim());
   const box = form.querySelector("[data-problem]");
@@ -482,9 +486,20 @@ function showNetwork() { $("offline").hidden = navigator.onLine; }
 window.addEventListener("online", () => { showNetwork(); sendAll(); });
 window.addEventListener("offline", showNetwork);
 
-const before = (await kept.all(person).catch(() => [])).findLast((report) => report.state === "draft");
-show(before ?? begun());
-if (before) $("kept").textContent = t("已恢复草稿", "Draft restored");
+/** The kept draft, with what was typed and taken while it was fetched. */
+async function resume() {
+  const before = (await kept.all(person).catch(() => [])).findLast(({ state, id }) => state === "draft" && id !== draft.id);
+  read();
+  const untouched = begun().fields;
+  const typed = Object.entries(draft.fields).filter(([name, value]) => value && value !== untouched[name]);
+  if (!before) return show(draft);
+  const early = draft.id;
+  show({ ...before, fields: { ...before.fields, ...Object.fromEntries(typed) }, photos: [...before.photos, ...draft.photos].slice(0, MOST_PHOTOS) });
+  if (typed.length || draft.photos.length > before.photos.length) saving = save().then(() => kept.drop(early));
+  $("kept").textContent = t("已恢复草稿", "Draft restored");
+}
+
+await resume();
 showNetwork();
 await showWaiting().catch(() => {});
 form.dataset.ready = "yes";

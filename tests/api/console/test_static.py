@@ -54,6 +54,16 @@ def test_every_icon_that_a_template_names_is_there() -> None:
         assert named <= there, template.name
 
 
+def test_every_form_says_how_it_is_sent() -> None:
+    # A form that a script sends is "dialog": pressed before the script is there, a form of none
+    # puts what was typed, a password too, into an address.
+    templates = resources.files("api").joinpath("console", "templates")
+    for template in templates.iterdir():
+        for tag in re.findall(r"<form\b[^<]*", template.read_text()):
+            how = "dialog" if "data-command" in tag or "data-sign-in" in tag else "get|dialog"
+            assert re.search(f'method="({how})"', tag), f"{template.name}: {tag}"
+
+
 def test_a_phone_may_keep_the_console_among_its_apps() -> None:
     manifest = json.loads(static.file("wangge.webmanifest").content)
     assert manifest["start_url"] == f"{CONSOLE}/report"  # the one page that opens without a network
