@@ -147,7 +147,8 @@ class Index:
         return sorted(found)
 
     def words(self, *texts: str | None) -> list[int]:
-        """The tokens of some texts, sorted, each once."""
+        """The tokens of some texts, each once, sorted: in the order of the text they would tell
+        whoever has stolen the table much more of it."""
         return sorted(self._tokens(*filter(None, texts)))
 
     def _tokens(self, *texts: str) -> set[int]:
