@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import reduce
 from itertools import takewhile
 from typing import Annotated, Any, Final
@@ -271,7 +271,6 @@ def listed(wanted: CaseQuery, desk: Desk, seen: int) -> tuple[Listing[CaseCard],
 
 def case_filter(wanted: CaseQuery, desk: Desk) -> CaseFilter:
     """What a query string asks for."""
-    window = timedelta(days=desk.office.catalogue.policy.callback_window_days)
     return CaseFilter(
         territory=wanted.territory,
         tier=wanted.tier and tier(wanted.tier),
@@ -285,7 +284,7 @@ def case_filter(wanted: CaseQuery, desk: Desk) -> CaseFilter:
         due_before=wanted.due_before,
         parent=wanted.parent,
         sent_back=wanted.sent_back,
-        todo=ToDo(desk.by, desk.at - window) if wanted.todo else None,
+        todo=ToDo(desk.by, desk.at) if wanted.todo else None,
         text=wanted.text,
         phone=wanted.phone,
         order=wanted.order,

@@ -45,8 +45,9 @@ CREATE TABLE cases (
     asked_by    text        COLLATE "C",
     called      text[]      COLLATE "C" NOT NULL,
     parent      text        COLLATE "C",
-    closed_at   timestamptz,
-    called_back boolean     NOT NULL,
+    callback_days     integer,
+    callback_attempts integer,
+    callback_until    timestamptz,
     reported_at timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
     PRIMARY KEY ("case", nth)
@@ -91,8 +92,9 @@ class Row:
     asked_by: str | None
     called: list[str]
     parent: str | None
-    closed_at: datetime | None
-    called_back: bool
+    callback_days: int | None
+    callback_attempts: int | None
+    callback_until: datetime | None
     reported_at: datetime
     updated_at: datetime
 
@@ -109,6 +111,7 @@ _UNKEPT: Final[dict[str, Any]] = {
     "returns": 0,
     "episode": 0,
     "breached": False,
+    "called_back": False,
     "updated_by": "",
 }
 """What is not kept here, and decides nothing of what is."""
@@ -167,7 +170,7 @@ _in_order: Final = itemgetter(*map(_GIVEN.index, worklist.CASES.columns))
 
 PAST_CASES: Final = Projection(
     name="past_cases",
-    version=3,
+    version=4,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

@@ -47,8 +47,7 @@ _OPEN: Final = {
 
 _CLOSED: Final = {
     Role.CALLBACK_DESK: (
-        "state = 'closed' AND NOT called_back AND closed_at >= {since} AND territory ^@ {at}"
-        " AND c.reporter IS NOT NULL",
+        "callback_until >= {now} AND territory ^@ {at} AND c.reporter IS NOT NULL",
     ),
 }
 """The same, among those that are not."""
@@ -56,10 +55,10 @@ _CLOSED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ToDo:
-    """What ``by`` can do next. Cases closed before ``closed_since`` are not called back on."""
+    """What ``by`` can do next at the moment ``at``."""
 
     by: Actor
-    closed_since: datetime
+    at: datetime
 
     def condition(self) -> sql.Composed:
         """Whether a case ``c`` waits for a step of this person; none does for who has no role."""
@@ -77,7 +76,7 @@ class ToDo:
             "me": sql.Literal(self.by.id),
             "unit": sql.Literal(self.by.unit),
             "units": sql.Literal([] if self.by.unit is None else [self.by.unit]),
-            "since": sql.Literal(self.closed_since),
+            "now": sql.Literal(self.at),
         }
         parts = [
             sql.SQL(step).format(at=sql.Literal(grant.territory), **facts)

@@ -6,12 +6,12 @@ what people wrote, masked, and the search in it are the read model ``search``'s.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from domain.aggregates import CASE
 from domain.case import events as e
-from domain.case.states import OPEN
+from domain.case.states import OPEN, holder_at
 from domain.history import Recorded
 from projections.projection import Projection
 from projections.shapes import shapes
@@ -62,6 +62,9 @@ CREATE TABLE cases (
     outcome       text        COLLATE "C",
     closed_at     timestamptz,
     called_back   boolean     NOT NULL,
+    callback_days     integer,
+    callback_attempts integer,
+    callback_until    timestamptz,
     updated_at    timestamptz NOT NULL,
     updated_by    text        COLLATE "C" NOT NULL
 );
@@ -81,7 +84,7 @@ CREATE INDEX cases_territory ON cases (territory, coalesce(due, 'infinity'), "ca
 CREATE INDEX cases_holder ON cases (holder, coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_handler ON cases (handler, coalesce(due, 'infinity'), "case");
 CREATE INDEX cases_asked ON cases (asked) WHERE asked IS NOT NULL;
-CREATE INDEX cases_callback ON cases (closed_at) WHERE state = 'closed' AND NOT called_back;
+CREATE INDEX cases_callback ON cases (callback_until) WHERE callback_until IS NOT NULL;
 CREATE INDEX cases_worker ON cases (worker) WHERE worker IS NOT NULL;
 CREATE INDEX cases_unit ON cases (unit) WHERE unit IS NOT NULL;
 CREATE INDEX cases_called ON cases USING gin (called) WHERE called <> '{{}}';
@@ -97,7 +100,9 @@ class CaseRow:
     ``due`` is the adjusted one of the present episode, ``provisional`` while it may yet move, out
     of the limit that was frozen at filing; ``sent_back`` says why a case is at hand once more:
     ``returned`` by a tier above, ``failed`` at the check, ``reopened``; ``called_back`` that the
-    resident was reached since it was closed;
+    resident was reached since it was closed. ``callback_until`` is the last instant of the
+    callbacks that are still owed to a closed case, by the rules it was filed with, which allow
+    ``callback_attempts`` within ``callback_days`` of closing.
     ``asked`` names the request that waits for a second person, ``called`` the units that were
     whistled for.
     """
@@ -145,6 +150,9 @@ class CaseRow:
     outcome: str | None
     closed_at: datetime | None
     called_back: bool
+    callback_days: int | None
+    callback_attempts: int | None
+    callback_until: datetime | None
     updated_at: datetime
     updated_by: str
 
@@ -175,7 +183,7 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         place_name=event.place.name,
         tier=event.tier,
         highest=event.tier,
-        holder=event.place.path,
+        holder=holder_at(event.place.path, event.tier),
         unit=None,
         worker=None,
         handler=None,
@@ -210,6 +218,9 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         outcome=None,
         closed_at=None,
         called_back=False,
+        callback_days=None,
+        callback_attempts=None,
+        callback_until=None,
         updated_at=recorded.at,
         updated_by=recorded.actor,
     )
@@ -247,6 +258,7 @@ def _dispatched(row: CaseRow, event: e.CaseDispatched | e.CaseTransferred) -> No
 
 def _accepted(row: CaseRow, event: e.CaseAccepted) -> None:
     row.state, row.handler = "in_progress", event.handler
+    _answered(row)
     if event.first_contact:
         row.contacted_at = event.at
 
@@ -284,7 +296,6 @@ def _parked(row: CaseRow, event: e.CaseParked) -> None:
 
 def _resumed(row: CaseRow, event: e.CaseResumed) -> None:
     row.state, row.parked_until = "in_progress", None
-    _answered(row)
     _redated(row, event)
 
 
@@ -326,14 +337,19 @@ def _closed(row: CaseRow, event: e.CaseClosed) -> None:
     row.state, row.outcome, row.closed_at = "closed", event.outcome, event.at
     row.breached = row.breached or event.on_time is False
     row.sent_back = None
+    assert row.callback_days is not None, "only a filed case is closed"
+    row.callback_until = event.at + timedelta(days=row.callback_days)
 
 
 def _called_back(row: CaseRow, event: e.CallbackMade) -> None:
     row.called_back = row.called_back or event.reached
+    assert row.callback_attempts is not None, "only a filed case is called back on"
+    if event.reached or event.attempt >= row.callback_attempts:
+        row.callback_until = None
 
 
 def _evaluated(row: CaseRow, _: e.CaseEvaluated) -> None:
-    row.state = "evaluated"
+    row.state, row.callback_until = "evaluated", None
 
 
 def _reopened(row: CaseRow, event: e.CaseReopened) -> None:
@@ -341,7 +357,7 @@ def _reopened(row: CaseRow, event: e.CaseReopened) -> None:
     row.episode, row.outcome, row.closed_at = event.episode, None, None
     row.due, row.provisional, row.breached = event.due, event.provisional, False
     row.contact_due, row.contacted_at = event.contact_due, None
-    row.sent_back, row.called_back = "reopened", False
+    row.sent_back, row.called_back, row.callback_until = "reopened", False, None
 
 
 def _classify(row: CaseRow, event: e.CaseFiled | e.CaseReclassified) -> None:
@@ -350,6 +366,9 @@ def _classify(row: CaseRow, event: e.CaseFiled | e.CaseReclassified) -> None:
     limit = event.terms.sla.limit
     row.limit_amount = None if limit is None else limit.amount
     row.limit_unit = None if limit is None else limit.unit
+    policy = event.terms.policy
+    row.callback_days = policy.callback_window_days
+    row.callback_attempts = policy.callback_attempts
 
 
 def _assign(row: CaseRow, holder: str, unit: str | None = None, worker: str | None = None) -> None:
@@ -363,6 +382,7 @@ Change: TypeAlias = Callable[[CaseRow, Any], None]
 _TERMS: Final = (
     "terms.category terms.size terms.name_zh terms.name_en"
     " terms.sla.limit.amount terms.sla.limit.unit"
+    " terms.policy.callback_window_days terms.policy.callback_attempts"
 )
 _DUE: Final = "due provisional"
 
@@ -396,7 +416,7 @@ _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
     e.CheckPassed: (_passed, ""),
     e.CheckFailed: (_failed, ""),
     e.CaseClosed: (_closed, "at outcome on_time"),
-    e.CallbackMade: (_called_back, "reached"),
+    e.CallbackMade: (_called_back, "attempt reached"),
     e.CaseEvaluated: (_evaluated, ""),
     e.CaseReopened: (_reopened, f"holder episode contact_due {_DUE}"),
     e.CaseVerified: (None, ""),
@@ -434,7 +454,7 @@ def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
 
 WORKLIST: Final = Projection(
     name="worklist",
-    version=5,
+    version=6,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

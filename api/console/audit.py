@@ -204,6 +204,9 @@ FACTS: Final = {
     "outcome": ("结果", "Outcome"),
     "closed_at": ("结案时间", "Closed at"),
     "called_back": ("已回访", "Called back"),
+    "callback_days": ("回访期限天数", "Days for callbacks"),
+    "callback_attempts": ("回访次数上限", "Callbacks at most"),
+    "callback_until": ("回访截止", "Call back until"),
 }
 """What a case's facts are called; its version and last change stand above."""
 

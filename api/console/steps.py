@@ -205,6 +205,7 @@ _FACTS: Final[dict[str, tuple[Word, Kind]]] = {
     "returns": (Word("下派次数", "Returns"), "number"),
     "outcome": (Word("结案结果", "Outcome"), "OUTCOMES"),
     "closed_at": (Word("结案时间", "Closed"), "when"),
+    "callback_until": (Word("回访截止", "Call back until"), "when"),
     "parent": (Word("主事项", "Parent"), "case"),
     "survivor": (Word("并入", "Merged into"), "case"),
 }

@@ -183,6 +183,9 @@ class CaseCard(Answer):
     outcome: c.Outcome | None
     closed_at: When | None
     called_back: bool = Field(description="The resident was reached since it was closed.")
+    callback_until: When | None = Field(
+        description="回访截止: until when a callback is still owed."
+    )
     updated_at: When
     updated_by: str
 

@@ -1,7 +1,10 @@
 """Reading: versions, the past, the own write, search, pages."""
 
+from datetime import datetime
+
 import pytest
 
+from domain.catalogue import Policy, SetPolicy
 from tests import samples
 from tests.api.conftest import Served
 
@@ -134,6 +137,76 @@ def test_the_worklist_as_of_a_position_or_a_time_of_the_log(served: Served) -> N
     assert not li.get("/cases", as_of="2020-01-01T00:00:00+08:00")["rows"]
     for as_of, code in ((then + 99, "request.position_ahead"), ("soon", "request.invalid")):
         assert li.get("/cases", 422, as_of=as_of)["code"] == code
+
+
+def test_a_take_over_answers_what_was_asked(served: Served) -> None:
+    case, until = served.in_hand(), samples.after(days=5).isoformat()
+    served.as_("li").post(f"/cases/{case}/ask-park", {"until": until, "reason": "等待配件"})
+    dispatcher = served.as_("dispatcher")
+    served.runner.catch_up()
+    assert [row["case"] for row in dispatcher.get("/cases", todo=True)["rows"]] == [case]
+    served.as_("grid_handler").post(f"/cases/{case}/accept")
+    served.runner.catch_up()
+    card = dispatcher.get(f"/cases/{case}")
+    assert (card["handler"], card["asked"], card["asked_by"]) == ("grid_handler", None, None)
+    assert dispatcher.get("/cases", todo=True)["rows"] == []
+
+
+def test_who_is_responsible_is_said_before_filing_too(served: Served) -> None:
+    body = {"territory": samples.GRID, "description": "楼下堆着垃圾"}
+    case = served.as_("hotline").post("/cases", body, 201)["case"]
+    served.runner.catch_up()
+    card = served.as_("acceptor").get(f"/cases/{case}")
+    assert (card["tier"], card["holder"]) == ("district", samples.DISTRICT)
+
+
+def to_call_back(served: Served, **query: object) -> list[str]:
+    """The cases whose callback waits."""
+    served.runner.catch_up()
+    rows = served.as_("callback_desk").get("/cases", todo=True, **query)["rows"]
+    return [row["case"] for row in rows]
+
+
+def test_a_callback_is_owed_for_as_long_as_it_was_when_the_case_was_filed(served: Served) -> None:
+    case = closed_for_a_resident(served)
+    policy = Policy(callback_window_days=7)
+    served.store.execute(SetPolicy(by=samples.ADMINISTRATOR, at=served.clock.now, policy=policy))
+    served.clock.pass_(days=30)
+    assert to_call_back(served) == [case]
+    until = served.as_("callback_desk").get(f"/cases/{case}")["callback_until"]
+    assert datetime.fromisoformat(until) == served.clock.now
+    served.clock.pass_(seconds=1)
+    assert to_call_back(served) == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "owed"),
+    [
+        ([False, False], True),
+        ([False, False, False], False),  # as many attempts as there may be
+        ([True], False),
+    ],
+)
+def test_who_was_reached_or_called_often_enough_is_called_no_more(
+    served: Served, calls: list[bool], owed: bool
+) -> None:
+    case = closed_for_a_resident(served)
+    for reached in calls:
+        body = {"reached": True, "solved": True} if reached else {"reached": False}
+        served.as_("callback_desk").post(f"/cases/{case}/callback", body)
+    assert to_call_back(served) == [case] * owed
+
+
+def closed_for_a_resident(served: Served) -> str:
+    """A resident's case that was resolved and closed."""
+    case = served.report(by="wang")
+    served.as_("acceptor").post(f"/cases/{case}/file", {"category": "exposed_garbage"})
+    served.as_("dispatcher").post(f"/cases/{case}/dispatch", {})
+    served.as_("li").post(f"/cases/{case}/accept")
+    served.as_("li").post(f"/cases/{case}/resolve", {"evidence": ["照片"]})
+    served.as_("supervisor").post(f"/cases/{case}/check", {"passed": True})
+    served.as_("shift_lead").post(f"/cases/{case}/close", {"outcome": "resolved"})
+    return case
 
 
 def test_chinese_is_found_by_two_characters_and_more(served: Served) -> None:

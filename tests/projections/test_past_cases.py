@@ -16,6 +16,7 @@ from projections.conditions import CaseFilter
 from projections.gateway import CaseCard, Gateway
 from projections.paging import BadCursor, Listing
 from projections.runner import Runner
+from projections.todo import ToDo
 from tests import samples
 from tests.projections.test_gateway import supervisor
 from tests.projections.test_metrics import Until, live
@@ -56,6 +57,7 @@ def lists(chance: random.Random) -> Iterator[CaseFilter]:
         {"size": chance.choice(("small", "big"))},
         {"due_before": samples.after(days=chance.choice((1, 20)))},
         {"parent": f"{chance.randrange(3)}-a"},
+        {"todo": ToDo(samples.CALLBACK_DESK, samples.after(days=chance.choice((0, 20, 60))))},
     )
     for each in filters:
         yield CaseFilter(**each, order=chance.choice(("due", "updated", "reported")))
