@@ -51,6 +51,7 @@ from projections import worklist
 from projections.conditions import CaseFilter
 from projections.gateway import CaseCard
 from projections.paging import Listing
+from projections.past import Moment
 from projections.todo import ToDo
 
 RELATED_SHOWN: Final = 10
@@ -250,27 +251,36 @@ COUNTED: Final = 1_000
 def worklist_page(wanted: Annotated[CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> CasePage:
     """本人可见的事项，按条件筛选、分页，个人信息脱敏。The cases one may see, filtered, page by
     page, with masks of what is personal; with `as_of`, as they stood then."""
-    found, as_of = listed(wanted, desk, seen)
+    then = desk.moment(wanted.as_of)
+    found = listed(wanted, desk, then, seen)
     rows = [CardAnswer.model_validate(row) for row in found.rows]
-    return CasePage(rows=rows, next=found.next, as_of=as_of)
+    return CasePage(rows=rows, next=found.next, as_of=past(then))
 
 
-def listed(wanted: CaseQuery, desk: Desk, seen: int) -> tuple[Listing[CaseCard], str | None]:
-    """A page of cases, and the moment of the past that was asked for."""
+def past(then: Moment) -> str | None:
+    """A moment of the past as ``as_of`` takes it again; None for the present."""
+    return None if then.position is None else f"{then.position}@{shown(then.at)}"
+
+
+def listed(wanted: CaseQuery, desk: Desk, then: Moment, seen: int) -> Listing[CaseCard]:
+    """A page of cases as of a moment, which is what ``as_of`` asks for."""
     gateway, known = desk.services.gateway, desk.known(wanted.position, seen)
-    asked = case_filter(wanted, desk)
-    if wanted.as_of is None:
-        return gateway.worklist(desk.by, asked, wanted.after, wanted.limit, known), None
-    then = gateway.moment(wanted.as_of, desk.at)
-    upto, histories = then.position or 0, desk.services.store.histories
-    found = gateway.worklist_as_of(
-        desk.by, asked, upto, histories, wanted.after, wanted.limit, known
+    asked = case_filter(wanted, desk.by, then.at)
+    if then.position is None:
+        return gateway.worklist(desk.by, asked, wanted.after, wanted.limit, known)
+    return gateway.worklist_as_of(
+        desk.by,
+        asked,
+        then.position,
+        desk.services.store.histories,
+        wanted.after,
+        wanted.limit,
+        known,
     )
-    return found, f"{upto}@{shown(then.at)}"
 
 
-def case_filter(wanted: CaseQuery, desk: Desk) -> CaseFilter:
-    """What a query string asks for."""
+def case_filter(wanted: CaseQuery, by: Actor, at: datetime) -> CaseFilter:
+    """What a query string asks for at a moment."""
     return CaseFilter(
         territory=wanted.territory,
         tier=wanted.tier and tier(wanted.tier),
@@ -284,7 +294,7 @@ def case_filter(wanted: CaseQuery, desk: Desk) -> CaseFilter:
         due_before=wanted.due_before,
         parent=wanted.parent,
         sent_back=wanted.sent_back,
-        todo=ToDo(desk.by, desk.at) if wanted.todo else None,
+        todo=ToDo(by, at) if wanted.todo else None,
         text=wanted.text,
         phone=wanted.phone,
         order=wanted.order,
@@ -305,10 +315,10 @@ def _states(wanted: CaseQuery) -> tuple[str, ...]:
 def counts(wanted: Annotated[CaseQuery, Query()], desk: AtDesk, seen: Seen = 0) -> CaseCounts:
     """各视图中符合条件的事项数；1001 表示超过 1000。How many cases asked for are in each view;
     1,001 says more than 1,000. Order and page are of no consequence, and so is `as_of`."""
-    kinds = {name: in_view(wanted, fields) for name, fields in views(desk).items()}
+    kinds = {name: in_view(wanted, fields) for name, fields in views(desk.office, desk.at).items()}
     found = desk.services.gateway.counts(
         desk.by,
-        [case_filter(each, desk) for each in kinds.values()],
+        [case_filter(each, desk.by, desk.at) for each in kinds.values()],
         COUNTED,
         desk.known(wanted.position, seen),
     )
@@ -327,7 +337,7 @@ def card(
     masks of what is personal: `POST …/personal` shows it."""
     row = desk.services.gateway.card(desk.by, case, desk.known(wanted.position, seen))
     if wanted.version is not None or wanted.at is not None or wanted.as_of is not None:
-        upto = desk.position_of(wanted.as_of)
+        upto = desk.moment(wanted.as_of).position
         row = row.with_facts(_as_of(desk, case, wanted.version, wanted.at, upto))
     response.headers["ETag"] = f'"{row.version}"'
     return CardAnswer.model_validate(row)
@@ -339,7 +349,7 @@ def timeline(
 ) -> Timeline:
     """每一步的时间、人员和内容，个人信息隐去。Every step with its time, its person and its details;
     what is personal is hidden: `POST …/personal` shows it."""
-    upto = desk.position_of(wanted.as_of)
+    upto = desk.moment(wanted.as_of).position
     known = desk.known(wanted.position, seen, upto or 0)
     steps = desk.services.gateway.timeline(desk.by, case, known)
     return Timeline(

@@ -13,7 +13,7 @@ from domain.aggregates import Office
 from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Refused
 from domain.roles import Actor
-from projections.past import AsOf
+from projections.past import AsOf, Moment
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -74,13 +74,13 @@ class Desk:
             raise Refused("request.position_ahead", position=position)
         return position
 
-    def position_of(self, as_of: AsOf | None) -> int | None:
-        """The position of the log that a question about the past is about; None for the present.
+    def moment(self, as_of: AsOf | None) -> Moment:
+        """The moment that a question is about: without ``as_of``, the present one.
 
         Raises:
             Refused: ``request.position_ahead``.
         """
-        return self.services.gateway.moment(as_of, self.at).position
+        return Moment(self.at) if as_of is None else self.services.gateway.moment(as_of, self.at)
 
 
 def declined(refused: Refused) -> Answer:

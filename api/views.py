@@ -1,9 +1,10 @@
 """The views of the worklist (工作台视图): the questions that everybody asks, by name."""
 
+from datetime import datetime
 from typing import Any, Final
 
-from api.desk import Desk
 from api.schemas import cases as s
+from domain.aggregates import Office
 
 SOON_SECONDS: Final = 8 * 3600
 """即将超期: due within so much working time, or overdue."""
@@ -12,9 +13,9 @@ _RUNNING: Final = ["filed", "assigned", "in_progress"]
 """The states in which time runs out."""
 
 
-def views(desk: Desk) -> dict[str, dict[str, Any]]:
-    """What each view asks for, as fields of a ``CaseQuery``."""
-    soon = desk.office.calendar.add_working(desk.at, SOON_SECONDS).at
+def views(office: Office, at: datetime) -> dict[str, dict[str, Any]]:
+    """What each view asks for at a moment, as fields of a ``CaseQuery``."""
+    soon = office.calendar.add_working(at, SOON_SECONDS).at
     return {
         "todo": {"todo": True},
         "due_soon": {"state": _RUNNING, "due_before": soon},

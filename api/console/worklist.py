@@ -5,6 +5,7 @@ that filters, views and news exchange; a further page of rows takes the place of
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Query
@@ -78,7 +79,9 @@ def worklist(me: AtConsole, wanted: Annotated[Wanted, Query()]) -> Response:
     """The cases one may see, filtered, page by page."""
     view = wanted.view or _first(me)
     asked = _asked(wanted)
-    found, as_of = cases.listed(in_view(asked, views(me.desk)[view]), me.desk, me.seen)
+    then = me.desk.moment(asked.as_of)
+    fields = views(me.desk.office, then.at)[view]
+    found, as_of = cases.listed(in_view(asked, fields), me.desk, then, me.seen), cases.past(then)
     counts = None
     if me.part in (None, "work") and as_of is None:
         counts = cases.counts(_narrowing(asked), me.desk, me.seen).model_dump()
@@ -87,7 +90,7 @@ def worklist(me: AtConsole, wanted: Annotated[Wanted, Query()]) -> Response:
     return page(
         me,
         "worklist.html",
-        lines=[Line(row, _bar(me, row)) for row in found.rows],
+        lines=[Line(row, _bar(me, row, then.at)) for row in found.rows],
         names=me.names(row.handler or row.worker for row in found.rows),
         units=me.desk.office.staff.units,
         next=found.next,
@@ -129,7 +132,7 @@ def preview(me: AtConsole, case: s.CaseId) -> Response:
     return page(
         me,
         "worklist-preview.html",
-        line=Line(row, _bar(me, row)),
+        line=Line(row, _bar(me, row, me.desk.at)),
         steps=steps,
         names=me.names(people),
         units=me.desk.office.staff.units,
@@ -176,9 +179,9 @@ def _asked(wanted: Wanted) -> CaseQuery:
     return wanted.model_copy(update=fields)
 
 
-def _bar(me: Visitor, row: CaseCard) -> Bar:
-    """How a case stands with the limit that it was filed with."""
+def _bar(me: Visitor, row: CaseCard, at: datetime) -> Bar:
+    """How a case stands, at a moment, with the limit that it was filed with."""
     limit = None
     if row.limit_amount is not None and row.limit_unit is not None:
         limit = Limit(row.limit_amount, Unit(row.limit_unit))
-    return bar(me.desk.office.calendar, row, limit, me.desk.at)
+    return bar(me.desk.office.calendar, row, limit, at)

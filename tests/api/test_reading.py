@@ -197,6 +197,17 @@ def test_who_was_reached_or_called_often_enough_is_called_no_more(
     assert to_call_back(served) == [case] * owed
 
 
+def test_what_there_was_to_do_is_told_by_the_time_of_then(served: Served) -> None:
+    case = closed_for_a_resident(served)
+    assert to_call_back(served) == [case]
+    position = served.store.history(f"case:{case}")[-1].position
+    then = f"{position}@{served.clock.now.isoformat()}"
+    served.clock.pass_(days=40)
+    assert to_call_back(served, as_of=then) == [case]
+    late = f"{position}@{served.clock.now.isoformat()}"
+    assert to_call_back(served, as_of=late) == to_call_back(served) == []
+
+
 def closed_for_a_resident(served: Served) -> str:
     """A resident's case that was resolved and closed."""
     case = served.report(by="wang")

@@ -36,6 +36,11 @@ def cases(html: str) -> list[str]:
     return re.findall(r'<li class="case" data-case="([^"]+)"', html)
 
 
+def bars(html: str) -> list[str]:
+    """How the cases that are listed stand with their limits."""
+    return re.findall(r'<div class="due">(.*?)</div>', html, re.DOTALL)
+
+
 def count(html: str, view: str) -> int:
     """What a tab says."""
     found = re.search(rf'data-view="{view}"[^>]*>[^<]*<span class="badge[^"]*">(\d+)', html)
@@ -125,6 +130,20 @@ def test_the_past_is_read_only(served: Served) -> None:
     assert "待受理" in html
     assert "只读" in html
     assert 'id="bulk"' not in html
+
+
+def test_what_was_nearly_due_is_told_by_the_time_of_then(served: Served) -> None:
+    soon, later = served.in_hand(), served.report()
+    served.as_("acceptor").post(f"/cases/{later}/file", {"category": "illegal_construction"})
+    position = served.store.history(f"case:{later}")[-1].position
+    then = f"{position}@{served.clock.now.isoformat()}"
+    now = page(served, "supervisor", "work", view="due_soon")
+    assert cases(now) == [soon]
+    served.clock.pass_(days=40)
+    past = page(served, "supervisor", "work", view="due_soon", as_of=then)
+    assert cases(past) == [soon]
+    assert bars(past) == bars(now)
+    assert bars(page(served, "supervisor", "work", view="due_soon")) != bars(now)
 
 
 def test_the_tree_begins_with_ones_scope(served: Served) -> None:
