@@ -28,14 +28,16 @@ CREATE TABLE dispatches ({spans.COLUMNS}
 CREATE TABLE closures ({spans.COLUMNS}
     episode     integer NOT NULL,
     closed_at   timestamptz,
-    reopen_days integer NOT NULL,
+    reopen_days integer,
     reopened_at timestamptz,
     attempts    integer NOT NULL,
-    at_most     integer NOT NULL,
+    at_most     integer,
     reached     boolean NOT NULL,
     solved      boolean,
     satisfied   boolean,
     dropped     text COLLATE "C",
+    next_reopen_days integer NOT NULL,
+    next_at_most     integer NOT NULL,
     PRIMARY KEY ("case", nth)
 );
 """
@@ -78,18 +80,21 @@ class Dispatch(Span):
 class Closure(Span):
     """One closing of a case. ``attempts`` to call back, of ``at_most``, have ``reached`` the
     resident or not, who last said whether it is ``solved``, and is ``satisfied``. It may be
-    reopened within ``reopen_days``."""
+    reopened within ``reopen_days``. The rules that the case has now, which hold for its next
+    closing, are noted in ``next_reopen_days`` and ``next_at_most``."""
 
     episode: int = 0
     closed_at: datetime | None = None
-    reopen_days: int
+    reopen_days: int | None = None
     reopened_at: datetime | None = None
     attempts: int = 0
-    at_most: int
+    at_most: int | None = None
     reached: bool = False
     solved: bool | None = None
     satisfied: bool | None = None
     dropped: str | None = None
+    next_reopen_days: int
+    next_at_most: int
 
 
 def _to_dispatch(case: str, event: Any) -> Dispatch:
@@ -136,20 +141,20 @@ def _to_close(case: str, event: Any) -> Closure:
     policy = event.terms.policy
     return Closure(
         **_filed(case, event),
-        reopen_days=policy.reopen_window_days,
-        at_most=policy.callback_attempts,
+        next_reopen_days=policy.reopen_window_days,
+        next_at_most=policy.callback_attempts,
     )
 
 
 def _other_terms(row: Closure, event: Any) -> None:
-    """What the case was closed as stays; what it will be closed as is in the event of closing."""
-    if row.closed_at is None:
-        policy = event.terms.policy
-        row.reopen_days, row.at_most = policy.reopen_window_days, policy.callback_attempts
+    """What the case was closed under stays, also where it was reopened since."""
+    policy = event.terms.policy
+    row.next_reopen_days, row.next_at_most = policy.reopen_window_days, policy.callback_attempts
 
 
 def _closed(row: Closure, event: Any) -> None:
     row.episode, row.closed_at, row.category = event.episode, event.at, event.category
+    row.reopen_days, row.at_most = row.next_reopen_days, row.next_at_most
     row.reopened_at, row.attempts = None, 0
     row.reached, row.solved, row.satisfied = False, None, None
 
@@ -217,5 +222,5 @@ CLOSURES: Final = Spans(
     reads=_READS,
 )
 EVALUATION: Final[Projection] = spans.projection(
-    "evaluation", 4, SCHEMA, INDEXES, DISPATCHES, CLOSURES
+    "evaluation", 5, SCHEMA, INDEXES, DISPATCHES, CLOSURES
 )

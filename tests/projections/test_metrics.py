@@ -12,6 +12,7 @@ import pytest
 from domain import territory
 from domain.calendar import PublishYear
 from domain.case import commands as c
+from domain.catalogue import Policy
 from domain.errors import Refused
 from domain.history import LOG, Recorded
 from domain.metrics import Ratio
@@ -418,6 +419,35 @@ def test_reopening_counts_within_its_days_and_not_after(
     runner.catch_up()
     found = ask(gateway, "evaluation", now=closed_at + timedelta(days=now_after))
     assert pair(found, "reopen_rate") == expected
+
+
+def test_each_closing_keeps_the_rules_that_the_case_had_then(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    """Reopened, reclassified and closed again: ten days to reopen and one call instead of 30, 3."""
+    carry(store, "closed", "a")
+    days = samples.after
+    other = samples.terms("dirty_road", Policy(reopen_window_days=10, callback_attempts=1))
+    does(
+        store,
+        "a",
+        samples.reopen(at=days(days=1)),
+        samples.accept(at=days(days=1, hours=1)),
+        samples.reclassify(at=days(days=1, hours=2), terms=other),
+        samples.resolve(at=days(days=1, hours=3)),
+        samples.check(at=days(days=1, hours=3)),
+        samples.close(at=days(days=1, hours=3)),
+        samples.call_back(at=days(days=2), reached=False, solved=None),
+    )
+    again = samples.call_back(at=days(days=3), reached=False, solved=None)
+    with pytest.raises(Refused) as refused:
+        does(store, "a", again)
+    assert refused.value.code == "case.callback_limit"
+    runner.catch_up()
+    found = ask(gateway, "evaluation", now=days(days=13))
+    assert found["solved_rate"].excluded["unreached"] == 1
+    assert pair(found, "reopen_rate") == (0, 1), "the first closing has its 30 days yet to wait"
+    assert pair(ask(gateway, "evaluation", now=days(days=40)), "reopen_rate") == (1, 2)
 
 
 # --- 5, 9, 12: quality ---
