@@ -19,7 +19,7 @@ Sql: TypeAlias = sql.SQL | sql.Composed
 AGE_DAYS: Final = (1, 3, 7, 15, 30, 90)
 """Ages are counted up to so many days each."""
 
-CLOCK: Final = "t.filed_at, t.started, t.works, t.pauses, t.parked_at, t.parked_until"
+CLOCK: Final = "t.filed_at, t.started, t.works, t.dated, t.pauses, t.parked_at, t.parked_until"
 """What is asked of each row of ``timeliness.cases``."""
 
 
@@ -42,7 +42,7 @@ def reckoned(connection: psycopg.Connection, rows: Sql, then: Moment) -> tuple[A
 
     def clock(at: Sql) -> Sql:
         """Seconds before an instant on the clock of a case."""
-        return sql.SQL("CASE WHEN works THEN {} ELSE {} END").format(
+        return sql.SQL("CASE WHEN works AND NOT dated THEN {} ELSE {} END").format(
             _worked_before(at, known), _second(at)
         )
 

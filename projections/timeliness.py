@@ -29,6 +29,7 @@ CREATE TABLE cases ({spans.COLUMNS}
     filed_at     timestamptz NOT NULL,
     started      timestamptz NOT NULL,
     works        boolean NOT NULL,
+    dated        boolean NOT NULL,
     due          timestamptz,
     parked_at    timestamptz,
     parked_until timestamptz,
@@ -81,14 +82,16 @@ class Row(Span):
     """One filed case. ``due`` is the adjusted one; ``parked_at`` and ``parked_until`` bound the
     present pause, which has not moved it yet.
 
-    The clock of the present episode began at ``started``; it ``works`` if it counts working time
-    only. ``pauses`` are its earlier ones: start, end, start, end. ``verdict`` on a closed case is
-    ``on_time``, ``late`` or ``no_deadline``.
+    The clock of the present episode began at ``started``. It counts working time only if its limit
+    does so (``works``) and ``due`` is not ``dated``, given by an old system. ``pauses`` are its
+    earlier ones: start, end, start, end. ``verdict`` on a closed case is ``on_time``, ``late`` or
+    ``no_deadline``.
     """
 
     filed_at: datetime
     started: datetime
     works: bool
+    dated: bool
     due: datetime | None
     parked_at: datetime | None = None
     parked_until: datetime | None = None
@@ -116,7 +119,8 @@ def _filed(case: str, event: Any) -> Row:
         source=event.source,
         filed_at=event.at,
         started=event.at,
-        works=not event.dated and _works(event.terms),
+        works=_works(event.terms),
+        dated=event.dated,
         due=event.due,
     )
 
@@ -153,7 +157,7 @@ def _closed(row: Row, event: Any) -> None:
 
 
 def _reopened(row: Row, event: Any) -> None:
-    row.started, row.due, row.pauses = event.at, event.due, []
+    row.started, row.due, row.dated, row.pauses = event.at, event.due, False, []
     row.closed_at, row.verdict = None, None
 
 
@@ -239,7 +243,7 @@ def apply(
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=8,
+    version=9,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),

@@ -18,7 +18,7 @@ from domain.history import LOG, Recorded
 from domain.metrics import Ratio
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
-from domain.sla import Pause, elapsed
+from domain.sla import Limit, Pause, Unit, elapsed
 from infra.event_store import Batch, EventStore
 from infra.migrations import role_dsn
 from projections import schemas
@@ -579,6 +579,30 @@ def test_the_backlog_is_as_old_as_the_rules_say(
         assert found.running.p90 == running[3]
         assert found.calendar.p50 == (now - samples.FILED_AT).total_seconds()
         assert sum(found.running.buckets) == sum(found.calendar.buckets) == 4
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+@pytest.mark.parametrize("reclassified", [False, True])
+def test_a_due_that_was_given_as_a_date_is_aged_by_the_calendar_until_it_is_reopened(
+    store: EventStore, runner: Runner, gateway: Gateway, reopened: bool, reclassified: bool
+) -> None:
+    calendar = _calendar(store)
+    old: dict[str, Any] = {"by": samples.IMPORTER, "imported": samples.OLD_SYSTEM}
+    first, filed, *others = samples.PATHS["closed" if reopened else "in_progress"]
+    assert isinstance(filed, c.FileCase)
+    due = samples.after(days=3)
+    does(store, "a", replace(first, **old), replace(filed, due=due, **old), *others)
+    friday, monday = local("2026-03-06 16:30"), local("2026-03-09 09:30")
+    if reopened:
+        does(store, "a", samples.reopen(at=friday), samples.accept(at=friday))
+    if reclassified:
+        does(store, "a", samples.reclassify(at=friday, calendar=calendar))
+    runner.catch_up()
+    found = gateway.figures.backlog(supervisor(), Question(now=monday))
+    facts = store.case("a")[0].facts
+    assert (facts.clock.dated is None) is reopened
+    limit = facts.terms.sla.limit if reopened else Limit(1, Unit.DAY)
+    assert found.running.oldest == elapsed(calendar, facts.clock.started, monday, limit)
 
 
 def _calendar(store: EventStore) -> Any:
