@@ -212,9 +212,10 @@ _LOADS: Final = (
         figure="load",
         zh="人均工作量",
         en="Load per worker",
-        formula_zh=f"期内立案的加权件数（大事计 {BIG_WEIGHT}，小事计 1）÷ 网格员人数。",
+        formula_zh=f"期内立案的加权件数（大事计 {BIG_WEIGHT}，小事计 1）÷ "
+        "期末在岗（未停用）的网格员人数。",
         formula_en=f"Weighted cases filed in the window (a big one counts {BIG_WEIGHT}, a small "
-        "one 1) ÷ workers of the grid.",
+        "one 1) ÷ the grid's workers at its end, without those who are suspended.",
         excluded=[],
     ),
     s.Definition(

@@ -1,18 +1,21 @@
 """Caseload (网格工作量): how much each grid carries, and how evenly.
 
-Grids are kept as they are in force, with their people; cases stay with the grid they were filed in.
+Grids are kept as they are in force, with who worked there when; cases stay with the grid they were
+filed in.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import chain
 from typing import Any, Final
 
 import psycopg
 
 from domain.case import events as e
 from domain.history import Recorded
-from domain.places import Tier
+from domain.places import EVERYWHERE, Tier
+from domain.staff import UserRestored, UserSuspended
 from domain.territory import (
     GridRedrawn,
     GridsMerged,
@@ -40,10 +43,19 @@ CREATE TABLE grids (
     name       text    NOT NULL,
     valid_from date    NOT NULL,
     valid_to   date,
-    workers    text[]  COLLATE "C" NOT NULL,
     households integer NOT NULL,
     residents  integer NOT NULL,
     PRIMARY KEY (path, nth)
+);
+CREATE TABLE workers (
+    path   text COLLATE "C" NOT NULL,
+    worker text COLLATE "C" NOT NULL,
+    nth    integer     NOT NULL,
+    begun  bigint      NOT NULL,
+    ended  bigint,
+    since  timestamptz NOT NULL,
+    until  timestamptz,
+    PRIMARY KEY (path, worker, nth)
 );
 CREATE TABLE cases ({spans.COLUMNS}
     filed_at timestamptz NOT NULL,
@@ -71,9 +83,25 @@ class GridRow:
     name: str
     valid_from: date
     valid_to: date | None = None
-    workers: list[str] = field(default_factory=list)
     households: int = 0
     residents: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkerRow:
+    """A worker is assigned to a grid, or (``EVERYWHERE``) suspended, from ``since`` until, without
+    it, ``until``; ``nth``, ``begun`` and ``ended`` are as in ``GridRow``.
+
+    Apart, for these are told by two streams, neither of which may wait for the other.
+    """
+
+    path: str
+    worker: str
+    nth: int
+    begun: int
+    ended: int | None = None
+    since: datetime
+    until: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +143,7 @@ CASES: Final = Spans(
     ),
 )
 GRIDS: Final = Table("grids", GridRow, key=("path", "nth"))
+WORKERS: Final = Table("workers", WorkerRow, key=("path", "worker", "nth"))
 
 TREE_EVENTS: Final = (
     TerritoryCreated,
@@ -122,10 +151,9 @@ TREE_EVENTS: Final = (
     GridRedrawn,
     GridSplit,
     GridsMerged,
-    WorkerAssigned,
-    WorkerReleased,
     HouseholdsRecorded,
 )
+WORKER_EVENTS: Final = (WorkerAssigned, WorkerReleased, UserSuspended, UserRestored)
 
 
 class _Grids:
@@ -171,14 +199,39 @@ def fold_grids(grids: _Grids, position: int, event: Any) -> None:
             for path in event.merged:
                 grids.change(position, path, valid_to=event.effective)
             grids.begin(position, event.into, event.effective)
-        case WorkerAssigned(territory=path, worker=worker):
-            workers = {*grids.now[path].workers, worker}
-            grids.change(position, path, workers=sorted(workers))
-        case WorkerReleased(territory=path, worker=worker):
-            workers = {*grids.now[path].workers} - {worker}
-            grids.change(position, path, workers=sorted(workers))
         case HouseholdsRecorded(territory=path, count=count) if path in grids.now:
             grids.change(position, path, households=count.households, residents=count.residents)
+
+
+_Workers = dict[tuple[str, str], list[WorkerRow]]
+"""What is said of each worker in each grid, the last at the end."""
+
+
+def fold_workers(workers: _Workers, position: int, event: Any) -> None:
+    """Change who works where after an event; what was left out before changes nothing."""
+    match event:
+        case WorkerAssigned(territory=path, worker=worker):
+            _begin(workers.setdefault((path, worker), []), path, worker, position, event.at)
+        case UserSuspended(user=worker):
+            rows = workers.setdefault((EVERYWHERE, worker), [])
+            _begin(rows, EVERYWHERE, worker, position, event.at)
+        case WorkerReleased(territory=path, worker=worker):
+            _end(workers.get((path, worker), []), position, event.at)
+        case UserRestored(user=worker):
+            _end(workers.get((EVERYWHERE, worker), []), position, event.at)
+
+
+def _begin(rows: list[WorkerRow], path: str, worker: str, position: int, at: datetime) -> None:
+    if not rows or rows[-1].until is not None:
+        nth = rows[-1].nth + 1 if rows else 1
+        rows.append(WorkerRow(path=path, worker=worker, nth=nth, begun=position, since=at))
+
+
+def _end(rows: list[WorkerRow], position: int, at: datetime) -> None:
+    if rows and rows[-1].until is None:
+        was = rows[-1]
+        rows[-1] = replace(was, ended=position)
+        rows.append(replace(was, nth=was.nth + 1, begun=position, until=at))
 
 
 @Stepwise
@@ -187,22 +240,25 @@ def apply(
 ) -> Iterator[None]:
     """Fold a page into the tables."""
     yield from CASES.steps(connection, page, fresh)
-    tree = [recorded for recorded in page if isinstance(recorded.event, TREE_EVENTS)]
-    if not tree:
-        return
-    grids = _Grids({} if fresh else _known(connection))
-    for recorded in tree:
-        fold_grids(grids, recorded.position, recorded.event)
-    GRIDS.save(connection, [*grids.over, *grids.now.values()])
+    if tree := [recorded for recorded in page if isinstance(recorded.event, TREE_EVENTS)]:
+        grids = _Grids({} if fresh else _known(connection))
+        for recorded in tree:
+            fold_grids(grids, recorded.position, recorded.event)
+        GRIDS.save(connection, [*grids.over, *grids.now.values()])
+    if moves := [recorded for recorded in page if isinstance(recorded.event, WORKER_EVENTS)]:
+        workers = {} if fresh else _known_workers(connection)
+        for recorded in moves:
+            fold_workers(workers, recorded.position, recorded.event)
+        WORKERS.save(connection, list(chain.from_iterable(workers.values())))
 
 
 CASELOAD: Final = Projection(
     name="caseload",
-    version=6,
+    version=7,
     schema=SCHEMA,
     indexes=INDEXES,
-    tables=(GRIDS, CASES.table),
-    events=TREE_EVENTS + CASES.events,
+    tables=(GRIDS, WORKERS, CASES.table),
+    events=TREE_EVENTS + WORKER_EVENTS + CASES.events,
     apply=apply,
     reads=CASES.reads,
     beside=(),
@@ -213,3 +269,13 @@ def _known(connection: psycopg.Connection) -> dict[str, GridRow]:
     """All grids as they stand: they are few, and change rarely."""
     rows = connection.execute("SELECT * FROM grids WHERE ended IS NULL")
     return {values[0]: GridRow(**dict(zip(GRIDS.columns, values, strict=True))) for values in rows}
+
+
+def _known_workers(connection: psycopg.Connection) -> _Workers:
+    """The last that is said of each worker in each grid, which are few too."""
+    rows = connection.execute(
+        "SELECT DISTINCT ON (path, worker) * FROM workers WHERE ended IS NULL"
+        " ORDER BY path, worker, nth DESC"
+    )
+    known = (WorkerRow(**dict(zip(WORKERS.columns, values, strict=True))) for values in rows)
+    return {(row.path, row.worker): [row] for row in known}

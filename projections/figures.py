@@ -6,7 +6,7 @@ A question is composed from the entries of ``metrics``, and counted as ``countin
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import psycopg
@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from domain.errors import Refused
 from domain.metrics import Ratio, gini, variation
-from domain.places import within
+from domain.places import EVERYWHERE, within
 from domain.roles import Actor, Reading, scope
 from projections import ages
 from projections.ages import Ages
@@ -95,7 +95,7 @@ class Backlog:
 @dataclass(frozen=True, slots=True)
 class GridLoad:
     """One grid in force. ``load`` is weighted cases a worker, ``residents_each`` residents a
-    worker; None where nobody works."""
+    worker; None where nobody works. ``workers`` are those who are not suspended."""
 
     path: str
     name: str
@@ -118,7 +118,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caseload:
-    """Metric 11 over the grids in force at the window's end."""
+    """Metric 11 over the grids in force at the window's end, by who worked there then."""
 
     answer: Answer
     grids: list[GridLoad]
@@ -326,12 +326,28 @@ def _rate(counts: Mapping[str, int], figure: Figure) -> Ratio:
 
 
 def _grids(asked: Question, then: Moment, paths: tuple[str, ...]) -> Sql:
-    """The grids in force: path, name, workers, households, residents."""
+    """The grids in force: path, name, workers who are active at the end, households, residents."""
+    last = asked.until - timedelta(microseconds=1) if asked.until else then.at
     conditions = [in_force(asked, then), *inside(sql.Identifier("g", "path"), paths)]
     return sql.SQL(
-        "SELECT g.path, g.name, cardinality(g.workers), g.households, g.residents"
-        " FROM caseload.grids g WHERE {} ORDER BY g.path"
-    ).format(sql.SQL(" AND ").join(conditions))
+        "SELECT g.path, g.name, (SELECT count(*) FROM caseload.workers w"
+        " WHERE w.path = g.path AND {assigned} AND NOT EXISTS (SELECT FROM caseload.workers s"
+        " WHERE s.path = {everywhere} AND s.worker = w.worker AND {suspended})),"
+        " g.households, g.residents FROM caseload.grids g WHERE {grids} ORDER BY g.path"
+    ).format(
+        assigned=_lasts("w", then, last),
+        everywhere=quoted(EVERYWHERE),
+        suspended=_lasts("s", then, last),
+        grids=sql.SQL(" AND ").join(conditions),
+    )
+
+
+def _lasts(row: str, then: Moment, at: datetime) -> Sql:
+    """Whether what a row of workers says is so at an instant."""
+    since, until = sql.Identifier(row, "since"), sql.Identifier(row, "until")
+    return sql.SQL("{} AND {} <= {at} AND ({until} IS NULL OR {until} > {at})").format(
+        then.holds(row), since, at=quoted(at), until=until
+    )
 
 
 def _load(

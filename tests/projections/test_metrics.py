@@ -9,14 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain import territory
+from domain import staff, territory
 from domain.calendar import PublishYear
 from domain.case import commands as c
 from domain.catalogue import Policy
 from domain.errors import Refused
 from domain.history import LOG, Recorded
 from domain.metrics import Ratio
-from domain.places import Tier
+from domain.places import Tier, at_tier, id_of, parent_of
 from domain.roles import Actor, Grant, Role
 from domain.sla import Limit, Pause, Unit, elapsed
 from infra.event_store import Batch, EventStore
@@ -685,6 +685,55 @@ def test_caseload_of_the_grids_in_force(
     assert [g.path for g in caseload(until=samples.after(days=1)).grids] == list(loads)
     as_it_was = caseload(until=samples.after(days=5), as_of=before)
     assert {g.path for g in as_it_was.grids} == set(loads)
+
+
+def test_a_load_is_shared_by_who_was_active_at_the_end(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    by, days = samples.ADMINISTRATOR, samples.after
+    common: dict[str, Any] = {"by": by, "at": samples.START}
+    for tier in (Tier.DISTRICT, Tier.SUBDISTRICT, Tier.COMMUNITY, Tier.GRID):
+        path = at_tier(samples.GRID, tier) or ""
+        begun: dict[str, Any] = {
+            "id": id_of(path),
+            "parent": parent_of(path),
+            "effective": date(2026, 1, 1),
+        }
+        store.execute(territory.CreateTerritory(**common, **begun, tier=tier, name=path))
+    grants = (Grant(Role.GRID_WORKER, samples.GRID),)
+    for worker in ("a", "b"):
+        store.execute(staff.AddUser(**common, id=worker, name=worker, grants=grants, unit=None))
+    steps: list[Any] = [
+        territory.AssignWorker(**common, path=samples.GRID, worker="a"),
+        territory.AssignWorker(by=by, at=days(days=10), path=samples.GRID, worker="b"),
+        staff.SuspendUser(by=by, at=days(days=20), user="a", reason="离岗"),
+        territory.ReleaseWorker(by=by, at=days(days=30), path=samples.GRID, worker="b"),
+        staff.RestoreUser(by=by, at=days(days=40), user="a"),
+        territory.AssignWorker(by=by, at=days(days=50), path=samples.GRID, worker="b"),
+    ]
+    ends = [days(days=n) for n in (1, 11, 21, 31, 41, 51)]
+
+    def workers(**asked: Any) -> int:
+        (grid,) = gateway.figures.caseload(by_, Question(**({"now": LATER} | asked))).grids
+        count: int = grid.workers
+        return count
+
+    by_ = supervisor()
+    known = []
+    for n, step in enumerate(steps):
+        known.append(store.execute(step).position)
+        runner.catch_up()
+        assert workers(now=ends[n]) == (1, 2, 1, 0, 1, 2)[n]
+
+    def is_as_it_was() -> None:
+        assert [workers(until=end) for end in ends] == [1, 2, 1, 0, 1, 2]
+        assert [workers(as_of=Moment(LATER, position)) for position in known] == [1, 2, 1, 0, 1, 2]
+        assert workers(until=ends[2], as_of=known[1]) == 2, "it was not known yet"
+
+    is_as_it_was()
+    for projection in runner.projections:
+        runner.rebuild(projection, verify=True)
+    is_as_it_was()
 
 
 # --- scope, windows, breakdowns ---
