@@ -1,9 +1,9 @@
 """Quality (办理质量): was it settled at once and for good, or does the same come back.
 
 Two reports belong together when somebody reports the same again (``follow_ups``), a closure and a
-report when the same trouble is back at the same place (``repeats``). These pairs follow from the
-rows of ``cases`` alone, so they are kept like an index: made after the first rows are in, and
-changed with every row that changes.
+report when the same trouble is back at the same place (``repeats``). What is void belongs to none.
+These pairs follow from the rows of ``cases`` alone, so they are kept like an index: made after the
+first rows are in, and changed with every row that changes.
 
 The same place is at most ``NEAR_METRES`` away. Where somebody gave no coordinates, a follow-up
 counts within the same territory; a repeat cannot be told, and the closure is left out. Addresses
@@ -95,7 +95,8 @@ CREATE VIEW following AS
      AND c.reported_at >= r.reported_at - interval '{FOLLOW_UP_DAYS} days'
      AND CASE WHEN c.cell IS NULL OR r.cell IS NULL THEN r.territory = c.territory
               ELSE near(c.longitude, c.latitude, r.longitude, r.latitude) END
-    WHERE c.filed_at IS NOT NULL AND r.filed_at IS NOT NULL
+    WHERE c.filed_at IS NOT NULL AND c.dropped IS DISTINCT FROM 'void'
+      AND r.filed_at IS NOT NULL AND r.dropped IS DISTINCT FROM 'void'
       AND (least(c.ended, r.ended) IS NULL OR greatest(c.begun, r.begun) < least(c.ended, r.ended));
 
 -- Some conditions stand twice, so that either side may be looked for from the other.
@@ -299,7 +300,7 @@ def apply(
 
 QUALITY: Final = Projection(
     name="quality",
-    version=6,
+    version=7,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, FOLLOW_UPS, REPEATS),

@@ -470,7 +470,7 @@ SOMEBODY_ELSE = c.Reporter(person="zhao")
         ({"days": 29}, (0, 1), 1, (1, 2)),
         ({"days": 31}, (2, 2), 0, (0, 2)),
         ({"category": "dirty_road"}, (2, 2), 0, (0, 2)),
-        ({"end": "void"}, (0, 1), 0, (0, 1)),
+        ({"end": "void"}, (1, 1), 0, (0, 1)),
         ({"end": "rejected"}, (1, 1), 0, (0, 1)),
         ({"end": "merged"}, (0, 1), 0, (1, 1)),
     ],
@@ -510,6 +510,36 @@ def test_the_same_again(
     assert pair(found, "first_contact") == first_contact
     assert found["first_contact"].excluded["follow_up"] == follow_ups
     assert pair(found, "repeat_rate") == repeats
+
+
+@pytest.mark.parametrize("void", ["first", "second"])
+def test_a_void_report_neither_follows_nor_is_followed(
+    store: EventStore, runner: Runner, gateway: Gateway, void: str
+) -> None:
+    """Of two reports of the same one is voided, which were a pair until then."""
+    for case, days in (("first", 0), ("second", 2)):
+        for command in samples.PATHS["filed" if case == void else "closed"]:
+            store.execute(replace(command, case=case, at=command.at + timedelta(days=days)))
+    runner.catch_up()
+    paired = store.recorder.max_notification_id() or 0
+    then = (0, 1)
+    assert pair(ask(gateway, "quality"), "first_contact") == then
+    at_ = samples.after(days=3)
+    does(store, void, samples.ask_void(at=at_), samples.approve_void(at=at_))
+    runner.catch_up()
+
+    def is_right() -> None:
+        now = ask(gateway, "quality")["first_contact"]
+        assert (now.rate.numerator, now.rate.denominator) == (1, 1)
+        assert (now.excluded["void"], now.excluded["follow_up"]) == (1, 0)
+        was = ask(gateway, "quality", as_of=Moment(LATER, paired))["first_contact"]
+        assert (was.rate.numerator, was.rate.denominator) == then
+        assert (was.excluded["void"], was.excluded["follow_up"]) == (0, 1)
+
+    is_right()
+    (quality,) = (each for each in runner.projections if each.name == QUALITY.name)
+    runner.rebuild(quality, verify=True)
+    is_right()
 
 
 def test_first_contact_needs_the_first_handler_and_its_days(
