@@ -38,6 +38,7 @@ CREATE TABLE cases (
     category_zh   text,
     category_en   text,
     size          text        COLLATE "C",
+    filed_size    text        COLLATE "C",
     longitude     double precision,
     latitude      double precision,
     occurred_at   timestamptz NOT NULL,
@@ -97,14 +98,14 @@ CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 class CaseRow:
     """A case as it stands. Instants are aware; ``tier``, ``highest`` and ``intake`` are 1 to 4.
 
-    ``due`` is the adjusted one of the present episode, ``provisional`` while it may yet move, out
-    of the limit that was frozen at filing; ``sent_back`` says why a case is at hand once more:
-    ``returned`` by a tier above, ``failed`` at the check, ``reopened``; ``called_back`` that the
-    resident was reached since it was closed. ``callback_until`` is the last instant of the
+    ``filed_size`` is the class at first filing, by which figures count; a reclassification changes
+    ``size`` alone. ``due`` is the adjusted one of the present episode, ``provisional`` while it may
+    yet move, out of the limit that was frozen at filing; ``sent_back`` says why a case is at hand
+    once more: ``returned`` by a tier above, ``failed`` at the check, ``reopened``; ``called_back``
+    that the resident was reached since it was closed. ``callback_until`` is the last instant of the
     callbacks that are still owed to a closed case, by the rules it was filed with, which allow
-    ``callback_attempts`` within ``callback_days`` of closing.
-    ``asked`` names the request that waits for a second person, ``called`` the units that were
-    whistled for.
+    ``callback_attempts`` within ``callback_days`` of closing. ``asked`` names the request that
+    waits for a second person, ``called`` the units that were whistled for.
     """
 
     case: str
@@ -126,6 +127,7 @@ class CaseRow:
     category_zh: str | None
     category_en: str | None
     size: str | None
+    filed_size: str | None
     longitude: float | None
     latitude: float | None
     occurred_at: datetime
@@ -194,6 +196,7 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         category_zh=None,
         category_en=None,
         size=None,
+        filed_size=None,
         longitude=event.spot.longitude,
         latitude=event.spot.latitude,
         occurred_at=event.occurred,
@@ -232,6 +235,7 @@ def _filed(row: CaseRow, event: e.CaseFiled) -> None:
     row.tier, row.highest, row.holder = event.tier, event.tier, event.holder
     row.due, row.provisional = event.due, event.provisional
     row.contact_due = event.contact_due
+    row.filed_size = row.size
 
 
 def _reclassified(row: CaseRow, event: e.CaseReclassified) -> None:

@@ -181,6 +181,7 @@ _FACTS: Final[dict[str, tuple[Word, Kind]]] = {
     "state": (Word("状态", "State"), "STATES"),
     "category": (Word("类别", "Category"), "category"),
     "size": (Word("大小", "Size"), "SIZES"),
+    "filed_size": (Word("立案时大小", "Size when filed"), "SIZES"),
     "territory": (Word("地点", "Place"), "place"),
     "tier": (Word("层级", "Tier"), "tier"),
     "highest": (Word("到过的最高层级", "Highest tier"), "tier"),

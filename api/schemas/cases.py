@@ -154,6 +154,7 @@ class CaseCard(Answer):
     category_zh: str | None
     category_en: str | None
     size: Size | None
+    filed_size: Size | None = Field(description="立案时大小: at first filing, as metrics count it.")
     description: str = Field(examples=["楼下垃圾桶…"])
     address: str = Field(examples=["和平路****"])
     reporter_name: str = Field(examples=["王**"])

@@ -55,6 +55,7 @@ def known(now: Known) -> dict[str, Any]:
         "intake": facts.intake,
         "category": terms and terms.category,
         "size": terms and terms.size,
+        "filed_size": facts.filed_size,
         "filed_at": facts.filed_at,
         "due": clock and clock.due,
         "provisional": bool(clock and clock.provisional),

@@ -56,6 +56,18 @@ def test_it_says_what_a_caseworker_wants_to_know(served: Served) -> None:
     assert "楼下堆着垃圾" not in told  # a mask only, until somebody says what for
 
 
+def test_the_size_at_first_filing_stands_beside_another_one(served: Served) -> None:
+    case = served.in_hand()
+    assert 'data-fact="filed_size"' not in page(served, "supervisor", case).text
+    body = {"category": "illegal_construction", "reason": "实为违建"}
+    served.as_("acceptor").post(f"/cases/{case}/reclassify", body)
+    answer = page(served, "supervisor", case)
+    assert "立案时大小" in shown(answer)
+    assert re.search(r'data-fact="filed_size">[^/]*小事', answer.text)
+    card = served.as_("supervisor").get(f"/cases/{case}")
+    assert (card["size"], card["filed_size"]) == ("big", "small")
+
+
 def test_in_english_every_chinese_word_is_marked_as_such(served: Served) -> None:
     case = served.in_hand()
     served.as_("li").post(f"/cases/{case}/escalate", {"reason": "safety", "note": "燃气"})
