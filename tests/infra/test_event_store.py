@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from domain.errors import Conflict, Refused, VersionMismatch
 from infra.codec import Codec
 from infra.event_store import Batch, EventStore, LogRecorder
 from infra.vault import Vault
+from projections.past import moment
 from tests import samples
 
 
@@ -38,6 +40,29 @@ def test_metadata_stands_beside_the_event(store: EventStore) -> None:
     assert recorded.roles == ",".join(samples.report().by.roles)
     assert recorded.territory == samples.GRID
     assert (recorded.correlation, recorded.causation) == ("request-7", "row-3")
+
+
+def test_times_of_recording_never_go_back_when_the_clock_does(
+    store: EventStore, database: str
+) -> None:
+    store.execute(samples.report(case="a"))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE log.event DISABLE TRIGGER append_only")
+        connection.execute("UPDATE log.event SET recorded_at = recorded_at + interval '1 hour'")
+        connection.execute("ALTER TABLE log.event ENABLE TRIGGER append_only")
+        ahead = store.history("case:a")[0].recorded_at
+        tomorrow = ahead + timedelta(days=1)
+
+        def positions() -> list[int | None]:
+            times = (ahead - timedelta(minutes=30), ahead)
+            return [moment(connection, time, tomorrow).position for time in times]
+
+        assert positions() == [0, 1]
+        store.execute(*path("filed", "b"))
+        store.execute(samples.report(case="c"))
+        assert [each.recorded_at for each in store.history("case:b")] == [ahead, ahead]
+        assert store.history("case:c")[0].recorded_at == ahead
+        assert positions() == [0, 4]
 
 
 def test_commands_sent_together_are_stored_together_or_not_at_all(store: EventStore) -> None:
