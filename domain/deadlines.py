@@ -4,8 +4,8 @@
   gone; once an episode. Where the due passes first it is not made good: the breach says more.
 - **breach** (超期上报): the due has passed. It is recorded whatever the case waits for, but a case
   that is parked: its clock stands, and what is late then is late when it is resumed. Who has the
-  case loses it to the tier above; one that nobody works on (to be dispatched, to be checked, to be
-  closed) stays where it is, and so does one at the top.
+  case loses it to the tier above, once an episode; one that nobody works on (to be dispatched, to
+  be checked, to be closed) goes up once somebody has it. At the top it stays where it is.
 - **parking end** (挂账到期恢复): the clock runs again, and counts from the dated end.
 - **reopening end** (重办期满): what was closed stays closed.
 - **recompute** (时限重算): a due that was provisional (暂定), because it crosses a year whose
@@ -24,7 +24,7 @@ from typing import Final, assert_never
 
 from domain.calendar import Calendar
 from domain.case import commands as c
-from domain.case.clock import reminder_at, reopening_until
+from domain.case.clock import goes_up, reminder_at, reopening_until
 from domain.case.states import (
     Assigned,
     Case,
@@ -124,10 +124,12 @@ def _running(
     case: Filed | Assigned | InProgress | Resolved | Checked, ahead: timedelta
 ) -> list[Pending]:
     facts, clock = case.facts, clock_of(case.facts)
-    if clock.due is None or clock.breached:
+    if clock.due is None:
         return []
-    found = [Pending(facts.id, Automatic.BREACH, clock.due, facts.episode)]
-    if ahead and not clock.reminded:
+    found = []
+    if not clock.breached or goes_up(case):
+        found.append(Pending(facts.id, Automatic.BREACH, clock.due, facts.episode))
+    if ahead and not clock.breached and not clock.reminded:
         at = reminder_at(clock.started, clock.due, ahead)
         found.append(Pending(facts.id, Automatic.REMINDER, at, facts.episode, clock.due))
     return found

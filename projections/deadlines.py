@@ -19,8 +19,10 @@ from psycopg.rows import class_row
 
 from domain.case import events as e
 from domain.case.clock import halfway
+from domain.case.commands import EscalationReason
 from domain.deadlines import Automatic
 from domain.history import Recorded
+from domain.places import TOP
 from projections.projection import Projection
 from projections.shapes import shapes
 from projections.tables import Table, case_id, folding
@@ -38,6 +40,8 @@ CREATE TABLE cases (
     provisional   boolean     NOT NULL,
     reminded      boolean     NOT NULL,
     breached      boolean     NOT NULL,
+    in_hand       boolean     NOT NULL,
+    escalated     boolean     NOT NULL,
     parked_until  timestamptz,
     reopen_days   integer     NOT NULL,
     reopens_until timestamptz
@@ -46,7 +50,7 @@ CREATE TABLE cases (
 
 INDEXES: Final = """
 CREATE INDEX cases_breach ON cases (due, "case")
-    WHERE phase = 'running' AND NOT breached AND due IS NOT NULL;
+    WHERE phase = 'running' AND (NOT breached OR in_hand AND NOT escalated) AND due IS NOT NULL;
 CREATE INDEX cases_reminder ON cases (due, "case")
     WHERE phase = 'running' AND NOT breached AND NOT reminded AND due IS NOT NULL;
 CREATE INDEX cases_halfway ON cases (halfway, "case")
@@ -56,7 +60,7 @@ CREATE INDEX cases_provisional ON cases (due, "case")
 CREATE INDEX cases_parked ON cases (parked_until, "case") WHERE phase = 'parked';
 CREATE INDEX cases_reopens ON cases (reopens_until, "case") WHERE phase = 'closed';
 CREATE INDEX cases_running_in ON cases (territory)
-    WHERE phase = 'running' AND NOT breached AND due IS NOT NULL;
+    WHERE phase = 'running' AND (NOT breached OR in_hand AND NOT escalated) AND due IS NOT NULL;
 CREATE INDEX cases_reopens_in ON cases (territory) WHERE phase = 'closed';
 """
 
@@ -67,7 +71,8 @@ class Row:
 
     ``due`` is the adjusted one, None where there is no deadline; ``provisional`` (暂定) where it
     crosses a year whose schedule was not published then; ``halfway`` lies between it and the start
-    of the episode. ``reopen_days`` are those that the case was promised.
+    of the episode. ``in_hand``: somebody has it, from whom the breach takes it up unless it is
+    ``escalated`` already. ``reopen_days`` are those that the case was promised.
     """
 
     case: str
@@ -81,6 +86,8 @@ class Row:
     provisional: bool
     reminded: bool
     breached: bool
+    in_hand: bool
+    escalated: bool
     parked_until: datetime | None
     reopen_days: int
     reopens_until: datetime | None
@@ -102,6 +109,8 @@ def _filed(case: str, event: Any) -> Row:
         provisional=False,
         reminded=False,
         breached=False,
+        in_hand=False,
+        escalated=False,
         parked_until=None,
         reopen_days=event.terms.policy.reopen_window_days,
         reopens_until=None,
@@ -121,7 +130,20 @@ def _reclassified(row: Row, event: Any) -> None:
 
 
 def _moved(row: Row, event: Any) -> None:
-    row.tier = event.tier
+    row.tier, row.in_hand = event.tier, True
+
+
+def _escalated(row: Row, event: Any) -> None:
+    _moved(row, event)
+    row.escalated = row.escalated or event.reason == EscalationReason.SLA_BREACH
+
+
+def _given(row: Row, _event: Any) -> None:
+    row.in_hand = True
+
+
+def _done(row: Row, _event: Any) -> None:
+    row.in_hand = False
 
 
 def _parked(row: Row, event: Any) -> None:
@@ -137,8 +159,9 @@ def _reminded(row: Row, _event: Any) -> None:
     row.reminded = True
 
 
-def _breached(row: Row, _event: Any) -> None:
+def _breached(row: Row, event: Any) -> None:
     row.breached = True
+    row.escalated = row.escalated or event.tier == TOP
 
 
 def _closed(row: Row, event: Any) -> None:
@@ -149,6 +172,7 @@ def _closed(row: Row, event: Any) -> None:
 def _reopened(row: Row, event: Any) -> None:
     row.phase, row.episode, row.started = "running", event.episode, event.at
     row.reminded, row.breached, row.reopens_until = False, False, None
+    row.in_hand, row.escalated = True, False
     _due(row, event)
 
 
@@ -158,7 +182,9 @@ def _over(row: Row, _event: Any) -> None:
 
 _TURNS: Final[dict[type, Callable[[Row, Any], None]]] = {
     e.CaseReclassified: _reclassified,
-    e.CaseEscalated: _moved,
+    e.CaseDispatched: _given,
+    e.CaseTransferred: _given,
+    e.CaseEscalated: _escalated,
     e.CaseReturned: _moved,
     e.CaseParked: _parked,
     e.CaseResumed: _resumed,
@@ -166,6 +192,8 @@ _TURNS: Final[dict[type, Callable[[Row, Any], None]]] = {
     e.DueRecomputed: _due,
     e.DueReminded: _reminded,
     e.DeadlineBreached: _breached,
+    e.CaseResolved: _done,
+    e.CheckFailed: _given,
     e.CaseClosed: _closed,
     e.CaseReopened: _reopened,
     e.ReopeningEnded: _over,
@@ -177,14 +205,18 @@ _READS: Final = shapes(
     {
         e.CaseFiled: "at territory tier episode due provisional terms.policy.reopen_window_days",
         e.CaseReclassified: "due provisional terms.policy.reopen_window_days",
-        e.CaseEscalated: "tier",
+        e.CaseDispatched: "",
+        e.CaseTransferred: "",
+        e.CaseEscalated: "tier reason",
         e.CaseReturned: "tier",
         e.CaseParked: "until",
         e.CaseResumed: "due provisional",
         e.DeadlineExtended: "due provisional",
         e.DueRecomputed: "due provisional",
         e.DueReminded: "",
-        e.DeadlineBreached: "",
+        e.DeadlineBreached: "tier",
+        e.CaseResolved: "",
+        e.CheckFailed: "",
         e.CaseClosed: "at",
         e.CaseReopened: "at episode due provisional",
         e.ReopeningEnded: "",
@@ -209,7 +241,7 @@ def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
 
 DEADLINES: Final = Projection(
     name="deadlines",
-    version=3,
+    version=4,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),
@@ -273,6 +305,10 @@ class _Branch(NamedTuple):
     near: str = "true"
 
 
+_LATE: Final = (
+    "phase = 'running' AND due IS NOT NULL"
+    f" AND (NOT breached OR in_hand AND NOT escalated AND tier < {TOP:d})"
+)
 _REMINDED_OF: Final = "phase = 'running' AND NOT breached AND NOT reminded AND due IS NOT NULL"
 
 
@@ -298,7 +334,7 @@ def _stale(settled: Settled) -> _Branch:
 
 def _branches(ahead: timedelta, settled: Settled, *, due_only: bool) -> list[_Branch]:
     found = [
-        _Branch(Automatic.BREACH, "phase = 'running' AND NOT breached AND due IS NOT NULL", "due"),
+        _Branch(Automatic.BREACH, _LATE, "due"),
         _Branch(Automatic.PARKING_END, "phase = 'parked'", "parked_until"),
         _Branch(Automatic.REOPENING_END, "phase = 'closed'", "reopens_until"),
     ]

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from domain.calendar import Calendar, Reckoned
-from domain.case.states import Clock, Facts, terms_of
+from domain.case.states import Assigned, Clock, Facts, InProgress, Known, clock_of, terms_of
 from domain.catalogue import Terms
+from domain.places import TOP
 from domain.sla import Limit, Pause, reckon
 
 
@@ -58,6 +59,18 @@ def halfway(started: datetime, due: datetime) -> datetime:
 def reminder_at(started: datetime, due: datetime, ahead: timedelta) -> datetime:
     """When a due is to be reminded of: so long ahead, but not before half of the time is gone."""
     return max(due - ahead, halfway(started, due))
+
+
+def goes_up(case: Known) -> bool:
+    """Whether the breach of its due takes a case up by itself: once an episode, if somebody has it.
+
+    One that was late before anybody had it, or while it was checked, goes up once somebody has it.
+    """
+    return (
+        isinstance(case, Assigned | InProgress)
+        and case.facts.tier is not TOP
+        and not clock_of(case.facts).escalated
+    )
 
 
 def reopening_until(facts: Facts) -> datetime:

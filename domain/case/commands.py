@@ -321,7 +321,7 @@ class RemindDue(_CaseCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkBreach(_CaseCommand):
-    """The due has passed: recorded once an episode, and the case goes up by itself."""
+    """The due has passed: recorded once an episode, and once the case goes up by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from domain.case.clock import (
     deadlines,
     due_fields,
     due_of,
+    goes_up,
     length,
     reminder_at,
     reopening_until,
@@ -621,15 +622,17 @@ def _breach(
     clock = clock_of(facts)
     if clock.due is None:
         raise Refused("case.no_deadline")
-    if clock.breached:
+    if clock.breached and not goes_up(case):
         raise Refused("case.breach_recorded")
     if command.at <= clock.due:
         raise Refused("case.not_due")
-    breach = e.DeadlineBreached(**stamp(facts, command), due=clock.due)
-    if facts.tier is TOP or not isinstance(case, Assigned | InProgress):
-        return [breach]
-    above, reason = Tier(facts.tier + 1), c.EscalationReason.SLA_BREACH
-    return [breach, _moved_up(facts, command, above, reason)]
+    events: list[e.Event] = []
+    if not clock.breached:
+        events.append(e.DeadlineBreached(**stamp(facts, command), due=clock.due))
+    if goes_up(case):
+        above, reason = Tier(facts.tier + 1), c.EscalationReason.SLA_BREACH
+        events.append(_moved_up(facts, command, above, reason))
+    return events
 
 
 def _recompute(facts: Facts, command: c.RecomputeDue) -> list[e.Event]:

@@ -3,6 +3,7 @@
 from typing import Any, Final, assert_never
 
 from domain.case import events as e
+from domain.case.commands import EscalationReason
 from domain.case.states import (
     NOT_REPORTED,
     Asked,
@@ -30,6 +31,7 @@ from domain.case.states import (
     holder_at,
 )
 from domain.changes import changed
+from domain.places import TOP
 from domain.sla import Pause
 
 initial: Final[Case] = NOT_REPORTED
@@ -70,6 +72,8 @@ def evolve(case: Case, event: e.Event) -> Case:
             return InProgress(changed(facts, handler=event.handler, request=None, clock=clock))
         case e.CaseEscalated():
             moved = changed(facts, tier=event.tier, highest=max(facts.highest, event.tier))
+            if event.reason is EscalationReason.SLA_BREACH:
+                moved = changed(moved, clock=_with(facts, escalated=True))
             return Assigned(_assigned(moved, event.holder))
         case e.CaseReturned():
             moved = changed(facts, tier=event.tier, returns=event.returns)
@@ -134,7 +138,9 @@ def evolve(case: Case, event: e.Event) -> Case:
         case e.DueReminded():
             return type(case)(changed(facts, clock=_with(facts, reminded=True)))
         case e.DeadlineBreached():
-            return type(case)(changed(facts, clock=_with(facts, breached=True)))
+            escalated = clock_of(facts).escalated or event.tier is TOP
+            clock = _with(facts, breached=True, escalated=escalated)
+            return type(case)(changed(facts, clock=clock))
         case e.DueRecomputed():
             clock = _with(facts, due=event.due, provisional=event.provisional)
             return type(case)(changed(facts, clock=clock))

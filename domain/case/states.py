@@ -30,7 +30,7 @@ class Clock:
 
     It keeps what the due was reckoned from (start, pauses, extensions), so that the due can always
     be reckoned again as a whole. ``dated`` is the due that an old system gave: it takes the place
-    of the limit.
+    of the limit. ``escalated``: the breach has taken the case up by itself, or found it at the top.
     """
 
     running: Running
@@ -46,6 +46,7 @@ class Clock:
     extensions: tuple[Limit, ...] = ()
     reminded: bool = False
     breached: bool = False
+    escalated: bool = False
 
 
 class Asked(StrEnum):

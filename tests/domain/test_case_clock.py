@@ -227,10 +227,53 @@ def test_a_breach_moves_only_what_somebody_works_on(state: str) -> None:
     )
 
 
+LATER = s.after(days=1, hours=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "steps"),
+    [
+        ("filed", (s.dispatch(at=LATER),)),
+        ("filed", (s.dispatch(at=LATER), s.accept(at=LATER))),
+        ("resolved", (s.check(at=LATER, passed=False, note="没有清干净"),)),
+    ],
+)
+def test_what_was_late_before_anybody_had_it_goes_up_once_somebody_has(
+    state: str, steps: tuple[c.Command, ...]
+) -> None:
+    given_state(state, s.mark_breach()).when(s.mark_breach(at=LATER)).refused(
+        "case.breach_recorded"
+    )
+    late = given_state(state, s.mark_breach(), *steps)
+    (escalated,) = late.when(s.mark_breach(at=LATER)).events
+    assert isinstance(escalated, e.CaseEscalated)
+    assert escalated.reason is c.EscalationReason.SLA_BREACH
+    over = given_state(state, s.mark_breach(), *steps, s.mark_breach(at=LATER))
+    over.when(s.mark_breach(at=LATER)).refused("case.breach_recorded")
+
+
+def test_what_has_gone_up_for_its_breach_comes_down_for_good() -> None:
+    back = given_state("in_progress", s.mark_breach(), s.send_back(at=LATER))
+    back.when(s.mark_breach(at=LATER)).refused("case.breach_recorded")
+
+
 def test_a_breach_at_the_top_goes_nowhere() -> None:
     top = given_steps(s.report(), s.file(tier=Tier.DISTRICT), s.dispatch())
     (breach,) = top.when(s.mark_breach()).events
     assert isinstance(breach, e.DeadlineBreached)
+    back = s.send_back(by=s.DISTRICT_COORDINATOR, at=LATER)
+    down = given_steps(s.report(), s.file(tier=Tier.DISTRICT), s.dispatch(), s.mark_breach(), back)
+    down.when(s.mark_breach(at=LATER)).refused("case.breach_recorded")
+
+
+def test_what_was_late_before_anybody_had_it_may_reach_the_top_first() -> None:
+    steps = (
+        s.file(tier=Tier.SUBDISTRICT),
+        s.mark_breach(),
+        s.dispatch(at=LATER),
+        s.escalate(by=s.DISTRICT_COORDINATOR, at=LATER),
+    )
+    given_steps(s.report(), *steps).when(s.mark_breach(at=LATER)).refused("case.breach_recorded")
 
 
 def test_a_late_closing_records_the_breach_that_nobody_marked() -> None:

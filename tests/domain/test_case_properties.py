@@ -389,8 +389,8 @@ def _once_an_episode(history: list[e.Event]) -> None:
         assert all(n == 1 for (kind, _), n in counts.items() if kind is once)
     automatic = Counter(
         event.episode
-        for event, after in pairwise([*history, None])
-        if isinstance(event, e.DeadlineBreached) and isinstance(after, e.CaseEscalated)
+        for event in history
+        if isinstance(event, e.CaseEscalated) and event.reason is c.EscalationReason.SLA_BREACH
     )
     assert all(n == 1 for n in automatic.values())
     late = [

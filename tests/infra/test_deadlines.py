@@ -11,6 +11,7 @@ import pytest
 from domain import calendar, catalogue
 from domain.aggregates import CASE, case_stream
 from domain.deadlines import Automatic, Pending, pending
+from domain.places import Tier
 from infra import deadlines
 from infra.deadlines import RETRY_FIRST, Deadlines, Done
 from infra.event_store import EventStore
@@ -111,6 +112,27 @@ def test_each_thing_is_done_when_it_is_due_and_once(office: Office) -> None:
     assert (last.actor, last.roles, last.correlation) == by_whom
     assert last.causation == "reopening_end"
     assert last.at == s.after(days=400)
+
+
+REWORK = (
+    s.check(passed=False, note="没有清干净", at=s.after(days=1, hours=1)),
+    s.resolve(at=s.after(days=1, hours=2)),
+)
+
+
+def test_what_was_late_before_anybody_had_it_goes_up_once_when_somebody_has(
+    office: Office,
+) -> None:
+    office.case("filed", "filed")
+    office.case("resolved", "resolved")
+    assert office.run(s.after(days=1)) == Done(issued=2)
+    assert office.run(s.after(days=1)) == Done()
+    office.store.execute(s.dispatch(case="filed", at=s.after(days=1)))
+    office.store.execute(replace(REWORK[0], case="resolved"))
+    assert office.run(s.after(days=1, hours=1)) == Done(issued=2)
+    for name in ("filed", "resolved"):
+        assert office.happened(name)[-1] == "case.escalated"
+    assert office.run(s.after(days=2)) == Done()
 
 
 def test_a_read_model_that_lags_makes_nothing_happen_twice(office: Office) -> None:
@@ -216,12 +238,29 @@ def test_what_waits_is_what_the_cases_say(office: Office) -> None:
     office.case("again", "closed", s.reopen(at=s.after(days=1)))
     office.case("over", "closed", s.end_reopening())
     office.case("other", "in_progress", s.reclassify())
+    at = s.after(days=1)
+    office.case("late", "filed", s.mark_breach(), s.dispatch(at=at))
+    office.case("rework", "resolved", s.mark_breach(), s.check(passed=False, note="-", at=at))
+    office.case("done-again", "resolved", s.mark_breach(), *REWORK)
+    top = s.escalate(by=s.DISTRICT_COORDINATOR, at=at)
+    late = (s.file(tier=Tier.SUBDISTRICT), s.mark_breach(), s.dispatch(at=at))
+    office.case("top", "reported", *late, top)
+    office.case("down", "reported", *late, top, s.send_back(by=s.DISTRICT_COORDINATOR, at=at))
+    more = [
+        "reminded",
+        "breached",
+        "again",
+        "over",
+        "other",
+        "late",
+        "rework",
+        "done-again",
+        "top",
+        "down",
+    ]
     expected: list[Pending] = []
     for stream in office.store.load(
-        {
-            case_stream(each): CASE
-            for each in (*s.PATHS, "reminded", "breached", "again", "over", "other")
-        }
+        {case_stream(each): CASE for each in (*s.PATHS, *more)}
     ).values():
         expected += pending(stream.state, DAY)
     found = [
