@@ -645,6 +645,12 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.into_itself": Reason(422, "事项不能并入自身。", "A case cannot be merged into itself."),
     "case.open_children": Reason(409, "还有未办结的子事项。", "Some children are still open."),
+    "case.child_awaited": Reason(
+        409,
+        "事项 {parent} 须等该子事项办结，只能并入 {parent} 本身或其另一须办结的子事项。",
+        "The case {parent} waits for this child: merge it into {parent} itself or into another of"
+        " its required children.",
+    ),
     "case.not_a_child": Reason(
         409, "{child} 不是该事项的子事项。", "{child} is not a child of this case."
     ),

@@ -258,9 +258,10 @@ class AbsorbCase(_CaseCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteChildEnded(_CaseCommand):
-    """The parent's side of a child's end."""
+    """The parent's side of a child's end; ``into`` is the survivor where the child was merged."""
 
     child: str
+    into: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from domain.case.clock import (
 from domain.case.guards import (
     DAY,
     demand_assignee,
+    demand_awaited,
     demand_called,
     demand_child,
     demand_children_ended,
@@ -146,6 +147,7 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
             return [e.CaseAbsorbed(**stamp(facts, command), duplicate=command.duplicate)]
         case _, c.NoteChildEnded():
             demand_child(facts, command.child)
+            demand_awaited(case, command)
             return [e.ChildEnded(**stamp(facts, command), child=command.child)]
         case _, c.NoteChildReopened():
             demand_child(facts, command.child)
@@ -220,7 +222,9 @@ def alongside(case: Case, command: c.Command) -> list[c.Command]:
         return others
     match command:
         case c.RejectCase() | c.ApproveVoid() | c.MergeCase() | c.CloseCase():
-            others.append(c.NoteChildEnded(case=facts.parent, child=facts.id, **common))
+            into = command.into if isinstance(command, c.MergeCase) else None
+            ended = c.NoteChildEnded(case=facts.parent, child=facts.id, into=into, **common)
+            others.append(ended)
         case c.ReopenCase():
             others.append(c.NoteChildReopened(case=facts.parent, child=facts.id, **common))
         case _:

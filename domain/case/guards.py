@@ -175,6 +175,17 @@ def demand_child(facts: Facts, child: str) -> None:
         raise Refused("case.not_a_child", child=child)
 
 
+def demand_awaited(case: Known, command: c.NoteChildEnded) -> None:
+    """What an open parent waits for is merged only into what it waits for as well: or into itself,
+    or else it would close before the work is done."""
+    children = case.facts.children
+    awaited = [child.case for child in children if child.required and not child.ended]
+    if command.into is None or case.name not in OPEN or command.child not in awaited:
+        return
+    if command.into not in (case.facts.id, *awaited):
+        raise Refused("case.child_awaited", parent=case.facts.id)
+
+
 def demand_children_ended(facts: Facts, *, required_only: bool) -> None:
     """Nothing is left behind that somebody still waits for."""
     if any(not child.ended and (child.required or not required_only) for child in facts.children):

@@ -564,8 +564,33 @@ def test_the_end_of_a_child_is_told_to_its_parent(child: Case, command: c.Comman
 def test_a_child_that_is_merged_tells_the_survivor_and_the_parent() -> None:
     assert case.alongside(_child(), s.merge()) == [
         s.absorb(s.DISPATCHER, s.NOW, "case-2", duplicate=s.CASE),
-        s.note_child_ended(s.DISPATCHER, s.NOW, "parent-1", child=s.CASE),
+        s.note_child_ended(s.DISPATCHER, s.NOW, "parent-1", child=s.CASE, into="case-2"),
     ]
+
+
+SPLIT_IN_THREE = s.split(
+    children=(
+        *s.split().children,
+        c.ChildReport(case="child-3", description="修垃圾桶"),
+    )
+)
+
+
+def test_what_a_parent_waits_for_is_merged_only_into_what_it_waits_for() -> None:
+    parent = given_state("in_progress", early=[SPLIT_IN_THREE])
+    for elsewhere in ("case-2", "child-2"):  # child-2 is not required
+        parent.when(s.note_child_ended(into=elsewhere)).refused("case.child_awaited")
+    allowed(parent.when(s.note_child_ended(into="child-3")))
+    allowed(parent.when(s.note_child_ended(into=s.CASE)))
+    allowed(parent.when(s.note_child_ended(child="child-2", into="case-2")))
+    fewer = given_state("in_progress", s.note_child_ended(child="child-3"), early=[SPLIT_IN_THREE])
+    fewer.when(s.note_child_ended(into="child-3")).refused("case.child_awaited")
+    closed = given_state(
+        "closed",
+        s.note_child_reopened(at=s.after(hours=1)),
+        early=[s.split(), s.note_child_ended(at=s.after(minutes=3))],
+    )
+    allowed(closed.when(s.note_child_ended(at=s.after(hours=1), into="case-2")))
 
 
 def test_the_reopening_of_a_child_is_told_to_its_parent() -> None:

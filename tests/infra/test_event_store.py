@@ -82,6 +82,16 @@ def test_what_stands_alongside_is_stored_with_it(store: EventStore) -> None:
         store.execute(samples.merge(case="b", into="a"))
 
 
+def test_no_child_is_merged_away_from_under_a_parent_that_waits_for_it(store: EventStore) -> None:
+    store.execute(*path("filed", "a"), *path("filed", "b"))
+    store.execute(samples.split(case="a"))
+    away = samples.merge(case="child-1", into="b")
+    with pytest.raises(Refused) as refused:
+        store.execute(away)
+    assert refused.value.code == "case.child_awaited"
+    store.execute(replace(away, into="a"))
+
+
 def test_an_expected_version_that_is_wrong_stops_the_command(store: EventStore) -> None:
     store.execute(*path("filed", "a"))
     with pytest.raises(VersionMismatch) as mismatch:
