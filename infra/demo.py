@@ -603,7 +603,7 @@ class _Sample:
             at=at,
             units=tuple(called),
             purpose="现场联合处置",
-            reply_by=at + timedelta(hours=24),
+            reply_by=at + timedelta(hours=8),
             **common,
         )
         yield at, (whistle,)
@@ -613,6 +613,7 @@ class _Sample:
                 member = self.members[unit.id]
                 yield at, (c.ReportIn(by=member, at=at, unit=unit.id, **common),)
             else:
+                at = max(at, whistle.reply_by)
                 yield at, (c.MarkAbsent(by=by, at=at, unit=unit.id, **common),)
 
     def _splits(self, case_id: str, at: datetime) -> Script:

@@ -274,7 +274,7 @@ def report_in(
 
 
 def mark_absent(
-    by: Actor = COORDINATOR, at: datetime = NOW, case: str = CASE, **changes: Any
+    by: Actor = COORDINATOR, at: datetime = NEXT_DAY, case: str = CASE, **changes: Any
 ) -> c.MarkAbsent:
     """未报到."""
     return c.MarkAbsent(case=case, by=by, at=at, **({"unit": PROPERTY.id} | changes))

@@ -221,7 +221,7 @@ class ReportIn(_CaseCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkAbsent(_CaseCommand):
-    """未报到: a unit that was called did not come."""
+    """未报到: a unit that was called did not come, and its time to do so is over."""
 
     unit: str
 

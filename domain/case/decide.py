@@ -134,8 +134,7 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
         case Filed() | Assigned() | InProgress() | Parked(), c.ReportIn():
             return _report_in(facts, command)
         case Filed() | Assigned() | InProgress() | Parked(), c.MarkAbsent():
-            demand_called(facts, command.unit)
-            return [e.UnitAbsent(**stamp(facts, command), unit=command.unit)]
+            return _mark_absent(facts, command)
         case Filed() | Assigned() | InProgress() | Parked(), c.SplitCase():
             return _split(facts, command)
         case Reported() | Filed() | Assigned() | InProgress() | Parked(), c.MergeCase():
@@ -467,6 +466,15 @@ def _report_in(facts: Facts, command: c.ReportIn) -> list[e.Event]:
         raise Refused("case.not_your_unit", unit=command.unit)
     demand_called(facts, command.unit)
     return [e.UnitReportedIn(**stamp(facts, command), unit=command.unit)]
+
+
+def _mark_absent(facts: Facts, command: c.MarkAbsent) -> list[e.Event]:
+    demand_called(facts, command.unit)
+    until = dict(facts.reply_by)[command.unit]
+    return [
+        *soft(command.at >= until, facts, command, "case.too_early", at=until.isoformat()),
+        e.UnitAbsent(**stamp(facts, command), unit=command.unit),
+    ]
 
 
 def _split(facts: Facts, command: c.SplitCase) -> list[e.Event]:

@@ -82,7 +82,9 @@ def evolve(case: Case, event: e.Event) -> Case:
         case e.CaseWhistled():
             others = tuple(call for call in facts.calls if call[0] not in event.units)
             called = tuple((unit, Call.WAITING) for unit in event.units)
-            return type(case)(changed(facts, calls=others + called))
+            until = tuple(until for until in facts.reply_by if until[0] not in event.units)
+            until += tuple((unit, event.reply_by) for unit in event.units)
+            return type(case)(changed(facts, calls=others + called, reply_by=until))
         case e.UnitReportedIn():
             return type(case)(_answered(facts, event.unit, Call.REPORTED_IN))
         case e.UnitAbsent():

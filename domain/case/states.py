@@ -94,6 +94,7 @@ class Facts:
 
     ``handler`` is who has it in hand or had it last, None while it waits for somebody to accept it.
     ``transfers`` counts those of the episode, ``callbacks`` those since it was last closed.
+    ``reply_by`` is until when each unit was called to report in.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Facts:
     clock: Clock | None = None
     request: Request | None = None
     calls: tuple[tuple[str, Call], ...] = ()
+    reply_by: tuple[tuple[str, datetime], ...] = ()
     children: tuple[Child, ...] = ()
     duplicates: tuple[str, ...] = ()
     survivor: str | None = None

@@ -21,6 +21,7 @@ def positions(served: Served) -> int:
 
 def test_a_whole_life_sent_twice_happens_once(served: Served) -> None:
     soon = (served.clock.now + timedelta(days=1)).isoformat()
+    minute = (served.clock.now + timedelta(minutes=1)).isoformat()
     other, third = served.in_hand(), served.report(category="exposed_garbage")
     unfiled, unfiled_too = served.report(by="acceptor"), served.report(by="acceptor")
     case = served.report(by="acceptor")
@@ -39,7 +40,7 @@ def test_a_whole_life_sent_twice_happens_once(served: Served) -> None:
         (case, "coordinator", "return", {"directive": "请网格清理"}),
         (case, "li", "accept", {}),
         (case, "coordinator", "whistle",
-            {"units": ["property", "cleaning"], "purpose": "联合", "reply_by": soon}),
+            {"units": ["property", "cleaning"], "purpose": "联合", "reply_by": minute}),
         (case, "community_handler", "report-in", {"unit": "property"}),
         (case, "coordinator", "mark-absent", {"unit": "cleaning"}),
         (case, "coordinator", "split", _PARTS),
@@ -61,6 +62,8 @@ def test_a_whole_life_sent_twice_happens_once(served: Served) -> None:
         (case, "supervisor", "reopen", {"reason": "又满了"}),
     )  # fmt: skip
     for number, (on, person, step, body) in enumerate(steps):
+        if step == "mark-absent":
+            served.clock.pass_(minutes=1)
         by, path, key = served.as_(person), f"/cases/{on}/{step}", f"k-{number}"
         first = by.post(path, body, Idempotency_Key=key)
         assert first["events"] or step == "recompute-due", step

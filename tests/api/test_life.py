@@ -84,11 +84,15 @@ def test_a_case_is_split_merged_parked_and_called_together_for(served: Served) -
     whistle = {
         "units": ["property", "cleaning"],
         "purpose": "联合清理",
-        "reply_by": (served.clock.now + timedelta(days=1)).isoformat(),
+        "reply_by": (served.clock.now + timedelta(hours=1)).isoformat(),
     }
     served.as_("coordinator").post(f"/cases/{case}/whistle", whistle)
     served.as_("community_handler").post(f"/cases/{case}/report-in", {"unit": "property"})
-    served.as_("coordinator").post(f"/cases/{case}/mark-absent", {"unit": "cleaning"})
+    absent = {"unit": "cleaning"}
+    early = served.as_("coordinator").post(f"/cases/{case}/mark-absent", absent, expect=409)
+    assert early["code"] == "case.too_early"
+    served.clock.pass_(hours=1)
+    served.as_("coordinator").post(f"/cases/{case}/mark-absent", absent)
 
     parts = {"children": [{"description": "清运"}, {"description": "加桶", "required": False}]}
     split = served.as_("coordinator").post(f"/cases/{case}/split", parts)

@@ -480,13 +480,22 @@ def test_called_units_report_in_or_are_absent() -> None:
         "in_progress", s.report_in(), s.mark_absent(unit="cleaning"), early=[s.whistle()]
     )
     assert facts(story).calls == (("property", Call.REPORTED_IN), ("cleaning", Call.ABSENT))
-    story.when(s.report_in()).refused("case.not_called")
+    story.when(s.report_in(at=s.NEXT_DAY)).refused("case.not_called")
     # Who has answered may be called again.
-    again = s.whistle(at=s.NOW, units=(s.CLEANING,))
+    again = s.whistle(at=s.NEXT_DAY, units=(s.CLEANING,), reply_by=s.after(days=2))
     recalled = given_state(
         "in_progress", s.mark_absent(unit="cleaning"), again, early=[s.whistle()]
     )
     assert dict(facts(recalled).calls) == {"property": Call.WAITING, "cleaning": Call.WAITING}
+    recalled.when(s.mark_absent(unit="cleaning")).refused("case.too_early")
+    allowed(recalled.when(s.mark_absent(unit="property")))
+    allowed(recalled.when(s.mark_absent(unit="cleaning", at=s.after(days=2))))
+
+
+def test_no_unit_is_absent_while_it_has_time_to_report_in() -> None:
+    called = given_state("in_progress", early=[s.whistle()])
+    called.when(s.mark_absent(at=s.after(days=1, minutes=-1))).refused("case.too_early")
+    allowed(called.when(s.mark_absent(at=s.NEXT_DAY)))
 
 
 def test_a_coordinator_of_another_place_reports_in_for_the_own_unit_only() -> None:
