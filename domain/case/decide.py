@@ -128,16 +128,25 @@ def decide(case: Case, command: c.Command) -> list[e.Event]:
         case Resolved(), c.ReturnCase(imported=c.Imported()):
             return soft_state(False, case, command) + _return(facts, command)
 
-        # others join in
-        case Filed() | Assigned() | InProgress() | Parked(), c.WhistleCase():
+        # others join in, as long as it is open
+        case (
+            Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked(),
+            c.WhistleCase(),
+        ):
             return _whistle(facts, command)
-        case Filed() | Assigned() | InProgress() | Parked(), c.ReportIn():
+        case Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked(), c.ReportIn():
             return _report_in(facts, command)
-        case Filed() | Assigned() | InProgress() | Parked(), c.MarkAbsent():
+        case (
+            Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked(),
+            c.MarkAbsent(),
+        ):
             return _mark_absent(facts, command)
-        case Filed() | Assigned() | InProgress() | Parked(), c.SplitCase():
+        case Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked(), c.SplitCase():
             return _split(facts, command)
-        case Reported() | Filed() | Assigned() | InProgress() | Parked(), c.MergeCase():
+        case (
+            Reported() | Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked(),
+            c.MergeCase(),
+        ):
             return _merge(facts, command)
         case (
             Reported() | Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked(),

@@ -32,11 +32,11 @@ TransferCase      ?     .     .     .     +     .     .     .     .     .     . 
 AcceptCase        ?     .     .     .     +     +     .     .     .     .     .     .     .
 EscalateCase      ?     .     .     .     +     +     .     .     .     .     .     .     .
 ReturnCase        ?     .     .     .     +     +     .     .     .     .     .     .     .
-WhistleCase       ?     .     .     +     +     +     +     .     .     .     .     .     .
-ReportIn          ?     .     .     +     +     +     +     .     .     .     .     .     .
-MarkAbsent        ?     .     .     +     +     +     +     .     .     .     .     .     .
-SplitCase         ?     .     .     +     +     +     +     .     .     .     .     .     .
-MergeCase         ?     +     .     +     +     +     +     .     .     .     .     .     .
+WhistleCase       ?     .     .     +     +     +     +     +     +     .     .     .     .
+ReportIn          ?     .     .     +     +     +     +     +     +     .     .     .     .
+MarkAbsent        ?     .     .     +     +     +     +     +     +     .     .     .     .
+SplitCase         ?     .     .     +     +     +     +     +     +     .     .     .     .
+MergeCase         ?     +     .     +     +     +     +     +     +     .     .     .     .
 AbsorbCase        ?     +     .     +     +     +     +     +     +     .     .     .     .
 NoteChildEnded    ?     -     -     +     +     +     +     +     +     +     +     +     +
 NoteChildReopened ?     -     -     +     +     +     +     +     +     +     +     +     +

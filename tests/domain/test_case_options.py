@@ -59,6 +59,8 @@ dispatcher    filed        DispatchCase MergeCase
 dispatcher    assigned     DispatchCase TransferCase MergeCase
 dispatcher    in_progress  MergeCase
 dispatcher    parked       MergeCase ResumeCase
+dispatcher    resolved     MergeCase
+dispatcher    checked      MergeCase
 grid_handler  assigned     AcceptCase EscalateCase
 grid_handler  in_progress  AcceptCase
 coordinator   reported     MergeCase
@@ -66,6 +68,8 @@ coordinator   filed        WhistleCase SplitCase MergeCase
 coordinator   assigned     EscalateCase WhistleCase SplitCase MergeCase
 coordinator   in_progress  EscalateCase WhistleCase SplitCase MergeCase
 coordinator   parked       WhistleCase SplitCase MergeCase
+coordinator   resolved     WhistleCase SplitCase MergeCase
+coordinator   checked      WhistleCase SplitCase MergeCase
 supervisor    resolved     CheckCase
 supervisor    closed       ReopenCase
 supervisor    evaluated    ReopenCase
@@ -170,6 +174,13 @@ def test_who_was_called_can_report_in_and_others_are_told_whose_it_is() -> None:
     assert asked(called, samples.COORDINATOR)["MarkAbsent"] is None
     assert asked(called, samples.SUBDISTRICT_HANDLER)["ReportIn"] == "case.not_called"
     assert asked(samples.state("filed"), samples.COORDINATOR)["MarkAbsent"] == "case.not_called"
+
+
+@pytest.mark.parametrize("state", ["resolved", "checked"])
+def test_who_was_called_is_not_forgotten_when_the_work_is_done(state: str) -> None:
+    called = samples.state(state, samples.whistle())
+    assert asked(called, samples.COMMUNITY_HANDLER)["ReportIn"] is None
+    assert asked(called, samples.COORDINATOR)["MarkAbsent"] is None
 
 
 def test_units_that_wait_already_are_not_called_again() -> None:

@@ -180,8 +180,8 @@ NEXT: Final[dict[str, tuple[type[Any], ...]]] = {
         c.ReturnCase, c.MarkBreach, c.WhistleCase,
     ),
     "parked": (c.ResumeCase, c.ResumeCase, c.AskExtension, c.ApproveExtension, c.RecomputeDue),
-    "resolved": (c.CheckCase,),
-    "checked": (c.CloseCase, c.CloseCase, c.MarkBreach),
+    "resolved": (*[c.CheckCase] * 8, c.MergeCase, c.SplitCase),
+    "checked": (*[c.CloseCase] * 8, *[c.MarkBreach] * 4, c.MergeCase, c.SplitCase),
     "closed": (c.ReopenCase, c.ReopenCase, c.EvaluateCase, c.RecordCallback),
     "evaluated": (c.ReopenCase,),
 }  # fmt: skip
