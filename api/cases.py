@@ -42,6 +42,7 @@ from domain.aggregates import case_stream
 from domain.answers import Answer, Receipt, Verdict
 from domain.calendar import office_time
 from domain.case import commands as c
+from domain.case.guards import sources
 from domain.case.states import ENDED, OPEN, Facts
 from domain.errors import Refused
 from domain.history import Recorded
@@ -492,23 +493,9 @@ def _reporting(desk: Desk, body: s.Report, case: str) -> c.ReportCase:
     )
 
 
-_SOURCES: Final = {
-    Role.HOTLINE: c.Source.HOTLINE,
-    Role.ACCEPTOR: c.Source.WINDOW,
-    Role.COORDINATOR: c.Source.WINDOW,
-    Role.GRID_WORKER: c.Source.GRID_WORKER,
-    Role.RESIDENT: c.Source.RESIDENT,
-}
-"""Where a report comes from when it does not say, by the role it is made in."""
-
-
 def _source(desk: Desk, body: s.Report) -> c.Source:
-    roles = _reporting_as(desk, body)
-    if body.source is not None:
-        if roles == {Role.RESIDENT} and body.source is not c.Source.RESIDENT:
-            raise Refused("request.resident_report")
-        return body.source
-    return next((_SOURCES[role] for role in _SOURCES if role in roles), c.Source.RESIDENT)
+    """Where a report comes from: when it does not say, as usual in the role it is made in."""
+    return body.source or next(iter(sources(desk.by, body.territory)), c.Source.RESIDENT)
 
 
 def _reporter(desk: Desk, body: s.Report, case: str) -> c.Reporter | None:

@@ -117,8 +117,8 @@ REASONS: Final[dict[str, Reason]] = {
     "request.wrong_password": Reason(403, "当前密码不正确。", "The present password is not right."),
     "request.resident_report": Reason(
         403,
-        "居民只能以本人名义、以居民来源上报。",
-        "A resident reports in the own name, as a resident.",
+        "居民只能以本人名义上报。",
+        "A resident reports in the own name.",
     ),
     "request.unknown_path": Reason(404, "没有这个地址。", "There is nothing at this address."),
     "request.unknown_projection": Reason(
@@ -697,6 +697,11 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "case.reminded": Reason(
         409, "本轮已催办。", "The handler was reminded in this episode already."
+    ),
+    "case.source_not_yours": Reason(
+        403,
+        "您的角色不能以“{source}”为来源上报。",
+        "Your role does not report what came by this way: {source}.",
     ),
     "case.too_early": Reason(
         409, "时间未到，{at} 起方可执行。", "It is too early; this may be done from {at} on."

@@ -19,6 +19,7 @@ from domain import case, catalogue
 from domain.calendar import Calendar
 from domain.case import commands as c
 from domain.case import events as e
+from domain.case.guards import sources
 from domain.case.states import Case, Known, Unknown
 from domain.catalogue import Category, Policy, Terms
 from domain.places import EVERYWHERE
@@ -168,11 +169,11 @@ def report(
     """上报."""
     given: dict[str, Any] = {
         "place": place(),
-        "source": c.Source.RESIDENT,
         "description": "楼下堆着垃圾",
         "reporter": REPORTER,
-    }
-    return c.ReportCase(case=case, by=by, at=at, **(given | changes))
+    } | changes
+    given.setdefault("source", next(iter(sources(by, given["place"].path)), c.Source.RESIDENT))
+    return c.ReportCase(case=case, by=by, at=at, **given)
 
 
 def verify(by: Actor = ACCEPTOR, at: datetime = _MINUTE[1], case: str = CASE) -> c.VerifyCase:

@@ -32,6 +32,7 @@ from domain.case.guards import (
     demand_own_case,
     demand_own_report,
     demand_request,
+    demand_source,
     demand_text,
     demand_unit,
     only_as,
@@ -257,6 +258,7 @@ def _child_of(facts: Facts, child: c.ChildReport, common: dict[str, Any]) -> c.R
 def _report(command: c.ReportCase) -> list[e.Event]:
     demand(command, command.place.path)
     demand_import(command, command.place.path)
+    demand_source(command)
     demand_text(command.description, "description")
     occurred = command.occurred or command.at
     if occurred > command.at:

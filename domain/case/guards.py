@@ -13,13 +13,35 @@ from domain.case import events as e
 from domain.case.states import OPEN, Asked, Call, Facts, Known, Request, terms_of
 from domain.errors import Refused
 from domain.places import tier_of, within
-from domain.roles import Role, permitted
+from domain.roles import Actor, Role, permitted
 from domain.staff import Unit
 
 SKEW: Final = timedelta(minutes=2)
 """How far the clocks of two servers may stand apart before a command counts as out of order."""
 
 DAY: Final = timedelta(days=1)
+
+
+SOURCES: Final[dict[Role, tuple[c.Source, ...]]] = {
+    Role.HOTLINE: (c.Source.HOTLINE,),
+    Role.ACCEPTOR: (c.Source.WINDOW, c.Source.DEPARTMENT),
+    Role.COORDINATOR: (c.Source.WINDOW, c.Source.DEPARTMENT),
+    Role.GRID_WORKER: (c.Source.GRID_WORKER, c.Source.RESIDENT),
+    Role.RESIDENT: (c.Source.RESIDENT,),
+    Role.IMPORTER: tuple(c.Source),
+}
+"""Where a report may come from that somebody makes in a role, the usual first. Figures count by it:
+nobody may say that a matter of the own grid came by the hotline."""
+
+
+def sources(by: Actor, place: str) -> list[c.Source]:
+    """Where a report of this person at a place may come from, the likeliest first."""
+    held = {
+        grant.role
+        for grant in by.grants
+        if permitted(replace(by, grants=(grant,)), "ReportCase", place)
+    }
+    return [source for role, own in SOURCES.items() if role in held for source in own]
 
 
 def stamp(facts: Facts, command: c.Command) -> dict[str, Any]:
@@ -84,6 +106,13 @@ def demand_import(command: c.Command, place: str) -> None:
     grants = command.by.grants
     if not any(g.role is Role.IMPORTER and within(place, g.territory) for g in grants):
         raise Refused("case.import_only")
+
+
+def demand_source(command: c.ReportCase) -> None:
+    """Who reports says no more than the own role knows; a child comes from where its parent did."""
+    known = command.parent is not None or command.source in sources(command.by, command.place.path)
+    if not known:
+        raise Refused("case.source_not_yours", source=command.source.value)
 
 
 def demand_order(facts: Facts, command: c.Command) -> None:

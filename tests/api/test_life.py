@@ -124,8 +124,8 @@ def test_a_case_is_split_merged_parked_and_called_together_for(served: Served) -
 def test_a_resident_reports_as_nobody_else(served: Served) -> None:
     report = {"territory": samples.GRID, "description": "噪音"}
     wang = served.as_("wang")
-    for other in ({"source": "department"}, {"reporter": {"person": "zhao"}}):
-        assert wang.post("/cases", report | other, 403)["code"] == "request.resident_report"
+    by_zhao = wang.post("/cases", report | {"reporter": {"person": "zhao"}}, 403)
+    assert by_zhao["code"] == "request.resident_report"
     assert wang.post("/cases", report | {"territory": samples.OTHER_GRID}, 403)["code"] == (
         "role.not_permitted"
     )
@@ -143,3 +143,6 @@ def test_where_a_report_comes_from_follows_from_the_role(served: Served) -> None
     served.runner.catch_up()
     cards = {person: served.as_("acceptor").get(f"/cases/{case}") for person, case in cases.items()}
     assert {person: card["source"] for person, card in cards.items()} == expected
+    for person, source in (("wang", "department"), ("li", "hotline"), ("hotline", "grid_worker")):
+        report = {"territory": samples.GRID, "description": "噪音", "source": source}
+        assert served.as_(person).post("/cases", report, 403)["code"] == "case.source_not_yours"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 import pytest
 
@@ -19,7 +20,7 @@ from domain.case.states import (
 )
 from domain.catalogue import Size
 from domain.places import Tier
-from domain.roles import Role
+from domain.roles import Actor, Role
 from tests import samples as s
 from tests.domain.schedules import local
 from tests.domain.stories import (
@@ -74,6 +75,37 @@ def test_a_report_comes_in_at_the_tier_of_its_source(
     story = given_steps(s.report(by=s.IMPORTER, source=source, place=s.place(path)))
     assert (facts(story).intake, facts(story).tier) == (tier, tier)
     assert facts(story).holder == holder
+
+
+ONLY: Final = {
+    s.RESIDENT: {c.Source.RESIDENT},
+    s.GRID_WORKER: {c.Source.GRID_WORKER, c.Source.RESIDENT},
+    s.HOTLINE: {c.Source.HOTLINE},
+    s.ACCEPTOR: {c.Source.WINDOW, c.Source.DEPARTMENT},
+    s.COORDINATOR: {c.Source.WINDOW, c.Source.DEPARTMENT},
+    # A role elsewhere changes nothing, one more does.
+    s.together(s.GRID_WORKER, s.actor(Role.HOTLINE, s.OTHER_DISTRICT)): {
+        c.Source.GRID_WORKER,
+        c.Source.RESIDENT,
+    },
+    s.together(s.RESIDENT, s.HOTLINE): {c.Source.RESIDENT, c.Source.HOTLINE},
+    s.IMPORTER: set(c.Source),
+}
+
+
+@pytest.mark.parametrize("by", ONLY, ids=str)
+@pytest.mark.parametrize("source", c.Source)
+def test_a_report_comes_from_where_the_role_of_its_maker_knows(by: Actor, source: c.Source) -> None:
+    made = given().when(s.report(by=by, source=source))
+    if source in ONLY[by]:
+        allowed(made)
+    else:
+        made.refused("case.source_not_yours")
+
+
+def test_a_child_comes_from_where_its_parent_did() -> None:
+    by_hotline = s.report(by=s.COORDINATOR, source=c.Source.HOTLINE, parent="parent-1")
+    allowed(given().when(by_hotline))
 
 
 def test_a_matter_may_have_been_seen_before_it_is_reported() -> None:
@@ -533,6 +565,7 @@ def test_a_split_reports_its_children_alongside() -> None:
             s.after(minutes=3),
             name,
             description=description,
+            source=c.Source.RESIDENT,
             reporter=None,
             parent=s.CASE,
         )

@@ -22,7 +22,7 @@ from domain.calendar import Calendar
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.clock import due_of, length
-from domain.case.guards import SKEW
+from domain.case.guards import SKEW, sources
 from domain.case.states import (
     OPEN,
     Asked,
@@ -229,6 +229,8 @@ class World:
         if who % 40 == 0:
             by, imported = samples.IMPORTER, samples.OLD_SYSTEM
         fields = FIELDS[chosen](n, at, self.calendar)
+        if chosen is c.ReportCase and n % 9 and (own := sources(by, fields["place"].path)):
+            fields["source"] = own[n % len(own)]
         command: c.Command = chosen(case=name, by=by, at=at, imported=imported, **fields)
         return command
 
