@@ -41,6 +41,10 @@ class Question:
     size: str | None = None
     source: str | None = None
 
+    def end(self, moment_: Moment) -> datetime:
+        """The instant at which the window ends: what is yet to come is not known, and not owed."""
+        return min(self.until or moment_.at, moment_.at)
+
     def before(self, moment_: Moment) -> "Question | None":
         """The same of the window of the same length that ended when this one begins."""
         if self.since is None:
@@ -385,7 +389,7 @@ class Counting:
     def _window(self, rows: Rows) -> Window:
         """The instants between which rows count; what has to have passed ends now."""
         if rows.passed:
-            return Window(self.asked.since, min(self.asked.until or self.then.at, self.then.at))
+            return Window(self.asked.since, self.asked.end(self.then))
         return Window(self.asked.since, self.asked.until)
 
     def _covered(self, *, exactly: bool = False, found: bool = True) -> list[Sql]:
@@ -480,14 +484,14 @@ def _known(asked: Question, then: Moment) -> dict[str, Sql]:
     """What the entries of metrics may speak of."""
     return {
         "now": quoted(then.at),
-        "end": quoted(asked.until or then.at),
+        "end": quoted(asked.end(then)),
         "in_force": in_force(asked, then),
     }
 
 
 def in_force(asked: Question, then: Moment) -> Sql:
     """Whether a grid ``g`` is in force on the last day of the window, in office time."""
-    end = (asked.until or then.at) - timedelta(microseconds=1)
+    end = asked.end(then) - timedelta(microseconds=1)
     return sql.SQL(
         "{holds} AND g.valid_from <= {day} AND (g.valid_to IS NULL OR g.valid_to > {day})"
     ).format(holds=then.holds("g"), day=quoted(office_time(end).date()))

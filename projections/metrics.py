@@ -192,10 +192,10 @@ FLOW: Final = Metric(
 # --- 3 and the first half of 6: was it done by when it was due, and was it done right ---
 
 _OWED: Final = "(kind = 'closed' AND verdict <> 'no_deadline' OR kind = 'overdue')"
-_OWED_ZH: Final = "应结案（期内结案 + 期末前到期仍未结案）"
+_OWED_ZH: Final = "应结案（期内结案 + 到期不晚于期末、期末未结案）"
 _OWED_EN: Final = (
-    "due (what was closed in the window, and what was open at its end although its adjusted due "
-    "lay before it)"
+    "due (what was closed in the window, and what was open at its end with an adjusted due at or "
+    "before it)"
 )
 _LATE_GONE: Final = {**_GONE, "no_deadline": "kind = 'closed' AND verdict = 'no_deadline'"}
 

@@ -255,6 +255,35 @@ def test_timeliness_counts_the_closed_and_the_overdue(
     assert pair(then, "closure_rate") == (1, 3)
 
 
+def test_what_is_due_at_the_very_end_of_a_window_is_owed_and_the_words_say_so(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    by_size(store, "a", "small", close=False)
+    runner.catch_up()
+    clock = store.case("a")[0].facts.clock
+    assert clock is not None
+    assert clock.due is not None
+    for until, owed in ((clock.due, 1), (clock.due - timedelta(microseconds=1), 0)):
+        assert pair(ask(gateway, "timeliness", until=until), "closure_rate") == (0, owed)
+    said = METRICS["timeliness"].figure("closure_rate")
+    assert "不晚于期末" in said.formula_zh
+    assert "at or before it" in said.formula_en
+
+
+def test_a_window_that_ends_in_the_future_is_judged_at_the_present(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    by_size(store, "a", "small", close=False)  # due after some 6 hours
+    runner.catch_up()
+    head = store.recorder.max_notification_id()
+    for until in (samples.after(days=31), None):
+        for hours, owed in ((1, 0), (10, 1)):
+            now = samples.after(hours=hours)
+            for as_of in (None, Moment(now, head)):
+                found = ask(gateway, "timeliness", now=now, until=until, as_of=as_of)
+                assert pair(found, "closure_rate") == (0, owed), (until, hours, as_of)
+
+
 def test_a_pause_moves_the_due_and_one_after_it_does_not(
     store: EventStore, runner: Runner, gateway: Gateway
 ) -> None:
@@ -682,7 +711,7 @@ def test_caseload_of_the_grids_in_force(
     runner.catch_up()
 
     def caseload(**asked: Any) -> Any:
-        return gateway.figures.caseload(supervisor("d1/"), Question(now=LATER, **asked))
+        return gateway.figures.caseload(supervisor("d1/"), Question(**({"now": LATER} | asked)))
 
     found = caseload(until=samples.after(days=2))
     loads = {g.path: (g.cases, g.weighted, g.workers, g.load) for g in found.grids}
@@ -710,6 +739,8 @@ def test_caseload_of_the_grids_in_force(
     runner.catch_up()
     later = caseload(until=samples.after(days=5))
     assert [grid.path for grid in later.grids] == ["d1/s1/c1/g4/", "d1/s1/c1/g9/"]
+    running = caseload(until=samples.after(days=5), now=samples.after(days=1))
+    assert [grid.path for grid in running.grids] == list(loads), "it is not merged yet"
     assert later.answer.figures["weight"].excluded["outside_grids"] == 2
     assert later.by_cases.gini is None
     assert [g.path for g in caseload(until=samples.after(days=1)).grids] == list(loads)
