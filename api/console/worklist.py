@@ -20,6 +20,7 @@ from api.console.session import AtConsole, Visitor, pages
 from api.schemas import words as s
 from api.schemas.cases import CaseQuery, TimelineQuery
 from api.views import in_view, views
+from domain.calendar import office_time
 from domain.roles import PERMISSIONS, Reading, scope
 from domain.sla import Limit, Unit
 from projections.gateway import CaseCard
@@ -118,7 +119,7 @@ def places(me: AtConsole, under: s.Scope | None = None) -> Response:
         below = list(territory.districts.values())
     else:
         below = [territory.node(path) for path in own]
-    today = me.desk.at.date()
+    today = office_time(me.desk.at).date()
     nodes = [node for node in below if node.in_force(today)]
     return page(me, "worklist-places.html", nodes=nodes, leaf=4)
 

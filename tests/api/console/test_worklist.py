@@ -1,11 +1,14 @@
 """The worklist: views and their counts, what narrows them, pages, the preview, and whose it is."""
 
 import re
+from datetime import UTC, date, datetime, time, timedelta
 
 import httpx
 import pytest
 
 from api.auth import CONSOLE, COOKIE
+from domain import territory
+from domain.calendar import OFFICE_TIME
 from tests import samples
 from tests.api.conftest import Served
 
@@ -151,6 +154,29 @@ def test_the_tree_begins_with_ones_scope(served: Served) -> None:
     assert 'data-place="' in own
     below = get(served, "acceptor", f"{WORKLIST}/places", "tree", under=samples.COMMUNITY).text
     assert f'data-place="{samples.GRID}"' in below
+
+
+def test_from_midnight_on_the_grids_of_the_new_day_are_offered(served: Served) -> None:
+    new_day = date(2026, 3, 5)
+    parts = (
+        territory.Part(id="g8", name="新一网格", households=100, residents=300),
+        territory.Part(id="g9", name="新二网格", households=200, residents=500),
+    )
+    served.store.execute(
+        territory.SplitGrid(
+            by=samples.ADMINISTRATOR,
+            at=served.clock.now,
+            path=samples.GRID,
+            into=parts,
+            effective=new_day,
+        )
+    )
+    midnight = datetime.combine(new_day, time(), OFFICE_TIME)
+    for passed, offered in ((-timedelta(minutes=1), False), (timedelta(hours=1), True)):
+        served.clock.now = (midnight + passed).astimezone(UTC)
+        below = get(served, "acceptor", f"{WORKLIST}/places", "tree", under=samples.COMMUNITY)
+        assert ("新一网格" in below.text) is offered
+        assert (samples.GRID in below.text) is not offered
 
 
 def test_what_was_written_is_escaped_and_every_page_speaks_both_languages(served: Served) -> None:
