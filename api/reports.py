@@ -59,7 +59,7 @@ class ReportQuery(s.Query):
     },
 )
 def periodic(
-    period: Period,
+    period: Literal[Period.DAILY, Period.WEEKLY, Period.MONTHLY],
     territory: s.Path,
     asked: Annotated[ReportQuery, Query()],
     desk: AtDesk,

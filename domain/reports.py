@@ -1,4 +1,5 @@
-"""Reports (日报、周报、月报): which days they are about, and what stands on them.
+"""Reports (日报、周报、月报): which days they are about, what these are compared with, and what
+stands on them.
 
 Nobody types a report, and none is kept (减台账): it is made of the log as of a position, and made
 of the same position again it is the same.
@@ -10,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
-from domain.calendar import OFFICE_TIME
+from domain.calendar import OFFICE_TIME, office_time
 from domain.words import Word
 
 
@@ -32,16 +33,13 @@ class Span(NamedTuple):
 
 
 class Period(StrEnum):
-    """How often a report is made."""
+    """A stretch of the calendar that figures are counted by."""
 
     DAILY = "daily"
     WEEKLY = "weekly"
     MONTHLY = "monthly"
-
-    @property
-    def word(self) -> Word:
-        """What its report is called."""
-        return PERIODS[self]
+    QUARTERLY = "quarterly"
+    YEARLY = "yearly"
 
     def around(self, day: date) -> Span:
         """The period that a day lies in; weeks begin on Monday."""
@@ -52,8 +50,11 @@ class Period(StrEnum):
                 monday = day - timedelta(days=day.weekday())
                 return Span(monday, monday + timedelta(days=7))
             case Period.MONTHLY:
-                first = day.replace(day=1)
-                return Span(first, (first + timedelta(days=31)).replace(day=1))
+                return _months(day.replace(day=1), 1)
+            case Period.QUARTERLY:
+                return _months(day.replace(month=day.month - (day.month - 1) % 3, day=1), 3)
+            case Period.YEARLY:
+                return _months(day.replace(month=1, day=1), 12)
             case _:
                 assert_never(self)
 
@@ -62,11 +63,38 @@ class Period(StrEnum):
         return self.around(self.around(day).first - timedelta(days=1))
 
 
+def _months(first: date, count: int) -> Span:
+    """So many months from a first of the month on."""
+    # The 31st day after the first of a month lies in the next one, and so on for a year at least.
+    return Span(first, (first + timedelta(days=31 * count)).replace(day=1))
+
+
+def compared(since: datetime, until: datetime, at: datetime) -> tuple[datetime, datetime] | None:
+    """What a window is compared with, at an instant; None if it has not begun by then.
+
+    A period of the calendar is compared with the one before: once it is over with all of it, until
+    then with as much as there is of this one. Any other window is compared with one as long, just
+    before.
+    """
+    length = min(until, at) - since
+    if length <= timedelta(0):
+        return None
+    day = office_time(since).date()
+    for period in Period:
+        span = period.around(day)
+        if (span.since, span.until) == (since, until):
+            before = period.before(day)
+            as_far = before.until if until <= at else before.since + length
+            return before.since, min(before.until, as_far)
+    return since - length, since
+
+
 PERIODS: Final = {
     Period.DAILY: Word("日报", "Daily report"),
     Period.WEEKLY: Word("周报", "Weekly report"),
     Period.MONTHLY: Word("月报", "Monthly report"),
 }
+"""What reports are made of, and what these are called."""
 
 
 class Shape(StrEnum):
@@ -146,5 +174,5 @@ class Report:
     @property
     def title(self) -> Word:
         """What stands above it."""
-        zh, en = self.period.word
+        zh, en = PERIODS[self.period]
         return Word(f"{self.names[-1]}社区治理{zh}", f"{en} of {self.names[-1]}")

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from domain.calendar import office_time
 from domain.places import EVERYWHERE, depth, within
+from domain.reports import compared
 from projections import daily
 from projections.daily import Window
 from projections.measures import DROPPED, WAITED, Figure, Metric, Part, Rows
@@ -46,11 +47,11 @@ class Question:
         return min(self.until or moment_.at, moment_.at)
 
     def before(self, moment_: Moment) -> "Question | None":
-        """The same of the window of the same length that ended when this one begins."""
+        """The same of the window that this one is compared with, see there; None without one."""
         if self.since is None:
             return None
-        length = (self.until or moment_.at) - self.since
-        return replace(self, since=self.since - length, until=self.since) if length else None
+        earlier = compared(self.since, self.until or moment_.at, moment_.at)
+        return earlier and replace(self, since=earlier[0], until=earlier[1])
 
 
 @dataclass(frozen=True, slots=True)

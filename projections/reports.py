@@ -5,7 +5,7 @@ the same, whatever has happened since.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial, reduce
 from itertools import pairwise
@@ -29,7 +29,7 @@ from domain.roles import Actor
 from domain.territory import Territory
 from domain.words import SIZES, SOURCES, Word
 from projections.ages import AGE_DAYS, Ages
-from projections.counting import Question
+from projections.counting import By, Question
 from projections.figures import Answer, Caseload, Counted, Figures, Group
 from projections.measures import REASONS, Figure, Metric, Part
 from projections.metrics import (
@@ -41,7 +41,6 @@ from projections.metrics import (
     RESPONSE,
     TIMELINESS,
 )
-from projections.past import Moment
 
 MODELS: Final = ("containment", "timeliness", "evaluation", "quality", "caseload")
 """The read models that a report is made of."""
@@ -88,34 +87,34 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
     then = backlog.answer.moment
     names = _Names.known(events, asked.position)
     above = names.above(asked.territory)
-    span, before = asked.period.around(asked.day), asked.period.before(asked.day)
-    if span.since >= then.at:
+    span = asked.period.around(asked.day)
+    window = replace(everything, as_of=then, since=span.since, until=span.until)
+    earlier = window.before(then)
+    if earlier is None:
         raise Refused("report.not_begun", first=str(span.first))
-    window = span.since, min(span.until, then.at)
-    # Of a period that is not over, what is compared is as long as what there is of it.
-    earlier = before.since, min(before.until, before.since + (window[1] - window[0]))
-    ask = _Asking(figures, by, asked, then, window, earlier)
+    assert earlier.since is not None
+    ask = _Asking(figures, by, window, earlier)
 
     pairs = {metric.name: ask.both(metric) for metric, _ in SHOWN}
     overdue = backlog.answer.figures["overdue_share"].rate
     paused = backlog.answer.figures["paused_share"].rate
-    caseload = figures.caseload(by, ask.question(window))
+    caseload = figures.caseload(by, window)
     late = figures.cases(
         by,
         BACKLOG,
         BACKLOG.figure("overdue_share"),
         Part.NUMERATOR,
         None,
-        Question(now=asked.now, as_of=then, territory=asked.territory),
+        replace(everything, as_of=then),
         limit=LISTED,
     )
     return Report(
         period=asked.period,
         territory=asked.territory,
         names=above,
-        since=window[0],
-        until=window[1],
-        earlier=earlier,
+        since=span.since,
+        until=window.end(then),
+        earlier=(earlier.since, earlier.end(then)),
         position=asked.position,
         at=then.at,
         tables=(
@@ -139,33 +138,21 @@ class _Asking:
 
     figures: Figures
     by: Actor
-    asked: Asked
-    then: Moment
-    window: tuple[datetime, datetime]
-    earlier: tuple[datetime, datetime]
-
-    def question(self, window: tuple[datetime, datetime]) -> Question:
-        since, until = window
-        return Question(
-            now=self.asked.now,
-            as_of=self.then,
-            territory=self.asked.territory,
-            since=since,
-            until=until,
-        )
+    window: Question
+    earlier: Question
 
     def both(self, metric: Metric) -> tuple[Answer, Answer]:
         """A metric in the window, and in the one before."""
         return (
-            self.figures.answer(self.by, metric, self.question(self.window)),
-            self.figures.answer(self.by, metric, self.question(self.earlier)),
+            self.figures.answer(self.by, metric, self.window),
+            self.figures.answer(self.by, metric, self.earlier),
         )
 
-    def groups(self, metric: Metric, over: Any) -> tuple[list[Group], list[Group]]:
+    def groups(self, metric: Metric, over: By) -> tuple[list[Group], list[Group]]:
         """A metric broken down, in the window and in the one before."""
         return (
-            self.figures.answer(self.by, metric, self.question(self.window), over).groups,
-            self.figures.answer(self.by, metric, self.question(self.earlier), over).groups,
+            self.figures.answer(self.by, metric, self.window, over).groups,
+            self.figures.answer(self.by, metric, self.earlier, over).groups,
         )
 
 
@@ -364,13 +351,13 @@ def _below(ask: _Asking, names: _Names) -> list[Table]:
     by_path: dict[str, dict[str, Ratio]] = {}
     for group in (*flow, *kept, *done):
         by_path.setdefault(group.key, {}).update(group.figures)
-    if set(by_path) <= {ask.asked.territory}:
+    if set(by_path) <= {ask.window.territory}:
         return []
     nothing = Ratio(numerator=0, denominator=0)
     rows: list[tuple[Cell, ...]] = []
     for path, found in sorted(by_path.items()):
         closed, on_time = (found.get(n, nothing) for n in ("closure_rate", "on_time_rate"))
-        own, name = path == ask.asked.territory, names.territory(path)
+        own, name = path == ask.window.territory, names.territory(path)
         rows.append(
             (
                 Word(f"{name}（本级）", f"{name} itself") if own else name,

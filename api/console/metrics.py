@@ -7,7 +7,7 @@ the same metrics as the API. A page of the past pins every part to one position 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, Any, Final, Literal, assert_never
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Query
@@ -27,7 +27,7 @@ from domain.case.commands import EscalationReason, Source
 from domain.catalogue import Size
 from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, within
-from domain.reports import PERIODS
+from domain.reports import PERIODS, Period
 from domain.roles import Reading, scope
 from domain.territory import Territory
 from projections import figures as f
@@ -46,6 +46,13 @@ WINDOWS: Final = {
     "quarter": ("本季", "This quarter"),
     "year": ("本年", "This year"),
     "custom": ("自定义", "Custom"),
+}
+
+_CALENDAR: Final[dict[Window, Period]] = {
+    "week": Period.WEEKLY,
+    "month": Period.MONTHLY,
+    "quarter": Period.QUARTERLY,
+    "year": Period.YEARLY,
 }
 
 TREND_MONTHS: Final = 12
@@ -117,7 +124,7 @@ class Asked(Filled):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A window in instants; without an end it reaches to the moment that is asked about."""
+    """A window in instants; without an end, or before it, it reaches to the moment asked about."""
 
     since: datetime | None
     until: datetime | None
@@ -182,24 +189,15 @@ class Board:
         )
 
     def span(self, then: Moment | None = None) -> Span:
-        """The window as of a moment."""
-        today = office_time((then or self.then).at).date()
-        match self.asked.window:
-            case "week":
-                first = today - timedelta(days=today.weekday())
-            case "month":
-                first = today.replace(day=1)
-            case "quarter":
-                first = today.replace(month=today.month - (today.month - 1) % 3, day=1)
-            case "year":
-                first = today.replace(month=1, day=1)
-            case "custom":
-                since, until = self.asked.since, self.asked.until
-                end = midnight(until + timedelta(days=1)) if until else None
-                return Span(midnight(since) if since else None, end)
-            case _:
-                assert_never(self.asked.window)
-        return Span(midnight(first), None)
+        """The window as of a moment: a period of the calendar to its end, or what was chosen."""
+        if self.asked.window == "custom":
+            since, until = self.asked.since, self.asked.until
+            end = midnight(until + timedelta(days=1)) if until else None
+            return Span(midnight(since) if since else None, end)
+        # A moment that ends a day lies in that day.
+        last = (then or self.then).at - timedelta(microseconds=1)
+        period = _CALENDAR[self.asked.window].around(office_time(last).date())
+        return Span(period.since, period.until)
 
     def answer(
         self, metric: str, over: By | None = None, span: Span | None = None
@@ -507,7 +505,7 @@ TREND: Final[tuple[tuple[m.MetricName, str], ...]] = (
 
 
 def _trend(at: Board) -> dict[str, Any]:
-    end = at.span().until or at.then.at
+    end = min(at.span().until or at.then.at, at.then.at)
     last = office_time(end - timedelta(microseconds=1)).date()
     weekly = at.asked.step == "week"
     if weekly:

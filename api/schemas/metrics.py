@@ -66,7 +66,7 @@ class RatioAnswer(Answer):
 
 
 class FigureAnswer(BaseModel):
-    """One figure: what was counted against what, what was left out and why, and the window before.
+    """One figure: what was counted against what, what was left out and why, and the same before.
 
     `cases` are the paths of the lists behind it, as they stood for this answer."""
 
@@ -116,7 +116,11 @@ class MetricAnswer(BaseModel):
     )
     at: When = Field(description="What counted as now.")
     window: WindowAnswer
-    before: SpanAnswer | None = Field(description="The window of the same length before this one.")
+    before: SpanAnswer | None = Field(
+        description="What this window is compared with: of a week, month, quarter or year of the "
+        "calendar the one before, with as much of it as there is of this one; else a window as "
+        "long, just before."
+    )
     figures: dict[str, FigureAnswer]
     groups: list[GroupAnswer]
 

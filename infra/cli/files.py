@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from domain.calendar import office_time
-from domain.reports import Period
+from domain.reports import PERIODS, Period
 from infra.cli.composition import OPERATOR, composed
 from infra.cli.frame import Wrong, instant, out, progress, progress_if_long
 
@@ -120,8 +120,8 @@ def report(
     from infra.reports import FORMS, render
     from projections import reports
 
-    if period not in tuple(Period) or form not in FORMS:
-        raise Wrong(f"{period} {form}: {', '.join(Period)}; {', '.join(FORMS)}")
+    if period not in PERIODS or form not in FORMS:
+        raise Wrong(f"{period} {form}: {', '.join(PERIODS)}; {', '.join(FORMS)}")
     now = datetime.now(UTC)
     last_over = Period(period).before(office_time(now).date()).first
     try:

@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -168,3 +169,34 @@ def test_each_grid_of_the_heat_map_leads_to_exactly_its_cases(
     drawn = part.text.partition("<table")[0]
     assert drawn.count('<a href="/console/metrics/') <= len(links)
     assert links or shade in ("overdue", "on_time", "grid_small")
+
+
+@pytest.mark.parametrize(
+    ("window", "earlier", "today"),
+    [
+        ("week", "2026-06-29", "2026-07-08"),
+        ("month", "2026-06-01", "2026-07-08"),
+        ("quarter", "2026-04-01", "2026-07-08"),
+        ("year", "2026-03-02", "2027-03-08"),
+    ],
+)
+def test_a_period_is_compared_with_the_beginning_of_the_one_before(
+    served: Served, window: str, earlier: str, today: str
+) -> None:
+    """Not with its last days, as far back as this one has come."""
+    for day in (earlier, today):
+        served.clock.now = datetime.fromisoformat(f"{day}T09:00:00+08:00")
+        served.in_hand()
+    served.clock.pass_(minutes=30)
+    served.runner.catch_up()
+    part = page(served, "supervisor", f"/metrics/parts/quality?window={window}").text
+    figure = part.partition('data-figure="response.dispatch_accuracy"')[2].partition("<details")[0]
+    assert "与上期持平" in figure
+    # The frame says as far as the window has come.
+    assert "月8日 09:30" in texts(page(served, "supervisor", f"/metrics?window={window}"))
+
+
+def test_a_moment_at_the_end_of_a_month_shows_that_month(served: Served) -> None:
+    served.clock.now = datetime.fromisoformat("2026-07-08T09:00:00+08:00")
+    said = texts(page(served, "supervisor", "/metrics?window=month&as_of=2026-06-30"))
+    assert "6月1日 00:00 – 7月1日 00:00" in said
