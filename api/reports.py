@@ -12,8 +12,8 @@ from api.auth import AtDesk, routes
 from api.desk import Desk
 from api.errors import problems
 from api.schemas import words as s
-from domain.calendar import office_time
 from domain.reports import Period, Report
+from projections.past import Moment
 from projections.reports import Asked, report
 
 router: Final = routes("/reports", ["报表 Reports"])
@@ -30,15 +30,16 @@ class ReportQuery(s.Query):
 
     day: s.Day | None = Field(
         default=None,
-        description="Any day of the period; left out: of the last period that is over.",
+        description="Any day of the period; left out: of the last one that is over.",
         examples=["2026-11-22"],
     )
     format: Literal["xlsx", "csv", "pdf"] = "xlsx"
-    position: Annotated[int, Field(ge=1, le=2**53)] | None = Field(
+    position: s.Past | None = Field(
         default=None,
-        description="The position of the log that it is made of; left out: the last one. Asked "
-        "again for the same position, it is the same file.",
-        examples=[24491],
+        description="What it is made as of: a position of the log (and the time at which the log "
+        "took it), a time, or the moment that a report says of itself, which gives that report "
+        "again, byte for byte; left out: now.",
+        examples=["24491@2026-11-23T09:00:00+08:00"],
     )
 
 
@@ -68,12 +69,13 @@ def periodic(
         Header(alias="If-None-Match", max_length=400, description="`ETag` of an earlier answer."),
     ] = None,
 ) -> Response:
-    """由日志生成：同一日志位置，同一文件。Made of the log: for the same position, the same file."""
+    """由日志生成：同一时点，同一文件。Made of the log: as of the same moment, the same file."""
     made = _report(desk, period, territory, asked)
     headers = {
         "ETag": _tag(made, asked.format, desk.services.version),
         "Cache-Control": "private, no-cache",
         "X-Wangge-Position": str(made.position),
+        "X-Wangge-As-Of": made.moment,
     }
     if held is not None and headers["ETag"] in held:
         return Response(status_code=304, headers=headers)
@@ -88,15 +90,15 @@ def periodic(
 
 def _report(desk: Desk, period: Period, territory: str, asked: ReportQuery) -> Report:
     gateway, store = desk.services.gateway, desk.services.store
-    head = gateway.head()
+    now = Moment(desk.at, gateway.head())
     return report(
         gateway.figures,
         desk.by,
         Asked(
             period=period,
             territory=territory,
-            day=asked.day or period.before(office_time(desk.at).date()).first,
-            position=desk.known(asked.position or head),
+            day=asked.day,
+            as_of=now if asked.position is None else asked.position,
             now=desk.at,
         ),
         store.history,

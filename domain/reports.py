@@ -1,8 +1,8 @@
 """Reports (日报、周报、月报): which days they are about, what these are compared with, and what
 stands on them.
 
-Nobody types a report, and none is kept (减台账): it is made of the log as of a position, and made
-of the same position again it is the same.
+Nobody types a report, and none is kept (减台账): it is made of the log as of a moment, and made
+again as of the same moment it is the same.
 """
 
 from collections.abc import Iterable
@@ -154,7 +154,7 @@ class Extract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report as it stood at a position of the log, which the log took ``at``.
+    """A report as it stood ``at`` a time, of the log up to a position.
 
     ``names`` are those of the territory and of all above it, from the district down. What is
     counted lies between ``since`` and ``until``, ``earlier`` is what it is compared with.
@@ -170,6 +170,11 @@ class Report:
     at: datetime
     tables: tuple[Table, ...]
     definitions: tuple[Definition, ...]
+
+    @property
+    def moment(self) -> str:
+        """What it was made as of: asked as of this again, it is the same."""
+        return f"{self.position}@{office_time(self.at).isoformat()}"
 
     @property
     def title(self) -> Word:

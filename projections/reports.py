@@ -1,7 +1,7 @@
 """Reports put together from the figures (日报、周报、月报): one function asks, the others lay out.
 
-Everything is asked as of one position of the log, so a report made again of the same position says
-the same, whatever has happened since.
+Everything is asked as of one moment, a position of the log and a time, so a report made again as of
+the same moment says the same, whatever has happened since.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from domain.aggregates import CATALOGUE, TERRITORY, Decider
+from domain.calendar import office_time
 from domain.catalogue import Catalogue
 from domain.errors import Refused
 from domain.history import Recorded
@@ -41,6 +42,7 @@ from projections.metrics import (
     RESPONSE,
     TIMELINESS,
 )
+from projections.past import AsOf, Moment
 
 MODELS: Final = ("containment", "timeliness", "evaluation", "quality", "caseload")
 """The read models that a report is made of."""
@@ -64,13 +66,16 @@ Events = Callable[[str], Sequence[Recorded[Any]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Which report: of the period that ``day`` lies in, as of ``position``; ``now`` is the present
-    moment."""
+    """Which report: of the period that ``day`` lies in, or of the last one that was over, as of a
+    moment; ``now`` is the present one.
+
+    Limits pass and ages grow without an event: the present has a position of the log and a time.
+    """
 
     period: Period
     territory: str
-    day: date
-    position: int
+    day: date | None
+    as_of: AsOf
     now: datetime
 
 
@@ -82,12 +87,12 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
             ``report.not_begun``.
         Behind: the read models do not know the position in time.
     """
-    everything = Question(now=asked.now, as_of=asked.position, territory=asked.territory)
+    everything = Question(now=asked.now, as_of=asked.as_of, territory=asked.territory)
     backlog = figures.backlog(by, everything)
-    then = backlog.answer.moment
-    names = _Names.known(events, asked.position)
+    position, at = backlog.answer.position, office_time(backlog.answer.moment.at)
+    then, names = Moment(at, position), _Names.known(events, position)
     above = names.above(asked.territory)
-    span = asked.period.around(asked.day)
+    span = asked.period.around(asked.day) if asked.day else asked.period.before(at.date())
     window = replace(everything, as_of=then, since=span.since, until=span.until)
     earlier = window.before(then)
     if earlier is None:
@@ -115,8 +120,8 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
         since=span.since,
         until=window.end(then),
         earlier=(earlier.since, earlier.end(then)),
-        position=asked.position,
-        at=then.at,
+        position=position,
+        at=at,
         tables=(
             _work(pairs, backlog.calendar.count, overdue.numerator, paused.numerator),
             _rates(pairs),
@@ -126,7 +131,7 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
             _backlog(backlog.calendar, backlog.running),
             *_below(ask, names),
             _grids(caseload),
-            _overdue(late, overdue.numerator, names, then.at),
+            _overdue(late, overdue.numerator, names, at),
         ),
         definitions=tuple(_definitions()),
     )
@@ -237,9 +242,9 @@ def _work(
         columns=(Column(Word("项目", "item")), _NOW, _THEN, _MORE),
         rows=rows,
         note=Word(
-            "上报、退回和重办按期内立案的事项计；在办、超期和挂账为截至本报告日志位置的数。",
+            "上报、退回和重办按期内立案的事项计；在办、超期和挂账为截至本报告时点的数。",
             "Moves and reopenings are those of the cases filed in the period; what is open, "
-            "overdue and parked is as of the position of the log.",
+            "overdue and parked is as of the moment of this report.",
         ),
     )
 

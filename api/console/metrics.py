@@ -194,10 +194,12 @@ class Board:
             since, until = self.asked.since, self.asked.until
             end = midnight(until + timedelta(days=1)) if until else None
             return Span(midnight(since) if since else None, end)
-        # A moment that ends a day lies in that day.
-        last = (then or self.then).at - timedelta(microseconds=1)
-        period = _CALENDAR[self.asked.window].around(office_time(last).date())
+        period = _CALENDAR[self.asked.window].around(self.day(then))
         return Span(period.since, period.until)
+
+    def day(self, then: Moment | None = None) -> date:
+        """The day of a moment: the one that it ends, if it is a midnight."""
+        return office_time((then or self.then).at - timedelta(microseconds=1)).date()
 
     def answer(
         self, metric: str, over: By | None = None, span: Span | None = None
@@ -302,7 +304,7 @@ def metrics(me: AtConsole, asked: Annotated[Asked, Query()]) -> Response:
         report_places=_report_places(at),
         head=head,
         past=at.then.position is not None,
-        today=office_time(at.then.at).date(),
+        today=at.day(),
         parts=_PARTS,
     )
 

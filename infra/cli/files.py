@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from domain.calendar import office_time
 from domain.reports import PERIODS, Period
 from infra.cli.composition import OPERATOR, composed
-from infra.cli.frame import Wrong, instant, out, progress, progress_if_long
+from infra.cli.frame import Wrong, instant, out, past, progress, progress_if_long
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="写到哪里；.gz 则压缩 · Where to; .gz packs it.")
@@ -110,7 +109,13 @@ def report(
     form: Annotated[
         str, typer.Option("--format", metavar="xlsx|csv|pdf", help="格式 · Form.")
     ] = "xlsx",
-    position: AtPosition = None,
+    position: Annotated[
+        str | None,
+        typer.Option(
+            help="日志位置、时间或报表上的时点，默认现在 · Position, time, or moment of a report.",
+            metavar="MOMENT",
+        ),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="写到哪里 · Where to.")
     ] = None,
@@ -119,22 +124,23 @@ def report(
     from infra.log_export import whole
     from infra.reports import FORMS, render
     from projections import reports
+    from projections.past import Moment
 
     if period not in PERIODS or form not in FORMS:
         raise Wrong(f"{period} {form}: {', '.join(PERIODS)}; {', '.join(FORMS)}")
     now = datetime.now(UTC)
-    last_over = Period(period).before(office_time(now).date()).first
     try:
-        on = date.fromisoformat(day) if day else last_over
+        on = date.fromisoformat(day) if day else None
     except ValueError:
         raise Wrong(f"不是日期 · Not a day: {day}") from None
+    as_of = past(position)
     with composed() as opened_:
         installation = opened_.installation
         asked = reports.Asked(
             period=Period(period),
             territory=territory,
             day=on,
-            position=_known_position(installation.source.head(), position),
+            as_of=Moment(now, installation.source.head()) if as_of is None else as_of,
             now=now,
         )
         with progress_if_long("read models") as advance:
@@ -146,4 +152,4 @@ def report(
     content = render(made, form)
     with whole(path) as file:
         file.write(content)
-    out.print(f"{path}（日志位置 · log position {made.position}）", markup=False, highlight=False)
+    out.print(f"{path}（时点 · moment {made.moment}）", markup=False, highlight=False)

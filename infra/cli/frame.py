@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
+from pydantic_core import PydanticCustomError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,6 +17,7 @@ from rich.progress import (
 )
 
 from domain.calendar import OFFICE_TIME
+from projections.past import AsOf
 from projections.runner import OnProgress
 from projections.runner import Progress as Advance
 
@@ -109,3 +111,15 @@ def instant(text: str | None) -> datetime | None:
     except ValueError:
         raise Wrong(f"不是日期或时间 · Neither a day nor a time: {text}") from None
     return at if at.tzinfo else at.replace(tzinfo=OFFICE_TIME)
+
+
+def past(text: str | None) -> AsOf | None:
+    """A position of the log, a day or a time as ``instant`` has it, or both as answers say them."""
+    if text is None or not (text.isdecimal() or "@" in text):
+        return instant(text)
+    from api.schemas.words import read_as_of
+
+    try:
+        return read_as_of(text)
+    except PydanticCustomError:
+        raise Wrong(f"不是日志位置或时点 · Neither a position nor a moment: {text}") from None

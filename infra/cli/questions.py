@@ -1,7 +1,6 @@
 """What is asked of the data: figures, a case, the log, what is due; and old cases brought in."""
 
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
@@ -23,6 +22,7 @@ from infra.cli.frame import (
     instant,
     one_of,
     out,
+    past,
     print_values,
     progress,
     progress_if_long,
@@ -35,7 +35,6 @@ from projections import worklist
 from projections.conditions import PendingFilter
 from projections.counting import By, Question
 from projections.metrics import METRICS
-from projections.past import AsOf
 
 SYSTEMS: Final[dict[str, type[OldSystem[Any]]]] = {"bpic2013": Bpic2013, "nyc311": Nyc311}
 
@@ -60,11 +59,10 @@ def metrics(
 ) -> None:
     """计算指标。Answer a metric, with what it is made of."""
     from api import metrics as answers
-    from api.schemas.words import read_as_of as parsed
 
     asked = Question(
         now=datetime.now(UTC),
-        as_of=_past(as_of, parsed),
+        as_of=past(as_of),
         territory=territory,
         since=instant(since),
         until=instant(until),
@@ -91,13 +89,6 @@ def metrics(
         sys.stdout.write(answer.model_dump_json(indent=2) + "\n")
     else:
         print_values(answer.model_dump(mode="json"))
-
-
-def _past(text: str | None, parsed: Callable[[str], AsOf]) -> AsOf | None:
-    """A position, a day or a time."""
-    if text is None or text.isdecimal() or "@" in text:
-        return None if text is None else parsed(text)
-    return instant(text)
 
 
 def import_(

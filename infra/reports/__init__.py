@@ -62,6 +62,7 @@ def about(report: Report | Extract) -> tuple[tuple[Word, str], ...]:
         (Word("上期", "Before"), f"{instant(since)} — {instant(until)}"),
         (Word("日志位置", "Log position"), str(report.position)),
         (Word("截至", "As of"), instant(report.at)),
+        (Word("时点", "Moment"), report.moment),
     )
 
 

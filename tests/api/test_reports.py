@@ -22,8 +22,11 @@ def fetch(
     headers = {"Authorization": f"Bearer {served.token(by)}"}
     if held:
         headers["If-None-Match"] = held
+    asked = {"day": DAY, "format": "csv"} | query
     response: httpx.Response = served.client.get(
-        f"{API}/reports/{path}", params={"day": DAY, "format": "csv", **query}, headers=headers
+        f"{API}/reports/{path}",
+        params={name: value for name, value in asked.items() if value is not None},
+        headers=headers,
     )
     return response
 
@@ -42,6 +45,7 @@ def worked(served: Served) -> Served:
     served.as_("li").post(f"/cases/{up}/escalate", {"reason": "safety", "note": "王女士急"})
     served.report(samples.OTHER_GRID, "other_worker", category="dirty_road")
     served.runner.catch_up()
+    served.clock.pass_(days=1)  # the day is over
     return served
 
 
@@ -64,10 +68,11 @@ def test_a_daily_report_says_what_happened(worked: Served) -> None:
     assert ["第一网格", "2", "2"] in [row[:3] for row in found]
     position = response.headers["X-Wangge-Position"]
     assert ["日志位置 Log position", position] in found
+    assert ["时点 Moment", response.headers["X-Wangge-As-Of"]] in found
     assert response.headers["Content-Disposition"].startswith(
         f'attachment; filename="daily-d1-s1-{DAY}.csv"'
     )
-    # By the time the log took it, the three of them were overdue for months.
+    # By now the three of them are overdue.
     late = found.index(["超期未结 Open and overdue"])
     assert len([row for row in found[late + 2 : late + 5] if row[0].startswith("2026")]) == 3
     assert "王女士" not in response.text
@@ -77,41 +82,79 @@ def test_a_daily_report_says_what_happened(worked: Served) -> None:
 def test_a_grid_reports_of_itself(worked: Served) -> None:
     found = rows(fetch(worked, f"weekly/{samples.OTHER_GRID}"))
     assert found[0][0] == "第三网格社区治理周报"
-    assert ["本期 Period", f"{DAY} 00:00 — 2026-03-09 00:00"] in found
+    # A week that is not over is reported as far as it has come.
+    assert ["本期 Period", f"{DAY} 00:00 — 2026-03-03 09:00"] in found
+    assert ["上期 Before", "2026-02-23 00:00 — 2026-02-24 09:00"] in found
     assert ["立案 Filed", "1", "0", "+1"] in found
     assert ["下级属地 Territories below"] not in found
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx", "pdf"])
-def test_a_position_is_reported_the_same_for_ever(worked: Served, form: str) -> None:
+def test_a_moment_is_reported_the_same_for_ever(worked: Served, form: str) -> None:
     if form == "pdf":
         demand_printer()
     path = f"monthly/{samples.COMMUNITY}"
     first = fetch(worked, path, format=form)
     assert first.status_code == 200, first.text
-    position = first.headers["X-Wangge-Position"]
+    moment, position = (first.headers[f"X-Wangge-{name}"] for name in ("As-Of", "Position"))
+    at_position = fetch(worked, path, format=form, position=position)
     for case in (worked.in_hand(), worked.in_hand()):
         worked.as_("li").post(f"/cases/{case}/escalate", {"reason": "safety"})
     worked.runner.catch_up()
     worked.clock.pass_(days=40)
 
-    again = fetch(worked, path, format=form, position=position)
+    again = fetch(worked, path, format=form, position=moment)
     assert again.content == first.content
     assert again.headers["ETag"] == first.headers["ETag"]
+    held = fetch(worked, path, format=form, position=moment, held=first.headers["ETag"])
+    assert (held.status_code, held.content) == (304, b"")
+    # A position alone is the time at which the log took it.
+    assert fetch(worked, path, format=form, position=position).content == at_position.content
     now = fetch(worked, path, format=form)
     assert now.content != first.content
     assert now.headers["ETag"] != first.headers["ETag"]
-    held = fetch(worked, path, format=form, position=position, held=first.headers["ETag"])
-    assert (held.status_code, held.content) == (304, b"")
+
+
+def test_a_period_that_is_over_ends_at_its_end_though_nothing_happened_since(
+    served: Served,
+) -> None:
+    case = served.report(category="missing_manhole_cover")  # to be contacted within two hours
+    served.as_("dispatcher").post(f"/cases/{case}/dispatch", {})
+    served.runner.catch_up()
+    served.clock.pass_(days=3)
+    found = rows(fetch(served, f"daily/{samples.GRID}"))
+    assert ["本期 Period", f"{DAY} 00:00 — 2026-03-03 00:00"] in found
+    assert ["截至 As of", "2026-03-05 09:00"] in found
+    # That the limit passed is no event of the log.
+    response = next(row for row in found if row and row[0].startswith("响应率"))
+    assert response[1:4] == ["0", "1", "0.00%"]
+    metric = served.as_("supervisor").get(
+        "/metrics/response",
+        territory=samples.GRID,
+        since=f"{DAY}T00:00:00+08:00",
+        until="2026-03-03T00:00:00+08:00",
+    )
+    assert metric["figures"]["response_rate"]["denominator"] == 1
+
+
+def test_a_quiet_day_has_a_report(worked: Served) -> None:
+    worked.clock.pass_(days=7)
+    for query in ({"day": "2026-03-08"}, {"day": None}):
+        found = rows(fetch(worked, f"daily/{samples.SUBDISTRICT}", **query))
+        (period,) = (row[1] for row in found if row and row[0].startswith("本期"))
+        day = query["day"] or "2026-03-09"
+        assert period.startswith(f"{day} 00:00 — 2026-03-{int(day[-2:]) + 1:02} 00:00")
+        assert ["立案 Filed", "0", "0", "0"] in found
+        assert ["在办 Open", "3", "–", "–"] in found
 
 
 def test_without_a_day_it_is_about_the_last_period_that_is_over(worked: Served) -> None:
-    worked.clock.pass_(days=1)
-    headers = {"Authorization": f"Bearer {worked.token('supervisor')}"}
-    response = worked.client.get(
-        f"{API}/reports/daily/{samples.GRID}", params={"format": "csv"}, headers=headers
-    )
+    path = f"daily/{samples.GRID}"
+    response = fetch(worked, path, day=None)
     assert ["本期 Period", f"{DAY} 00:00 — 2026-03-03 00:00"] in rows(response)
+    worked.clock.pass_(days=9)
+    then = response.headers["X-Wangge-As-Of"]
+    assert fetch(worked, path, day=None, position=then).content == response.content
 
 
 @pytest.mark.parametrize(
@@ -123,6 +166,7 @@ def test_without_a_day_it_is_about_the_last_period_that_is_over(worked: Served) 
         ("daily/d1/s1/", {"day": "2026-02-30"}, 422, "request.invalid"),
         ("daily/d1/s1/", {"day": "2999-01-01"}, 422, "report.not_begun"),
         ("daily/d1/s1/", {"position": 10**9}, 422, "request.position_ahead"),
+        ("daily/d1/s1/", {"position": "yesterday"}, 422, "request.invalid"),
         ("daily/d1/s9/", {}, 404, "territory.unknown"),
         ("daily/d2/", {}, 403, "query.not_permitted"),
     ],

@@ -1,6 +1,7 @@
 """``wangge export`` and ``wangge report``, as a process."""
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -31,6 +32,10 @@ def test_files_are_written_and_what_cannot_be_is_said(wangge: Wangge, folder: Pa
     assert "立案 Filed,2,0,+2" in made.read_text(encoding="utf-8-sig")
     again = wangge("report", "monthly", place, *day, "--out", "again.csv", "--position", "60")
     assert again.returncode == 0, again.stderr
+    (moment,) = re.findall(r"moment ([^ )）]+)", done.stdout.replace("\n", ""))
+    again = wangge("report", "monthly", place, *day, "--out", "again.csv", "--position", moment)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "again.csv").read_bytes() == made.read_bytes()
 
     for words, said in (
         (("export", "xes", "x", "--position", "999999"), "The log ends at"),
@@ -39,6 +44,7 @@ def test_files_are_written_and_what_cannot_be_is_said(wangge: Wangge, folder: Pa
         (("report", "yearly", place), "daily, weekly, monthly"),
         (("report", "daily", place, "--day", "tomorrow"), "Not a day: tomorrow"),
         (("report", "daily", "nowhere/"), "nowhere/"),
+        (("report", "daily", place, "--position", "12@noon"), "Neither a position nor a moment"),
     ):
         refused = wangge(*words)
         assert refused.returncode in (1, 2), words

@@ -9,11 +9,13 @@ import pytest
 from domain import territory
 from domain.places import Tier
 from domain.reports import Period, Report
+from domain.words import Word
 from infra.event_store import EventStore
 from projections.catalog import FIGURES
 from projections.daily import summed
 from projections.gateway import Gateway
 from projections.metrics import METRICS
+from projections.past import Moment
 from projections.reports import Asked, report
 from projections.runner import Runner
 from tests import samples
@@ -60,14 +62,18 @@ def settled(store: EventStore, case: str, at: datetime, **file: Any) -> None:
 def made(store: EventStore, gateway: Gateway, day: date, now: datetime = LATER) -> Report:
     """The monthly report of the district."""
     position = store.recorder.max_notification_id() or 0
-    asked = Asked(period=Period.MONTHLY, territory="d1/", day=day, position=position, now=now)
+    as_of = Moment(now, position)
+    asked = Asked(period=Period.MONTHLY, territory="d1/", day=day, as_of=as_of, now=now)
     return report(gateway.figures, supervisor(), asked, store.history)
 
 
 def table(found: Report, en: str) -> dict[str, tuple[Any, ...]]:
     """The rows of a table, by what stands first in them."""
     (rows,) = (each.rows for each in found.tables if each.word.en == en)
-    return {getattr(first, "en", first): tuple(others) for first, *others in rows}
+    return {
+        first.en if isinstance(first, Word) else str(first): tuple(others)
+        for first, *others in rows
+    }
 
 
 @pytest.mark.usefixtures("places")
@@ -78,7 +84,7 @@ def test_a_report_and_the_metrics_compare_with_the_same_window(
     settled(store, "last", local("2026-03-31 09:00"))
     settled(store, "april", local("2026-04-15 09:00"))
     runner.catch_up()
-    april = {"since": local("2026-04-01 00:00"), "until": local("2026-05-01 00:00")}
+    april: dict[str, Any] = {"since": local("2026-04-01 00:00"), "until": local("2026-05-01 00:00")}
     found = made(store, gateway, date(2026, 4, 10))
     # April has 30 days, March 31: what is over is compared with all of what is over.
     assert found.earlier == (local("2026-03-01 00:00"), local("2026-04-01 00:00"))
@@ -91,6 +97,9 @@ def test_a_report_and_the_metrics_compare_with_the_same_window(
     before = ask(gateway, "timeliness", now=now, **april)["closure_rate"].before
     assert (before.numerator, before.denominator) == (1, 1)
     # Any other window, with one as long just before.
-    chosen = {"since": local("2026-04-01 00:00"), "until": local("2026-04-03 00:00")}
+    chosen: dict[str, Any] = {
+        "since": local("2026-04-01 00:00"),
+        "until": local("2026-04-03 00:00"),
+    }
     before = ask(gateway, "timeliness", **chosen)["closure_rate"].before
     assert (before.numerator, before.denominator) == (1, 1)

@@ -4,6 +4,7 @@ import html
 import re
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -200,3 +201,20 @@ def test_a_moment_at_the_end_of_a_month_shows_that_month(served: Served) -> None
     served.clock.now = datetime.fromisoformat("2026-07-08T09:00:00+08:00")
     said = texts(page(served, "supervisor", "/metrics?window=month&as_of=2026-06-30"))
     assert "6月1日 00:00 – 7月1日 00:00" in said
+
+
+def test_the_reports_of_a_past_are_of_the_very_moment_that_is_shown(served: Served) -> None:
+    served.in_hand()
+    served.runner.catch_up()
+    served.clock.pass_(days=9)
+    for at in ("2026-03-03T00:00", "2026-03-04T11:30"):
+        as_of = quote(f"{head(served)}@{at}:00+08:00")
+        answer = page(served, "supervisor", f"/metrics?window=month&as_of={as_of}")
+        links = re.findall(r'href="(/api/v1/reports/[^"]+format=csv[^"]*)"', answer.text)
+        assert len(links) == 3
+        for link in map(html.unescape, links):
+            headers = {"Authorization": f"Bearer {served.token('supervisor')}"}
+            report = served.client.get(link, headers=headers)
+            assert report.status_code == 200, report.text
+            (pinned,) = re.findall(r'name="as_of" value="(\d+@[^"]+)"', answer.text)
+            assert report.headers["X-Wangge-As-Of"] == html.unescape(pinned)
