@@ -49,10 +49,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The figures of one territory, grid, category, size, source, day or month."""
+    """The figures of one territory, grid, category, size, source, day or month, and by figure and
+    reason what is in neither part."""
 
     key: str
     figures: dict[str, Ratio]
+    excluded: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,13 +308,17 @@ def _answer(
         figures={
             figure.name: Measured(
                 rate=_rate(now, figure),
-                excluded={reason: now[f"{figure.name}: {reason}"] for reason in figure.excluded},
+                excluded=_excluded(now, figure),
                 before=_rate(before, figure) if before else None,
             )
             for figure in metric.figures
         },
         groups=[
-            Group(key=key, figures={f.name: _rate(counts, f) for f in metric.figures})
+            Group(
+                key=key,
+                figures={f.name: _rate(counts, f) for f in metric.figures},
+                excluded={f.name: _excluded(counts, f) for f in metric.figures},
+            )
             for key, counts in groups
         ],
     )
@@ -320,6 +326,10 @@ def _answer(
 
 def _rate(counts: Mapping[str, int], figure: Figure) -> Ratio:
     return Ratio(numerator=counts[f"{figure.name}"], denominator=counts[f"{figure.name} of"])
+
+
+def _excluded(counts: Mapping[str, int], figure: Figure) -> dict[str, int]:
+    return {reason: counts[f"{figure.name}: {reason}"] for reason in figure.excluded}
 
 
 # --- grids ---

@@ -220,7 +220,7 @@ def _work(
 
     def closed(answer: Answer) -> int:
         rate = answer.figures["closure_rate"]
-        return rate.rate.numerator + rate.excluded["no_deadline"]
+        return _closed(rate.rate, rate.excluded)
 
     rows: list[tuple[Cell, ...]] = []
     for zh, en, (now, before) in (
@@ -247,6 +247,11 @@ def _work(
             "overdue and parked is as of the moment of this report.",
         ),
     )
+
+
+def _closed(rate: Ratio, excluded: Mapping[str, int]) -> int:
+    """All that was closed, also what had no deadline to be judged by."""
+    return rate.numerator + excluded["no_deadline"]
 
 
 def _rates(pairs: Mapping[str, tuple[Answer, Answer]]) -> Table:
@@ -356,19 +361,19 @@ def _below(ask: _Asking, names: _Names) -> list[Table]:
     by_path: dict[str, dict[str, Ratio]] = {}
     for group in (*flow, *kept, *done):
         by_path.setdefault(group.key, {}).update(group.figures)
+    closed = {g.key: _closed(g.figures["closure_rate"], g.excluded["closure_rate"]) for g in done}
     if set(by_path) <= {ask.window.territory}:
         return []
     nothing = Ratio(numerator=0, denominator=0)
     rows: list[tuple[Cell, ...]] = []
     for path, found in sorted(by_path.items()):
-        closed, on_time = (found.get(n, nothing) for n in ("closure_rate", "on_time_rate"))
         own, name = path == ask.window.territory, names.territory(path)
         rows.append(
             (
                 Word(f"{name}（本级）", f"{name} itself") if own else name,
                 found.get("escalated", nothing).denominator,
-                closed.numerator,
-                on_time.value,
+                closed.get(path, 0),
+                found.get("on_time_rate", nothing).value,
                 found.get("grid_small", nothing).value,
                 found.get("community_all", nothing).value,
                 found.get("escalated", nothing).numerator,

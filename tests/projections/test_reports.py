@@ -103,3 +103,19 @@ def test_a_report_and_the_metrics_compare_with_the_same_window(
     }
     before = ask(gateway, "timeliness", **chosen)["closure_rate"].before
     assert (before.numerator, before.denominator) == (1, 1)
+
+
+@pytest.mark.usefixtures("places")
+def test_what_was_closed_is_the_same_number_on_the_whole_and_by_territory(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    morning = local("2026-03-02 09:00")
+    settled(store, "limited", morning)
+    settled(store, "endless", morning, terms=samples.ENDLESS)
+    runner.catch_up()
+    found = made(store, gateway, date(2026, 3, 2))
+    (heading,) = (each.columns for each in found.tables if each.word.en == "Territories below")
+    column = [each.word.en for each in heading].index("closed") - 1
+    below = table(found, "Territories below")
+    assert table(found, "Work")["Closed"][0] == 2
+    assert sum(row[column] for row in below.values()) == 2
