@@ -6,7 +6,7 @@ the same moment says the same, whatever has happened since.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, Final
@@ -27,7 +27,7 @@ from domain.reports import (
     Table,
 )
 from domain.roles import Actor
-from domain.territory import Territory
+from domain.territory import Node, Territory
 from domain.words import SIZES, SOURCES, Word
 from projections.ages import AGE_DAYS, Ages
 from projections.counting import By, Question
@@ -129,7 +129,7 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
             _intake("大小", "Size", ask.groups(FLOW, "size"), partial(_said, SIZES)),
             _intake("类别", "Category", ask.groups(FLOW, "category"), names.category),
             _backlog(backlog.calendar, backlog.running),
-            *_below(ask, names),
+            *_below(ask, names, office_time(window.end(then) - timedelta(microseconds=1)).date()),
             _grids(caseload),
             _overdue(late, overdue.numerator, names, at),
         ),
@@ -180,10 +180,20 @@ class _Names:
         return self.territories.names(path)
 
     def territory(self, path: str) -> str:
+        node = self._node(path)
+        return node.name if node else path
+
+    def ended(self, path: str, on: date) -> bool:
+        """Whether a territory was split or merged by a day."""
+        node = self._node(path)
+        end = node.last.valid_to if node else None
+        return end is not None and end <= on
+
+    def _node(self, path: str) -> Node | None:
         try:
-            return self.territories.node(path).name
+            return self.territories.node(path)
         except Refused:
-            return path
+            return None
 
     def category(self, code: str) -> Word:
         known = self.catalogue.categories.get(code)
@@ -353,8 +363,8 @@ def _days(seconds: int | None) -> float | None:
     return None if seconds is None else seconds / 86_400
 
 
-def _below(ask: _Asking, names: _Names) -> list[Table]:
-    """The territories directly below, side by side; none for a grid."""
+def _below(ask: _Asking, names: _Names, last: date) -> list[Table]:
+    """The territories directly below as of the last day, side by side; none for a grid."""
     kept, _ = ask.groups(CONTAINMENT, "territory")
     done, _ = ask.groups(TIMELINESS, "territory")
     flow, _ = ask.groups(FLOW, "territory")
@@ -367,10 +377,15 @@ def _below(ask: _Asking, names: _Names) -> list[Table]:
     nothing = Ratio(numerator=0, denominator=0)
     rows: list[tuple[Cell, ...]] = []
     for path, found in sorted(by_path.items()):
-        own, name = path == ask.window.territory, names.territory(path)
+        name = names.territory(path)
+        said: Cell = name
+        if path == ask.window.territory:
+            said = Word(f"{name}（本级）", f"{name} itself")
+        elif names.ended(path, last):
+            said = Word(f"{name}（已撤并）", f"{name}, ended")
         rows.append(
             (
-                Word(f"{name}（本级）", f"{name} itself") if own else name,
+                said,
                 found.get("escalated", nothing).denominator,
                 closed.get(path, 0),
                 found.get("on_time_rate", nothing).value,

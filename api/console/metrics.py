@@ -29,7 +29,7 @@ from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, within
 from domain.reports import PERIODS, Period
 from domain.roles import Reading, scope
-from domain.territory import Territory
+from domain.territory import Node, Territory
 from projections import figures as f
 from projections.counting import By, Question
 from projections.measures import REASONS, Part
@@ -547,17 +547,27 @@ def _territories(at: Board) -> dict[str, Any]:
         metric: {group.key: group.figures for group in answer.groups}
         for metric, answer in answers.items()
     }
-    on = office_time(at.then.at).date()
-    tree = at.me.desk.office.territory
+    on, tree = at.day(), at.me.desk.office.territory
     # One who works in several places asks for all of them; what lies directly in each is no table.
     single = at.territory or (EVERYWHERE if EVERYWHERE in at.seen else None)
-    children = tree.children(single, on) if single is not None else ()
+    below: dict[str, Node] = {}
+    if single is not None:
+        below = {node.path: node for node in tree.children(single, on)}
+        # What was done in a grid that has ended since, or in the territory itself, is of it too.
+        counted = {path for groups in known.values() for path in groups} - below.keys()
+        below |= {path: tree.node(path) for path in sorted(counted)}
     return {
         "answer": answers["timeliness"],
         "columns": [_DEFINITIONS[key] for key in columns],
+        "single": single,
         "rows": [
-            (node, [known[metric].get(node.path, {}).get(name) for metric, name in columns])
-            for node in children
+            (
+                node,
+                not node.in_force(on),
+                [known[metric].get(path, {}).get(name) for metric, name in columns],
+            )
+            for path, node in below.items()
+            if below.keys() - {single}
         ],
     }
 

@@ -22,6 +22,8 @@ from tests import samples
 from tests.domain.schedules import local
 from tests.projections.test_metrics import LATER, STRETCH, ask, finish, pair, supervisor
 
+BELOW = "Territories below"
+
 
 @pytest.fixture
 def runner(runner: Runner) -> Runner:
@@ -59,11 +61,11 @@ def settled(store: EventStore, case: str, at: datetime, **file: Any) -> None:
     finish(store, case, at)
 
 
-def made(store: EventStore, gateway: Gateway, day: date, now: datetime = LATER) -> Report:
-    """The monthly report of the district."""
+def made(store: EventStore, gateway: Gateway, day: date, path: str = "d1/") -> Report:
+    """A monthly report, asked for long after."""
     position = store.recorder.max_notification_id() or 0
-    as_of = Moment(now, position)
-    asked = Asked(period=Period.MONTHLY, territory="d1/", day=day, as_of=as_of, now=now)
+    as_of = Moment(LATER, position)
+    asked = Asked(period=Period.MONTHLY, territory=path, day=day, as_of=as_of, now=LATER)
     return report(gateway.figures, supervisor(), asked, store.history)
 
 
@@ -114,8 +116,34 @@ def test_what_was_closed_is_the_same_number_on_the_whole_and_by_territory(
     settled(store, "endless", morning, terms=samples.ENDLESS)
     runner.catch_up()
     found = made(store, gateway, date(2026, 3, 2))
-    (heading,) = (each.columns for each in found.tables if each.word.en == "Territories below")
+    (heading,) = (each.columns for each in found.tables if each.word.en == BELOW)
     column = [each.word.en for each in heading].index("closed") - 1
-    below = table(found, "Territories below")
+    below = table(found, BELOW)
     assert table(found, "Work")["Closed"][0] == 2
     assert sum(row[column] for row in below.values()) == 2
+
+
+@pytest.mark.usefixtures("places")
+def test_a_grid_that_ended_stands_on_the_report_as_such(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    settled(store, "march", local("2026-03-02 09:00"))
+    parts = (
+        territory.Part(id="g8", name="g8", households=100, residents=300),
+        territory.Part(id="g9", name="g9", households=200, residents=500),
+    )
+    store.execute(
+        territory.SplitGrid(
+            by=samples.ADMINISTRATOR,
+            at=samples.START,
+            path=samples.GRID,
+            into=parts,
+            effective=date(2026, 4, 2),
+        )
+    )
+    settled(store, "april", local("2026-04-01 09:00"))
+    runner.catch_up()
+    for month, name in ((3, "g1"), (4, "g1, ended")):
+        below = table(made(store, gateway, date(2026, month, 2), path=samples.COMMUNITY), BELOW)
+        assert list(below) == [name]
+        assert below[name][:2] == (1, 1)

@@ -2,7 +2,7 @@
 
 import html
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ import pytest
 
 from api.auth import CONSOLE
 from api.console.metrics import _PARTS
+from domain import territory
 from domain.places import Tier
 from tests import samples
 from tests.api.conftest import Served
@@ -218,3 +219,67 @@ def test_the_reports_of_a_past_are_of_the_very_moment_that_is_shown(served: Serv
             assert report.status_code == 200, report.text
             (pinned,) = re.findall(r'name="as_of" value="(\d+@[^"]+)"', answer.text)
             assert report.headers["X-Wangge-As-Of"] == html.unescape(pinned)
+
+
+def closed(served: Served, territory_: str) -> None:
+    """A case of a territory that was closed there."""
+    body = {"territory": territory_, "description": "楼下堆着垃圾"}
+    case = served.as_("acceptor").post("/cases", body, expect=201)["case"]
+    served.as_("acceptor").post(f"/cases/{case}/file", {"category": "exposed_garbage"})
+    served.as_("dispatcher").post(f"/cases/{case}/dispatch", {})
+    handler = "community_handler" if territory_ == samples.COMMUNITY else "grid_handler"
+    served.as_(handler).post(f"/cases/{case}/accept")
+    served.as_(handler).post(f"/cases/{case}/resolve", {"evidence": ["已清理"]})
+    served.as_("supervisor").post(f"/cases/{case}/check", {"passed": True})
+    served.as_("shift_lead").post(f"/cases/{case}/close", {"outcome": "resolved"})
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_rows_of_the_territories_add_up_though_a_grid_has_ended(
+    served: Served, language: str
+) -> None:
+    for path in (samples.GRID, samples.GRID, samples.COMMUNITY):
+        closed(served, path)
+    served.store.execute(
+        territory.SplitGrid(
+            by=samples.ADMINISTRATOR,
+            at=served.clock.now,
+            path=samples.GRID,
+            into=(
+                territory.Part(id="g8", name="八", households=100, residents=300),
+                territory.Part(id="g9", name="九", households=200, residents=500),
+            ),
+            effective=date(2026, 3, 4),
+        )
+    )
+    served.clock.pass_(days=5)
+    served.runner.catch_up()
+    query = f"?territory={samples.COMMUNITY}"
+    part = page(served, "supervisor", f"/metrics/parts/territories{query}", language).text
+    rows = dict(re.findall(r'<tr data-territory="([^"]+)">(.*?)</tr>', part))
+    assert rows.keys() == {
+        samples.COMMUNITY,
+        samples.GRID,
+        samples.SIBLING_GRID,
+        f"{samples.COMMUNITY}g8/",
+        f"{samples.COMMUNITY}g9/",
+    }
+    itself, ended = ("本级", "已撤并") if language == "zh" else ("itself", "ended")
+    assert [path for path, row in rows.items() if f">{itself}<" in row] == [samples.COMMUNITY]
+    assert [path for path, row in rows.items() if f">{ended}<" in row] == [samples.GRID]
+    on_time = [re.findall(r'small">(\d+)/(\d+)<', row)[:1] for row in rows.values()]
+    made_of = [(int(n), int(of)) for found in on_time for n, of in found]
+    figures = served.as_("supervisor").get("/metrics/timeliness", territory=samples.COMMUNITY)
+    whole = figures["figures"]["on_time_rate"]
+    assert whole["denominator"] == 3
+    assert [sum(each) for each in zip(*made_of, strict=True)] == [
+        whole["numerator"],
+        whole["denominator"],
+    ]
+
+
+def test_of_a_grid_there_is_nothing_below(served: Served) -> None:
+    closed(served, samples.GRID)
+    served.runner.catch_up()
+    part = page(served, "supervisor", f"/metrics/parts/territories?territory={samples.GRID}")
+    assert "没有下级属地" in part.text
