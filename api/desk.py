@@ -12,6 +12,7 @@ from api.services import API, Services
 from domain.aggregates import Office
 from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Refused
+from domain.places import EVERYWHERE
 from domain.roles import Actor
 from projections.past import AsOf, Moment
 
@@ -73,6 +74,16 @@ class Desk:
         if position > 0 and position > self.services.gateway.head():
             raise Refused("request.position_ahead", position=position)
         return position
+
+    def demand_territory(self, path: str) -> None:
+        """Whatever is given to a territory is given to one that there is: a misspelt one would
+        stay in the log for good, seen by nobody below everywhere.
+
+        Raises:
+            Refused: ``territory.unknown``.
+        """
+        if path != EVERYWHERE:
+            self.office.territory.node(path)
 
     def moment(self, as_of: AsOf | None) -> Moment:
         """The moment that a question is about: without ``as_of``, the present one.

@@ -236,6 +236,7 @@ async def ask_forget(person: Person, body: s.AskForget, desk: AtDesk, seen: Seen
         cases=tuple(body.cases),
     )
     demand(command, body.territory)  # first: whether a case is known is for those who may ask
+    desk.demand_territory(body.territory)
     await run_in_threadpool(demand_in_scope, desk.services.gateway, command, desk.known(seen))
     return await desk.change(command)
 

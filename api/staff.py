@@ -73,6 +73,8 @@ def users(desk: AtDesk) -> s.Users:
 )
 async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
     """没有密码的人员不能登录。Somebody without a password cannot sign in."""
+    for each in body.grants:
+        desk.demand_territory(each.territory)
     command = st.AddUser(
         by=desk.by,
         at=desk.at,
@@ -92,6 +94,7 @@ async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
 )
 async def grant(user: User, body: s.GrantIn, desk: AtDesk) -> Response:
     """在某属地增加一个角色。One more role in one territory."""
+    desk.demand_territory(body.territory)
     given = body.grant()
     return await desk.change(st.GrantRole(by=desk.by, at=desk.at, user=user, grant=given))
 
@@ -152,6 +155,7 @@ def units(desk: AtDesk) -> s.Units:
 )
 async def add_unit(body: s.AddUnit, desk: AtDesk) -> Response:
     """未填类别即可办理全部类别。Without categories it is competent for all."""
+    desk.demand_territory(body.territory)
     command = st.AddUnit(
         by=desk.by,
         at=desk.at,

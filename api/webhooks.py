@@ -48,8 +48,7 @@ async def add(body: s.ReceiverIn, desk: AtDesk) -> Response:
     """此后发生的事推送给它；密钥只显示这一次。It is told what happens from now on, signed as
     Standard Webhooks has it; its secret is shown this once."""
     _demand_secure(desk, body.url)
-    if body.territory:
-        desk.office.territory.node(body.territory)
+    desk.demand_territory(body.territory)
     command = w.AddReceiver(
         by=desk.by,
         at=desk.at,

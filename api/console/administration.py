@@ -16,7 +16,7 @@ from api import staff as staff_api
 from api import territory as territory_api
 from api.console import maps
 from api.console.metrics import Filled
-from api.console.pages import page
+from api.console.pages import in_tree, page
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import words as s
 from api.schemas.personal import ForgetQuery
@@ -76,7 +76,8 @@ def territory(me: AtConsole, asked: Annotated[PlaceQuery, Query()]) -> Response:
     _demand_staff(me)
     desk, tree = me.desk, me.desk.office.territory
     today = office_time(desk.at).date()
-    path = asked.path or next(iter(scope(desk.by, Reading.ADMINISTRATION).territories), "")
+    own = in_tree(tree, scope(desk.by, Reading.ADMINISTRATION).territories)
+    path = asked.path or next((node.path for node in own), EVERYWHERE)
     if path == EVERYWHERE:
         path = next((node.path for node in tree.children(EVERYWHERE)), EVERYWHERE)
     node = tree.node(path) if path else None
@@ -191,7 +192,6 @@ def people(me: AtConsole, asked: Annotated[PeopleQuery, Query()]) -> Response:
         may=lambda command, ground: _may(me, command, ground),
         may_user=lambda command, user: _may_user(me, command, user),
         may_anywhere=me.has(Role.ADMINISTRATOR),
-        known=lambda ground: _is_known(me, ground),
     )
 
 
@@ -226,14 +226,6 @@ def _demand_staff(me: Visitor) -> None:
 
 def _may(me: Visitor, command: str, ground: str) -> bool:
     return permitted(me.desk.by, command, ground)
-
-
-def _is_known(me: Visitor, ground: str) -> bool:
-    """Whether the tree has a territory in which somebody has a right."""
-    try:
-        return ground == EVERYWHERE or bool(me.desk.office.territory.node(ground))
-    except Refused:
-        return False
 
 
 def _may_user(me: Visitor, command: str, user: UserAnswer) -> bool:

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, PlainValidator, model_validator
 from api import metrics as api
 from api.auth import CONSOLE
 from api.console import maps
-from api.console.pages import page
+from api.console.pages import in_tree, page
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import metrics as m
 from api.schemas import words as s
@@ -165,6 +165,8 @@ class Board:
         seen = scope(me.desk.by, Reading.METRICS).territories
         if not seen:
             raise Refused("query.not_permitted", reading=Reading.METRICS.value)
+        if EVERYWHERE not in seen:
+            seen = tuple(node.path for node in in_tree(me.desk.office.territory, seen))
         self.me, self.asked, self.seen = me, asked, seen
         self.territory = asked.territory or _home(me, seen)
         if self.territory:
@@ -661,7 +663,7 @@ def places(
     """
     on = office_time(at).date()
     if not here:
-        tops = tree.children(EVERYWHERE, on) if EVERYWHERE in seen else [tree.node(p) for p in seen]
+        tops = tree.children(EVERYWHERE, on) if EVERYWHERE in seen else in_tree(tree, seen)
         return [
             (node.path, node.name, level)
             for top in tops

@@ -9,6 +9,8 @@ An answer to htmx is the block of the template that has the name of the element 
 """
 
 import gzip
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,8 +28,10 @@ from api.console.session import Language, Visitor, keep, language_of, theme_of, 
 from api.errors import TITLES, Repeated, answer, described
 from domain import words
 from domain.calendar import office_time
+from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, depth
 from domain.roles import Reading, Role
+from domain.territory import Node, Territory
 
 POLICY: Final = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -268,13 +272,27 @@ def ago(context: Context, at: datetime | None) -> str:
 
 @pass_context
 def place(context: Context, path: str, levels: int = 2) -> str | Markup:
-    """A territory by its name and, of ``levels`` in all, those above it."""
+    """A territory by its name and, of ``levels`` in all, those above it; by its path where the
+    tree has none: the log may name what somebody misspelt."""
     if path == EVERYWHERE:
         return t(context, "全部属地", "everywhere")
     territory = context["office"].territory
     parts = path.rstrip("/").split("/")
     steps = ["/".join(parts[: n + 1]) + "/" for n in range(len(parts))]
-    return data(context, " / ".join(territory.node(each).name for each in steps[-levels:]))
+    nodes = in_tree(territory, steps)
+    if len(nodes) < len(steps):
+        return Markup("<code>{}</code>").format(path)
+    return data(context, " / ".join(node.name for node in nodes[-levels:]))
+
+
+def in_tree(territory: Territory, paths: Iterable[str]) -> list[Node]:
+    """The territories of some paths, without those that the tree does not have: a right may have
+    been given for a misspelt one."""
+    found = []
+    for path in paths:
+        with suppress(Refused):
+            found.append(territory.node(path))
+    return found
 
 
 def icon(name: str, title: str = "") -> Markup:

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from api import cases
 from api.console import pinyin
 from api.console.clock import Bar, bar
-from api.console.pages import page
+from api.console.pages import in_tree, page
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import words as s
 from api.schemas.cases import CaseQuery, TimelineQuery
@@ -118,7 +118,7 @@ def places(me: AtConsole, under: s.Scope | None = None) -> Response:
     elif "" in own:
         below = list(territory.districts.values())
     else:
-        below = [territory.node(path) for path in own]
+        below = in_tree(territory, own)
     today = office_time(me.desk.at).date()
     nodes = [node for node in below if node.in_force(today)]
     return page(me, "worklist-places.html", nodes=nodes, leaf=4)
