@@ -50,8 +50,11 @@ BULK: Final = {
 }
 """What can be done with many cases at once, by the last part of its path."""
 
-_ID: Final = re.compile(r"\d{8}-[A-Z2-7]{8}")
-_NUMBER: Final = re.compile(r"\+?[\d\s()-]{7,20}")
+_NUMBER: Final = re.compile(r"\+?(?:[\s()-]*\d){7,15}[\s()-]*")
+"""What may be a telephone's number, and as well a part of a case's, or a house's."""
+
+_PHONE: Final = 11
+"""So many digits, or a +, are rather a telephone's than anything else's."""
 
 
 class Wanted(CaseQuery):
@@ -79,10 +82,13 @@ class Line(NamedTuple):
 def worklist(me: AtConsole, wanted: Annotated[Wanted, Query()]) -> Response:
     """The cases one may see, filtered, page by page."""
     view = wanted.view or _first(me)
-    asked = _asked(wanted)
+    asked, *others = _meant(wanted)
     then = me.desk.moment(asked.as_of)
     fields = views(me.desk.office, then.at)[view]
     found, as_of = cases.listed(in_view(asked, fields), me.desk, then, me.seen), cases.past(then)
+    if others and not found.rows:
+        asked = others[0]
+        found = cases.listed(in_view(asked, fields), me.desk, then, me.seen)
     counts = None
     if me.part in (None, "work") and as_of is None:
         counts = cases.counts(_narrowing(asked), me.desk, me.seen).model_dump()
@@ -169,15 +175,17 @@ def _narrowing(asked: CaseQuery) -> CaseQuery:
     return CaseQuery.model_construct(**fields)
 
 
-def _asked(wanted: Wanted) -> CaseQuery:
-    """The API's query for what was asked for, whatever the view."""
+def _meant(wanted: Wanted) -> list[CaseQuery]:
+    """The API's query for what was asked for, whatever the view; of digits that may be words or a
+    telephone's the likelier first: it is the other one where that finds nothing."""
     found = (wanted.find or "").strip()
     fields: dict[str, Any] = {} if "limit" in wanted.model_fields_set else {"limit": ROWS}
+    kinds = ["text"] if len(found) >= 2 else []
     if _NUMBER.fullmatch(found):
-        fields["phone"] = found
-    elif len(found) >= 2:
-        fields["text"] = found
-    return wanted.model_copy(update=fields)
+        likely = found.startswith("+") or sum(map(str.isdigit, found)) >= _PHONE
+        kinds.insert(0 if likely else 1, "phone")
+    asked = [{kind: found} for kind in kinds] or [{}]
+    return [wanted.model_copy(update=fields | each) for each in asked]
 
 
 def _bar(me: Visitor, row: CaseCard, at: datetime) -> Bar:

@@ -115,6 +115,23 @@ def test_words_and_numbers_are_found_in_one_field(served: Served, found: str) ->
     assert not cases(page(served, "acceptor", "work", view="open", find="没有这句话"))
 
 
+@pytest.mark.parametrize("found", ["20260302", "5-2-1001", "88001234", "+86 138 0000 0000"])
+def test_digits_are_a_number_or_words(served: Served, found: str) -> None:
+    """Of a case, of a house, of a telephone: whichever is there."""
+    case = served.report(
+        by="hotline",
+        source="hotline",
+        description="5-2-1001 门口漏水",
+        reporter={"phone": "13800000000" if found.startswith("+") else "88001234"},
+    )
+    found = case[:8] if found == "20260302" else found
+    html = page(served, "acceptor", view="open", find=found)
+    assert cases(html) == [case]
+    assert count(html, "open") == 1
+    assert not cases(page(served, "acceptor", view="open", find="13999999999"))
+    assert get(served, "acceptor", WORKLIST, find="(((((((").status_code == 200
+
+
 def test_the_preview_shows_a_case_of_ones_scope(served: Served) -> None:
     case = served.in_hand()
     shown = get(served, "supervisor", f"{WORKLIST}/{case}/preview", "preview")
@@ -133,6 +150,10 @@ def test_the_past_is_read_only(served: Served) -> None:
     assert "待受理" in html
     assert "只读" in html
     assert 'id="bulk"' not in html
+    (link,) = re.findall(r'class="open" id="[^"]*" href="([^"]*)"', html)
+    then = get(served, "acceptor", link)
+    assert then.status_code == 200, then.text
+    assert "历史快照" in then.text
 
 
 def test_what_was_nearly_due_is_told_by_the_time_of_then(served: Served) -> None:
