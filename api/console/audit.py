@@ -1,6 +1,7 @@
 """审计: who did what to which object when, and who looked at whose data."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -8,13 +9,13 @@ from urllib.parse import urlencode
 
 from fastapi import Query
 from fastapi.responses import Response
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from api import audit as api
 from api import privacy
 from api.auth import CONSOLE
 from api.console.metrics import Filled, midnight, places
-from api.console.pages import page
+from api.console.pages import page, query
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import words as s
 from api.schemas.audit import AuditAnswer, AuditedEvent, AuditQuery
@@ -28,11 +29,24 @@ from domain.roles import Reading, scope
 router: Final = pages("/audit")
 
 Position = Annotated[int, Field(ge=1, le=2**53)]
-Typed = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9._:-]{1,80}$", max_length=80),
-]
-"""An id as people type or paste it: of a person, an object, a case, a request."""
+_CASE: Final = re.compile(r"(case:)?\d{8}-[a-z2-7]{8}", re.IGNORECASE)
+"""A number that we gave a case; those that come from elsewhere may have small letters."""
+
+
+def _as_given(typed: Any) -> Any:
+    """A case by its number as we gave it, in whatever letters that is typed."""
+    typed = typed.strip() if isinstance(typed, str) else typed
+    return typed[-17:].upper() if isinstance(typed, str) and _CASE.fullmatch(typed) else typed
+
+
+_TYPED: Final = StringConstraints(
+    strip_whitespace=True, pattern=r"^[A-Za-z0-9._:-]{1,80}$", max_length=80
+)
+Typed = Annotated[str, _TYPED, BeforeValidator(_as_given)]
+"""An id as people type or paste it: of an object, a case, a request."""
+
+Account = Annotated[Typed, StringConstraints(to_lower=True)]
+"""An account has no capitals, though a phone's keyboard begins with one."""
 
 KINDS: Final = {
     "case": ("事项", "Cases"),
@@ -53,7 +67,7 @@ CHAIN: Final = 100
 class Asked(Filled):
     """Which entries; the days are whole, both included."""
 
-    actor: Typed | None = None
+    actor: Account | None = None
     object: Typed | None = None
     action: s.EventName | None = None
     correlation: Typed | None = None
@@ -66,8 +80,8 @@ class Asked(Filled):
 class AskedAccess(Filled):
     """Which looks at personal data."""
 
-    actor: Typed | None = None
-    case: s.CaseId | None = None
+    actor: Account | None = None
+    case: Typed | None = None
     purpose: Purpose | None = None
     territory: s.Scope | None = None
     since: s.Day | None = None
@@ -78,22 +92,22 @@ class AskedAccess(Filled):
 @router.get("")
 def audit(me: AtConsole, asked: Annotated[Asked, Query()]) -> Response:
     """The trail, latest first."""
-    query = _query(asked)
+    wanted = _wanted(asked)
     found = api.audit(
-        AuditQuery.model_validate(query | _kept(after=asked.after, limit=50)), me.desk, me.seen
+        query(AuditQuery, wanted | _kept(after=asked.after, limit=50)), me.desk, me.seen
     )
     return page(
         me,
         "audit.html",
         asked=asked,
         found=found,
-        query=query,
+        query=wanted,
         names=me.names(row.actor for row in found.rows),
         actions=_actions(),
         kinds={kind: me.t(*said) for kind, said in KINDS.items()},
         places=_places(me),
         files={
-            form: _address(f"{API}/audit/export", query | {"format": form})
+            form: _address(f"{API}/audit/export", wanted | {"format": form})
             for form in ("csv", "xlsx")
         },
         following=found.next
@@ -107,7 +121,8 @@ def audit_access(me: AtConsole, asked: Annotated[AskedAccess, Query()]) -> Respo
     """Who looked at whose personal data, and why."""
     if not me.reads(Reading.AUDIT):
         raise Refused("query.not_permitted", reading=Reading.AUDIT.value)
-    wanted = AccessQuery.model_validate(
+    wanted = query(
+        AccessQuery,
         _kept(
             actor=asked.actor,
             case=asked.case,
@@ -116,7 +131,7 @@ def audit_access(me: AtConsole, asked: Annotated[AskedAccess, Query()]) -> Respo
             **_window(asked),
             after=asked.after,
             limit=50,
-        )
+        ),
     )
     found = privacy.access(wanted, me.desk, me.seen)
     return page(
@@ -272,7 +287,7 @@ def _flat(event: Any, prefix: str = "") -> list[tuple[str, Any]]:
 # --- what was asked ---
 
 
-def _query(asked: Asked) -> dict[str, Any]:
+def _wanted(asked: Asked) -> dict[str, Any]:
     """What the list and the file are asked for alike."""
     named = asked.object
     if named and ":" not in named and not named.isalpha():

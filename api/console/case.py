@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 
 from api import cases, privacy
 from api.console import clock, maps, steps
-from api.console.pages import page
+from api.console.pages import page, query
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import words as s
 from api.schemas.cases import CardQuery, CaseCard, CaseQuery, StepAnswer, TimelineQuery
@@ -55,8 +55,9 @@ def _local(at: datetime) -> str:
 
 
 def _office_instant(value: Any) -> Any:
-    """What a browser's field for date and time gives is meant in office time."""
-    return f"{value}:00+08:00" if isinstance(value, str) and len(value) == 16 else value
+    """What a browser's field for date and time gives is meant in office time, with all that
+    happened within that minute."""
+    return f"{value}:59.999999+08:00" if isinstance(value, str) and len(value) == 16 else value
 
 
 class Moments(s.Query):
@@ -182,7 +183,7 @@ def case_page(me: AtConsole, case: s.CaseId, wanted: Annotated[Moments, Query()]
 def _card(
     me: Visitor, case: str, version: int | None = None, at: datetime | None = None
 ) -> CaseCard:
-    wanted = CardQuery.model_validate({"version": version, "at": at and at.isoformat()})
+    wanted = query(CardQuery, {"version": version, "at": at and at.isoformat()})
     return cases.card(case, me.desk, Response(), wanted, me.seen)
 
 

@@ -9,18 +9,20 @@ An answer to htmx is the block of the template that has the name of the element 
 """
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
+from pydantic import BaseModel, ValidationError
 
 from api.auth import CONSOLE
 from api.console import static
@@ -78,12 +80,16 @@ def failed(request: Request, error: Exception) -> Response:
         return _to_sign_in(request)
     language = language_of(request)
     shown = {
-        **_words(language, theme_of(request), request.url.path),
+        **_words(language, theme_of(request), _whence(request)),
         "me": None,
         "status": problem.status,
         "title": TITLES[problem.status][0 if language == "zh" else 1],
         "detail": problem.zh if language == "zh" else problem.en,
         "code": problem.code,
+        "errors": [
+            (each.field.partition(".")[2] or each.field, each.zh if language == "zh" else each.en)
+            for each in problem.errors
+        ],
         "request_id": request.scope.get("wangge.request", ""),
     }
     part = "problem" if request.headers.get("hx-request") else None
@@ -93,19 +99,37 @@ def failed(request: Request, error: Exception) -> Response:
     return response
 
 
+Q = TypeVar("Q", bound=BaseModel)
+
+
+def query(kind: type[Q], given: Mapping[str, Any]) -> Q:
+    """The API's own query for what a page was asked; what that refuses is told as if the page's
+    had.
+
+    Raises:
+        RequestValidationError: as a request that is not as it must be.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        errors = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(errors) from error
+
+
 def _to_sign_in(request: Request) -> Response:
     """To the page for signing in, and from there back to where the visitor was."""
-    url = request.url
+    way = f"{CONSOLE}/sign-in?{urlencode({'next': _whence(request)})}"
     if request.headers.get("hx-request") is None:
-        back = url.path + (f"?{url.query}" if url.query else "")
-        return Response(status_code=303, headers={"Location": _sign_in(back)})
-    current = urlsplit(request.headers.get("hx-current-url", ""))
-    back = current.path + (f"?{current.query}" if current.query else "")
-    return Response(headers={"HX-Redirect": _sign_in(back)})
+        return Response(status_code=303, headers={"Location": way})
+    return Response(headers={"HX-Redirect": way})
 
 
-def _sign_in(back: str) -> str:
-    return f"{CONSOLE}/sign-in?{urlencode({'next': back})}"
+def _whence(request: Request) -> str:
+    """The page that somebody is on, with its query; where htmx asks for a part, the whole."""
+    asked = urlsplit(str(request.url))
+    if request.headers.get("hx-request") is not None:
+        asked = urlsplit(request.headers.get("hx-current-url", ""))
+    return asked.path + (f"?{asked.query}" if asked.query else "")
 
 
 def _wants_page(request: Request) -> bool:

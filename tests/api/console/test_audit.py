@@ -162,6 +162,28 @@ def test_what_is_no_id_is_refused_with_a_page(shared: Served) -> None:
     assert page(shared, "supervisor", "/audit/0").status_code == 422
 
 
+@pytest.mark.parametrize("tab", ["/audit", "/audit/access"])
+def test_what_a_person_types_is_understood(shared: Served, tab: str) -> None:
+    """A phone's keyboard begins with a capital, and what is pasted has spaces around it."""
+    case = shared.in_hand()
+    shared.runner.catch_up()
+    shared.as_("li").post(f"/cases/{case}/personal", {"purpose": "handling"})
+    shared.runner.catch_up()
+    number = "object" if tab == "/audit" else "case"
+    for typed in (f"actor=Li&{number}={case.lower()}", f"actor=%20LI%20&{number}=%20{case}%20"):
+        assert case in texts(page(shared, "supervisor", f"{tab}?{typed}")), typed
+    assert "没有" in texts(page(shared, "supervisor", f"{tab}?actor=Bob"))
+
+
+@pytest.mark.parametrize("tab", ["/audit", "/audit/access"])
+@pytest.mark.parametrize("asked", ["since=1949-01-01", "until=2999-12-31"])
+def test_what_is_out_of_range_is_told_by_its_field(shared: Served, tab: str, asked: str) -> None:
+    answer = page(shared, "supervisor", f"{tab}?{asked}")
+    assert answer.status_code == 422
+    field = asked.partition("=")[0]
+    assert f"<li><code>{field}</code> 年份应在 1950 至 2998 之间</li>" in answer.text
+
+
 def test_nothing_changed_of_what_was_never_there() -> None:
     assert changes(None, None) == []
 

@@ -152,10 +152,25 @@ def test_an_error_is_told_as_a_page_in_the_language_chosen(browser: httpx.Client
     assert answer.status_code == 422
     assert "Not like this" in answer.text
     assert "request.invalid" in answer.text
+    assert "<li><code>no_such</code> Extra inputs are not permitted</li>" in answer.text
     part = browser.get(path, headers={"HX-Request": "true"})
     assert part.status_code == 422
     assert "<html" not in part.text
     assert "Not like this" in part.text
+
+
+def test_trying_again_asks_the_same_page(served: Served, browser: httpx.Client) -> None:
+    """With its query; where only a part of a page failed, the page that it is a part of."""
+    path = f"{CONSOLE}/worklist?view=open&find=%E6%A5%BC"
+    again = f'href="{path.replace("&", "&amp;")}"'
+    case = served.report()  # nothing follows the log here
+    position = served.store.history(f"case:{case}")[-1].position
+    browser.cookies.set("wangge_position", str(position))
+    answer = browser.get(path, headers=BROWSER)
+    assert answer.status_code == 503
+    assert again in answer.text
+    part = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{path}"}
+    assert again in browser.get(f"{CONSOLE}/worklist?view=due_soon", headers=part).text
 
 
 def test_pages_forbid_what_is_not_ours(browser: httpx.Client) -> None:
