@@ -210,6 +210,55 @@ def test_the_focus_stays_while_the_list_is_exchanged(visit: Begin) -> None:
     expect(page.locator(".case .open")).to_be_focused()
 
 
+def test_the_keyboard_goes_on_where_it_was(visit: Begin) -> None:
+    supervisor = visit("supervisor")
+    page, press = supervisor.page, supervisor.page.keyboard.press
+    supervisor.go("/worklist?view=open")
+    for view in ("due_soon", "open"):
+        page.locator(f"[data-view={view}]").focus()
+        press("Enter")
+        expect(page.locator(f"[data-view={view}]")).to_have_attribute("aria-current", "page")
+        expect(page.locator(f"[data-view={view}]")).to_be_focused()
+        expect(page.locator("#clear")).to_have_attribute("href", re.compile(f"[?]view={view}$"))
+    page.locator("#more button").focus()
+    press("Enter")
+    expect(page.locator(".case")).to_have_count(80)
+    expect(page.locator(".case .open").nth(40)).to_be_focused()
+
+    # An input method takes the key that chooses its word.
+    press("Control+k")
+    page.locator("#palette input").dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    expect(page.locator("#palette")).to_be_visible()
+
+    supervisor.go("/metrics")
+    page.locator("#by-week").focus()
+    press("Enter")
+    expect(page.locator("#by-week")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#by-week")).to_be_focused()
+
+
+def test_a_list_that_cannot_be_had_leaves_the_one_that_is_there(visit: Begin) -> None:
+    supervisor = visit("supervisor")
+    page = supervisor.page
+    supervisor.expected += ["status of ", "Response Status Error"]
+    page.route("**/api/v1/feed*", lambda route: route.fulfill(status=401))
+    page.route("**/api/v1/staff/me", lambda route: route.fulfill(status=401))
+    supervisor.go("/worklist?view=open")
+    # Nobody is told why a feed was refused; it is found out beside it, for the list stands still.
+    signed_out = page.locator("#signed-out")
+    expect(signed_out).to_contain_text("登录已到期")
+    expect(signed_out).to_have_attribute("href", re.compile("next=%2Fconsole%2Fworklist%3Fview"))
+
+    said = '<div role="alert"><h1>暂时不可用</h1><p>请稍后再来。</p></div>'
+    lists = "**/console/worklist?*"
+    page.route(lists, lambda route: route.fulfill(status=503, body=said))
+    page.locator("[data-view=due_soon]").click()
+    expect(page.locator(".toast.bad")).to_have_text("请稍后再来。")
+    page.unroute(lists)
+    page.locator("[data-view=due_soon]").click()
+    expect(page.locator("[data-view=due_soon]")).to_have_attribute("aria-current", "page")
+
+
 def step(visit: Visit, name: str, typed: str = "") -> None:
     """A step by the keyboard alone: its button, the first field of its form, and sent."""
     before = version(visit)

@@ -94,6 +94,7 @@
   }
 
   function key(event) {
+    if (event.isComposing) return; // the key is the input method's
     if (event.key === "ArrowDown") at = Math.min(at + 1, shown.length - 1);
     else if (event.key === "ArrowUp") at = Math.max(at - 1, 0);
     else if (event.key === "Enter") { event.preventDefault(); return act(at); }

@@ -260,10 +260,29 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (asked instanceof FormData) for (const [name, value] of [...asked]) if (value === "") asked.delete(name);
 });
 
+// A list that cannot be had is told; the one that is there stays, for it is what one asks again from.
+let further = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, xhr } = event.detail;
+  if (!target.matches("#work, #more")) return;
+  if (xhr.status >= 400) {
+    event.detail.shouldSwap = false;
+    const said = new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector("[role=alert] p");
+    toast(said?.textContent ?? t("现在无法读取，请稍后再试。", "It cannot be read right now; try again."), true);
+  }
+  // Who pressed for more goes on at the first row of it.
+  further = target.id === "more" && target.contains(document.activeElement) ? rows().length : null;
+});
+
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "preview") return;
   const view = document.querySelector(".tabs [aria-current]")?.dataset.view;
-  if (view) $("#filters").elements.view.value = view;
+  if (view) {
+    $("#filters").elements.view.value = view;
+    $("#clear").search = `?view=${view}`;
+  }
+  if (further !== null) rows()[further]?.querySelector(".open").focus({ preventScroll: true });
+  further = null;
   showViews();
   showChosen();
   for (const row of rows()) {
@@ -288,8 +307,25 @@ function listen() {
     plan();
   };
   source.addEventListener("end", close);
+  source.onopen = () => { if ($("#signed-out")) refresh(); };
   // While the browser comes back by itself it is left alone; only what was refused is asked again.
-  source.onerror = () => { if (source?.readyState === EventSource.CLOSED) close(); };
+  source.onerror = () => { if (source?.readyState === EventSource.CLOSED) refused(); };
+}
+
+// Why a feed is refused is told to nobody; that somebody's session has ended is asked beside it.
+async function refused() {
+  close();
+  const { status } = await fetch("/api/v1/staff/me").catch(() => ({ status: 0 }));
+  if (status === 401) signedOut();
+}
+
+function signedOut() {
+  const link = document.createElement("a");
+  link.className = "button";
+  link.id = "signed-out";
+  link.href = `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  link.textContent = t("登录已到期，列表不再更新。重新登录", "The session has ended and the list stands still. Sign in again");
+  $(".news").replaceChildren(link);
 }
 
 function close() {
