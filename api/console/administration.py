@@ -85,7 +85,6 @@ def territory(me: AtConsole, asked: Annotated[PlaceQuery, Query()]) -> Response:
         "writes": me.has(Role.ADMINISTRATOR),
         "node": node,
         "today": today,
-        "tier_below": Tier.DISTRICT,
     }
     if node is not None:
         # In a grid the whole community is drawn, so that it is seen where borders meet.

@@ -2,12 +2,13 @@
 
 import re
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from playwright.sync_api import Locator, expect
 
 from tests.e2e import casework
 from tests.e2e.conftest import Begin
-from tests.e2e.visit import DESK, Visit
+from tests.e2e.visit import DESK, PHONE, Visit
 
 GRID = "qinghe/liuyin/wenchang/g8/"
 
@@ -52,6 +53,15 @@ def test_a_read_model_is_paused_and_resumed(visit: Begin) -> None:
     expect(row).to_contain_text("已暂停")
     row.get_by_role("button", name="恢复").click()
     expect(row).to_contain_text("跟进中")
+
+    # Without a connection that is said once, not at every look.
+    page = administrator.page
+    administrator.expected += ["ERR_INTERNET_DISCONNECTED", "htmx:"]
+    administrator.context.set_offline(True)
+    for _ in range(3):
+        with page.expect_event("requestfailed"):
+            page.evaluate("() => htmx.trigger('#standings', 'tick')")
+    expect(page.locator(".toast.bad")).to_have_count(1)
 
 
 def test_a_receiver_is_added_changed_and_removed(visit: Begin) -> None:
@@ -106,7 +116,7 @@ def test_a_year_of_the_calendar_is_published(visit: Begin) -> None:
     administrator = visit("administrator", "zh", DESK)
     administrator.go("/administration/calendar?year=2028")
     form = opened(administrator, "publish")
-    form.locator("#publish-holidays").fill("2028-01-03\n2028-05-01")
+    form.locator("#publish-holidays").fill("2028-01-03，2028-05-01；")
     form.locator("#publish-makeup_days").fill("2028-04-29")
     administrator.inspect()
     send(administrator, "publish")
@@ -168,6 +178,24 @@ def test_a_rule_of_a_category_is_changed(visit: Begin) -> None:
     administrator.inspect()
     send(administrator, "define")
     expect(row).to_contain_text("20 天")
+    row.get_by_role("button", name="修改").click()
+    limit = form.locator("[data-field=contact]")
+    limit.locator("[data-key=amount]").fill("")
+    limit.locator("[data-key=unit]").select_option("same_day")
+    send(administrator, "define")
+    expect(row).to_contain_text("当日")
+
+
+def test_a_long_name_fits_a_phone(visit: Begin) -> None:
+    administrator = visit("administrator", "zh", PHONE)
+    path = "qinghe/liuyin/wenchang/"
+    name = f"long{uuid4().hex[:8]}"
+    grid = {"tier": "grid", "parent": path, "id": name, "name": "W" * 100}
+    grid["effective"] = "2026-01-01"
+    casework.send(administrator, "/territory/create", grid)
+    for each in (path, f"{path}{name}/"):
+        administrator.go(f"/administration?path={each}")
+        administrator.inspect()
 
 
 def test_a_category_is_filtered_by_its_letters(visit: Begin) -> None:

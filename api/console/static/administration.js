@@ -8,13 +8,19 @@ const { t, send, showProblem } = window.wangge;
 const keyed = (part) => Object.fromEntries([...part.querySelectorAll("[data-key]")].map((input) => [
   input.dataset.key, input.type === "number" ? (input.value === "" ? null : Number(input.value)) : input.value.trim(),
 ]));
-const linesOf = (part) => keyed(part).lines.split(/[\s,,、]+/).filter(Boolean);
+// As people type it in Chinese: 、 ， ； between two entries, ： in a time of day, ～ or 至 between two.
+const BETWEEN = /[\s,，、;；]+/;
+const linesOf = (part) => keyed(part).lines.replaceAll("：", ":").split(BETWEEN).filter(Boolean);
 
 const COMPOSED = {
   parts: (parts) => parts.map(keyed),
-  limit: ([part]) => { const { amount, unit } = keyed(part); return amount === null ? null : { amount, unit }; },
+  limit: ([part]) => {
+    const { amount, unit } = keyed(part);
+    if (unit === "same_day") return { amount: 1, unit }; // it comes once
+    return amount === null ? null : { amount, unit };
+  },
   lines: ([part]) => linesOf(part),
-  periods: ([part]) => linesOf(part).map((line) => { const [start, end] = line.split(/[-–—~]/); return { start, end: end ?? "" }; }),
+  periods: ([part]) => linesOf(part).map((line) => { const [start, end] = line.split(/[-–—~～至]/); return { start, end: end ?? "" }; }),
   grants: (parts) => parts.map(keyed),
 };
 
@@ -192,7 +198,7 @@ function edit(editor) {
 
   text.addEventListener("input", () => {
     const read = text.value.trim() === "" ? [] : text.value.trim().split(/\n\s*\n/)
-      .map((ring) => ring.trim().split("\n").map((line) => line.trim().split(/[\s,,]+/).map(Number)));
+      .map((ring) => ring.trim().split("\n").map((line) => line.trim().split(BETWEEN).map(Number)));
     const sound = read.every((ring) => ring.length >= 3 && ring.every((point) => point.length === 2 && point.every(Number.isFinite)));
     text.setCustomValidity(sound ? "" : t("每行须为“经度 纬度”，每圈至少三个顶点。", "Each line must be “longitude latitude”, three corners at least."));
     if (sound) { rings = read; fill(); draw(); }

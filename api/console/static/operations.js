@@ -9,8 +9,17 @@ setInterval(() => {
   htmx.trigger(box, "tick");
 }, POLL);
 
+// Without a connection every look fails alike: that is said once, until one has come through.
+let away = false;
+document.addEventListener("htmx:sendError", (event) => {
+  if (event.target.id !== "standings") return;
+  if (away) event.stopPropagation();
+  away = true;
+}, true);
+
 // How fast a rebuild goes, and how long it will take, from two looks at it.
 document.addEventListener("htmx:afterSettle", () => {
+  away = false;
   const now = Date.now(), known = {};
   document.querySelectorAll("[data-built]").forEach((told) => {
     const done = Number(told.dataset.built), before = seen[told.dataset.name];

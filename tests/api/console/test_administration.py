@@ -63,6 +63,16 @@ def test_an_administrator_of_a_part_gets_no_forms_for_the_whole_office(served: S
     assert "data-command" in opened(served, "subdistrict_administrator", "/people?user=li")
 
 
+def test_a_second_district_can_be_created(served: Served) -> None:
+    html = opened(served, "administrator", f"?path={samples.COMMUNITY}")
+    assert html.count('data-command="/api/v1/territory/create"') == 2
+    assert 'data-dialog="create-district"' in html
+    # Not by whoever administers a part, who creates below that.
+    html = opened(served, "subdistrict_administrator", f"?path={samples.COMMUNITY}")
+    assert html.count('data-command="/api/v1/territory/create"') == 1
+    assert "create-district" not in html
+
+
 def test_an_unknown_territory_is_told_and_no_failure(served: Served) -> None:
     opened(served, "administrator", "?path=nowhere/", 404)
 
