@@ -76,6 +76,7 @@ def test_a_figure_and_the_cases_behind_it(visit: Begin, language: str, size: Vie
     page.locator("#slider").focus()
     page.keyboard.press("PageDown")
     position = page.locator("#slider").input_value()
+    expect(page.locator("#as-of")).to_have_attribute("type", "datetime-local")
     page.locator("[data-travel] button").click()
     expect(page.locator(".banner.history")).to_contain_text(f"{int(position):,}")
     all_parts(supervisor)

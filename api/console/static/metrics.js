@@ -23,7 +23,7 @@ function draw(figure) {
   const percent = figure.dataset.unit === "percent";
   const kind = figure.dataset.chart;
   const ink = colour("--ink-2");
-  const said = (value) => (value === null || value === undefined ? "—" : percent ? `${(value * 100).toFixed(1)} %` : Number(value.toFixed(2)).toLocaleString());
+  const said = (value) => (value === null || value === undefined ? "—" : percent ? `${(value * 100).toFixed(1)} %` : Number(value.toFixed(2)).toLocaleString("en"));
   const canvas = figure.querySelector(".canvas");
   const chart = echarts.getInstanceByDom(canvas) ?? echarts.init(canvas, null, { renderer: "canvas" });
   const styles = [["--accent", "solid", "circle"], ["--ink", "dashed", "rect"], ["--ink-3", "dotted", "triangle"], ["--line-strong", "solid", "diamond"]];
@@ -70,12 +70,17 @@ document.addEventListener("change", (event) => {
     const custom = event.target.value === "custom";
     document.querySelectorAll(".custom").forEach((field) => { field.hidden = !custom; });
   } else if (event.target.matches("[data-slider]")) {
-    const when = document.getElementById("as-of");
     // What was slid to is a position, not a time: the form sends that in its place.
-    when.type = "text";
-    when.value = event.target.value;
+    const when = document.getElementById("as-of");
+    when.value = "";
+    when.removeAttribute("name");
+    event.target.name = "as_of";
   }
 });
 document.addEventListener("input", (event) => {
   if (event.target.matches("[data-slider]")) document.getElementById("slid").textContent = Number(event.target.value).toLocaleString("en");
+  else if (event.target.id === "as-of") {
+    event.target.name = "as_of";
+    document.getElementById("slider").removeAttribute("name");
+  }
 });
