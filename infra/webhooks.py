@@ -199,8 +199,8 @@ class Deliveries:
                 # The work has a connection of its own, which its threads share.
                 with self._connect() as leading, self._connect() as working:
                     self._lead(leading, working, stop)
-            except _AWAY as error:
-                _log.warning("webhooks.interrupted", error=str(error).strip())
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
+                _log.warning("webhooks.interrupted", error=repr(error))
                 stop.wait(EVERY_SECONDS)
 
     def _lead(
@@ -277,11 +277,15 @@ class Deliveries:
                     " WHERE receiver = %s AND (%s OR position = ANY(%s))",
                     (receiver, not positions, list(positions)),
                 )
+                self._at_once(connection, receiver)
             case _:  # another address or secret: counts from the next message on
-                connection.execute(
-                    "UPDATE webhooks.delivery SET retry_at = NULL WHERE receiver = %s",
-                    (event.receiver,),
-                )
+                self._at_once(connection, event.receiver)
+
+    def _at_once(self, connection: psycopg.Connection, receiver: str) -> None:
+        """What waits for its next try waits no longer: somebody says that the receiver is well."""
+        connection.execute(
+            "UPDATE webhooks.delivery SET retry_at = NULL WHERE receiver = %s", (receiver,)
+        )
 
     def _turns(self, connection: psycopg.Connection) -> list[_Turn]:
         """Those who have something to be told, and are not to be left alone for now."""
@@ -305,14 +309,19 @@ class Deliveries:
     ) -> None:
         """Tell one receiver what is new, in order, until something fails or others have their
         turn."""
-        self._tell_again(connection, turn.receiver)
-        sent, until = 0, time.monotonic() + TURN_SECONDS
+        until = time.monotonic() + TURN_SECONDS
+
+        def over() -> bool:
+            return time.monotonic() > until or (stop is not None and stop.is_set())
+
+        self._tell_again(connection, turn.receiver, over)
+        sent = 0
         while sent < AT_A_TIME:
             upto, news = _news(connection, turn)
             if upto == turn.position:
                 return
             for each in news:
-                if time.monotonic() > until or (stop and stop.is_set()):
+                if over():
                     return
                 try:
                     self._send(turn.receiver, each)
@@ -324,14 +333,18 @@ class Deliveries:
                 self._moved(connection, turn, each.position, delivered=1)
             self._moved(connection, turn, upto)
 
-    def _tell_again(self, connection: psycopg.Connection, receiver: Receiver) -> None:
-        """Send the dead letters that somebody wants sent again, each once."""
+    def _tell_again(
+        self, connection: psycopg.Connection, receiver: Receiver, over: Callable[[], bool]
+    ) -> None:
+        """Send the dead letters that somebody wants sent again, each once, until it is over."""
         rows = connection.execute(
             "SELECT position FROM webhooks.dead WHERE receiver = %s AND again"
             " ORDER BY position LIMIT %s",
             (receiver.id, AT_A_TIME),
         ).fetchall()
         for (position,) in rows:
+            if over():
+                return
             found = connection.execute(QUERY, (position - 1, position), binary=True).fetchall()
             (each,) = told(found).news
             try:

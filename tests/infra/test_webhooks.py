@@ -339,6 +339,68 @@ def test_dead_letters_are_sent_again_when_somebody_says_so(office: Office) -> No
         assert city.ids == [3, 5, 2, 3, 4]
 
 
+def test_what_waits_is_tried_at_once_too_when_somebody_sends_again(office: Office) -> None:
+    with hook() as city:
+        city.script = [400] * TRIES + [503]
+        office.add(city.url)
+        office.case()
+        for _ in range(TRIES):
+            office.deliveries().run()
+            office.now += RETRY_LAST * 1.2
+        assert office.dead() == [2]
+        office.now -= RETRY_LAST * 1.2
+        retry_at = office.standing().retry_at
+        assert retry_at is not None
+        assert retry_at > office.now
+        office.does(ResendDeadLetters)
+        office.deliveries().run()
+        assert office.dead() == []
+        assert city.ids[-4:] == [2, 3, 4, 5]
+
+
+def test_dead_letters_that_are_sent_again_hold_up_neither_others_nor_the_end(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hook() as city:
+        city.script = [400] * 4 * TRIES
+        office.add(city.url)
+        office.case()
+        for _ in range(4 * TRIES):
+            office.deliveries().run()
+            office.now += RETRY_LAST * 1.2
+        city.got.clear()
+        office.does(ResendDeadLetters)
+        stop = threading.Event()
+
+        def post(url: str, body: bytes, headers: Any) -> None:
+            stop.set()
+            Outbound(private=True).post(url, body, headers)
+
+        office.deliveries(post).follow(stop)
+        assert city.ids == [2]
+        monkeypatch.setattr("infra.webhooks.TURN_SECONDS", 0.0)
+        office.deliveries().run()
+        assert city.ids == [2]
+        assert office.dead() == [3, 4, 5]
+
+
+def test_what_goes_wrong_once_is_not_the_end(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.webhooks.EVERY_SECONDS", 0.01)
+    stop, wrong = threading.Event(), [RuntimeError("whatever")]
+
+    def connect() -> psycopg.Connection:
+        if wrong:
+            raise wrong.pop()
+        stop.set()
+        return office.connect()
+
+    deliveries = Deliveries(office.store, connect, print, office.secret, lambda: office.now)
+    deliveries.follow(stop)
+    assert stop.is_set()
+
+
 def test_who_is_removed_is_told_nothing_more(office: Office) -> None:
     with hook() as city:
         office.add(city.url)
