@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from api.field_words import in_chinese
-from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
+from domain.errors import Conflict, Overloaded, Refused, Unusable, VersionMismatch
 from projections.gateway import Behind
 from projections.paging import BadCursor
 
@@ -191,6 +191,9 @@ def _refusal(
         case psycopg.DataError():
             # What the schemas let through and PostgreSQL does not: a NUL in a cursor.
             return Refused("request.bad_characters"), []
+    if isinstance(error, Unusable):
+        log.error("request.unusable", error=str(error))
+        return Refused("request.unavailable"), []
     if any(_is_unavailable(cause) for cause in _causes(error)):
         log.warning("request.database_unavailable", error=repr(error))
         return Refused("request.unavailable"), []

@@ -1,6 +1,6 @@
 """Whether the system can serve, for those who watch it: no sign-in, no names."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import Depends
 
@@ -22,14 +22,21 @@ def live() -> s.Alive:
 
 @router.get("", summary="就绪 · Ready", responses=problems())
 def ready(services: Annotated[Services, Depends(services_of)]) -> s.Health:
-    """数据库可用，各读模型的进度；有停滞、暂停、落后过多或时钟不准的则为 degraded。The database
-    answers, and how far each read model is; degraded where one stands still, is paused or too far
-    behind, and where the clocks of server and database are apart."""
+    """数据库可用，各读模型的进度；有停滞、暂停、落后过多、时钟不准，主密钥文件不可用或动态推送
+    中止的则为 degraded。The database answers, and how far each read model is; degraded where one
+    stands still, is paused or too far behind, where the clocks of server and database are apart,
+    the file of the KEK is gone, or the live feed has ended."""
     standings = services.gateway.standings()
     head = services.gateway.head()
     well = all(at.well and at.lag_seconds <= services.lag_seconds for at in standings)
     late = services.gateway.lateness(services.store.office().catalogue.ahead, services.clock())
     ahead = services.gateway.clock_ahead()
+    failing: list[Literal["feed", "keys"]] = []
+    if not services.feed.alive:
+        failing.append("feed")
+    if not services.vault.well():
+        failing.append("keys")
+    well = well and not failing
     well = well and late.seconds <= services.lag_seconds and abs(ahead) <= CLOCKS_APART
     return s.Health(
         status="ok" if well else "degraded",
@@ -37,6 +44,7 @@ def ready(services: Annotated[Services, Depends(services_of)]) -> s.Health:
         projections=[_projection(at) for at in standings],
         deadlines=s.DeadlineHealth(late=round(late.seconds, 3), failing=late.failing),
         clock_ahead=round(ahead, 3),
+        failing=failing,
         relays=[
             s.RelayHealth(
                 topic=at.topic,

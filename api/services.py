@@ -102,6 +102,11 @@ class Feed(Protocol):
         """Whether streams are to end."""
         ...
 
+    @property
+    def alive(self) -> bool:
+        """Whether the log is followed, or would be for who listens."""
+        ...
+
     async def ready(self, seconds: float) -> bool:
         """Whether the log is followed by now; waits for that."""
         ...
@@ -116,6 +121,14 @@ class Feed(Protocol):
 
     async def wait(self, after: int, seconds: float) -> bool:
         """Wait until there is something after a position; whether there is."""
+        ...
+
+
+class Vault(Protocol):
+    """The keys of personal data, as ``infra.vault.Vault`` has them."""
+
+    def well(self) -> bool:
+        """Whether new data can be sealed; waits."""
         ...
 
 
@@ -246,6 +259,7 @@ class Services:
     gateway: Gateway
     passwords: Passwords
     receivers: Receivers
+    vault: Vault
     webhook_secret: Callable[[str, int], str]
     attachments: Attachments
     forget: Callable[[], object]

@@ -46,6 +46,11 @@ class Overloaded(Exception):
     """Too many commands wait already: nothing of this one is stored, send it again soon (503)."""
 
 
+class Unusable(Exception):
+    """What the installation was given to work with is not there, or not as it must be (503). The
+    text is for whoever operates it."""
+
+
 class Conflict(Exception):
     """Other writers were faster every time: the command may be sent again (409)."""
 

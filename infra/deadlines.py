@@ -134,8 +134,8 @@ class Deadlines:
             try:
                 with self._connect() as connection:
                     self._lead(connection, stop)
-            except _AWAY as error:
-                _log.warning("deadlines.interrupted", error=str(error).strip())
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
+                _log.warning("deadlines.interrupted", error=repr(error))
                 stop.wait(EVERY_SECONDS)
 
     def _lead(self, connection: psycopg.Connection, stop: threading.Event) -> None:

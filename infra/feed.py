@@ -37,6 +37,9 @@ CATCHING_UP: Final = 2
 POLL_SECONDS: Final = 2.0
 """How long to wait for a notification before looking anyway."""
 
+AGAIN_SECONDS: Final = 0.5
+"""How long to wait after something went wrong."""
+
 LINGER_SECONDS: Final = 60.0
 """How long to follow on after somebody listened: longer than any client goes without waiting."""
 
@@ -84,6 +87,11 @@ class Feed:
     def closed(self) -> bool:
         """Whether streams are to end, for the server stops."""
         return self._closed
+
+    @property
+    def alive(self) -> bool:
+        """Whether the log is followed, or would be for who listens."""
+        return not self._task.done()
 
     async def ready(self, seconds: float) -> bool:
         """Whether the log is followed by now; waits for that. To be asked before all else."""
@@ -135,9 +143,9 @@ class Feed:
             try:
                 async with await connected(self._conninfo) as connection:
                     await self._follow_by(connection)
-            except (psycopg.Error, OSError) as error:
-                _log.warning("feed.interrupted", error=str(error).strip())
-                await asyncio.sleep(0.5)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
+                _log.warning("feed.interrupted", error=repr(error))
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_by(self, connection: psycopg.AsyncConnection) -> None:
         # Before the first read: a notification between reading and listening is lost.

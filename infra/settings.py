@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.errors import Unusable
+
 
 def _default_data() -> Path:
     """Where data lives unless told otherwise.
@@ -223,7 +225,7 @@ def _keep_name(path: Path) -> None:
         os.close(folder)
 
 
-class SettingError(Exception):
+class SettingError(Unusable):
     """A setting cannot be used; the text says which and why."""
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psycopg
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg_pool import ConnectionPool
@@ -47,6 +48,8 @@ CACHE_KEYS: Final = 10_000
 
 PAGE: Final = 1_000
 """Keys rewrapped in one transaction."""
+
+_log = structlog.get_logger(__name__)
 
 _KEY_LABEL: Final = b"wangge commitment to a key"
 _KEK_LABEL: Final = b"wangge commitment to a KEK"
@@ -437,6 +440,18 @@ class Vault:
     def settle(self, keys: Iterable[Key]) -> None:
         """An append that used these keys is on the disk: they may be used again unasked."""
         self._cache.settle(keys)
+
+    def well(self) -> bool:
+        """Whether new data can be sealed: the vault answers, and the file of its KEK is there."""
+        with self._pool.connection() as connection:
+            connection.execute("SELECT FROM vault.kek")
+        try:
+            if self._file.stamp() != self._keks.stamp:
+                self._keks = self._fit()
+        except WrongKeyFile as error:
+            _log.error("vault.wrong_key_file", error=str(error))
+            return False
+        return True
 
     def find(self, ids: Collection[str]) -> Keys:
         """Keys by their ids, in one query; ``Keys`` says of the absent ones why."""

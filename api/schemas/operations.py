@@ -126,6 +126,11 @@ class Health(BaseModel):
     clock_ahead: float = Field(
         description="Seconds that the server's clock is ahead of the database's; ten and it is ill."
     )
+    failing: list[Literal["feed", "keys"]] = Field(
+        description="What does not work in this process: the live feed, which has ended; the keys "
+        "of personal data, whose file (`WANGGE_KEK`) is gone or another one: nothing can be "
+        "reported."
+    )
     relays: list[RelayHealth] = Field(
         description="Topics that this log is carried to; their lag does not change the status."
     )

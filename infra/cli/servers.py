@@ -167,6 +167,7 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
             gateway=opened_.gateway,
             passwords=passwords,
             receivers=Receivers(installation.store, installation.pool),
+            vault=installation.vault,
             webhook_secret=partial(secret_of, installation.secret),
             attachments=installation.attachments,
             forget=forgetting.finish,

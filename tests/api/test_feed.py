@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from eventsourcing.persistence import OperationalError
 
 from api.feed import Open, Stream
 from api.services import API
@@ -459,3 +460,38 @@ def test_streams_end_when_the_server_stops(served: Served) -> None:
             assert (end.event, end.data["code"]) == ("end", "request.feed_closed")
 
     in_loop(served, story)
+
+
+def test_what_goes_wrong_once_is_not_the_end_of_the_feed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The office is asked for on a connection of the pool, which may be lost, or have none left."""
+    office = served.store.office
+    wrong: list[Exception] = [OperationalError("connection lost"), RuntimeError("anything else")]
+
+    def at_last() -> Any:
+        if wrong:
+            raise wrong.pop()
+        return office()
+
+    monkeypatch.setattr("infra.feed.AGAIN_SECONDS", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(served.store, "office", at_last)
+        begun = head(served)
+    assert not wrong
+    served.report(category="exposed_garbage")
+    head(served)
+    assert len(events(told(served, "coordinator", after=begun))) == 2
+    assert served.nobody.get("/health")["failing"] == []
+
+
+def test_health_says_that_the_feed_has_ended(served: Served) -> None:
+    feed = served.app.state.services.feed
+
+    async def story() -> None:
+        feed._task.cancel()
+        await asyncio.wait([feed._task])
+
+    in_loop(served, story)
+    health = served.nobody.get("/health")
+    assert (health["status"], health["failing"]) == ("degraded", ["feed"])

@@ -6,7 +6,7 @@ import pytest
 
 from domain.catalogue import Policy, SetPolicy
 from tests import samples
-from tests.api.conftest import Served
+from tests.api.conftest import District, Served
 
 
 def test_the_version_is_the_etag_of_card_and_command(served: Served) -> None:
@@ -328,3 +328,21 @@ def test_health_tells_how_far_every_read_model_is(served: Served) -> None:
     after = served.nobody.get("/health")
     assert after["position"] == before["position"] + 1
     assert {projection["lag"] for projection in after["projections"]} == {1}
+
+
+def test_without_the_file_of_the_kek_nothing_is_stored_and_health_says_so(
+    served: Served, district: District
+) -> None:
+    """It went missing while the server runs: whoever operates it is to hear of it, and clients are
+    to come back."""
+    away = district.kek.rename(district.kek.with_name("away"))
+    try:
+        new = {"territory": samples.GRID, "description": "楼下堆着垃圾"}
+        problem = served.as_("li").post("/cases", new, 503)
+        assert problem["code"] == "request.unavailable"
+        health = served.nobody.get("/health")
+        assert (health["status"], health["failing"]) == ("degraded", ["keys"])
+    finally:
+        away.rename(district.kek)
+    assert served.nobody.get("/health")["failing"] == []
+    served.report()

@@ -1,5 +1,6 @@
 """The deadline process on a real log: what is due is done, once, whatever else fails."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -189,6 +190,23 @@ def test_a_case_that_fails_holds_up_nobody_and_is_tried_again(office: Office) ->
     assert office.run(now + 3 * RETRY_FIRST, process) == Done(issued=1)
     assert office.run(now + 4 * RETRY_FIRST, process) == Done()
     assert failures(office) == 0
+
+
+def test_what_goes_wrong_once_is_not_the_end(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "EVERY_SECONDS", 0.01)
+    stop, wrong = threading.Event(), [RuntimeError("whatever")]
+
+    class Ending(Deadlines):
+        def round(self, *_: Any) -> Done:
+            if wrong:
+                raise wrong.pop()
+            stop.set()
+            return Done()
+
+    Ending(office.store, office.connect, Backlog, lambda: office.now).follow(stop)
+    assert stop.is_set()
 
 
 def test_a_refusal_is_noted_and_forgotten_when_the_case_moves_on(office: Office) -> None:
