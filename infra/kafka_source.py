@@ -74,7 +74,8 @@ class KafkaSource:
     ) -> None:
         """``connect`` opens an autocommit connection of the role ``wangge_projector``."""
         self._topics = {topic.name: topic for topic in topics}
-        self._connection = connect()
+        self._connect = connect
+        self._opened: psycopg.Connection | None = None
         self._codec = codec
         self._numbers = {name: self._number(name) for name in self._topics}
         self._logs: dict[str, str] = {}
@@ -87,7 +88,6 @@ class KafkaSource:
     def close(self) -> None:
         """Give connection and consumer back."""
         self._give_up()
-        self._connection.close()
 
     # --- what the runner asks ---
 
@@ -193,13 +193,23 @@ class KafkaSource:
         self._behind = {}
 
     def _give_up(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with suppress(KafkaError):
                 consumer.close()
 
+    @property
+    def _connection(self) -> psycopg.Connection:
+        """The connection, opened when it is needed and again after it was lost."""
+        if self._opened is None:
+            self._opened = self._connect()
+        return self._opened
+
     def lose(self) -> None:
-        """After an error: forget what was gathered, and connect anew."""
+        """After an error: forget what was gathered, and connect anew, to both sides."""
         self._kept, self._behind = {}, {}
         self._give_up()
 

@@ -271,6 +271,23 @@ def test_a_read_model_that_is_behind_reads_what_the_others_have_folded(
             assert source.read(part, 0, 1, Wanted(())).events == []
 
 
+def test_after_the_database_has_gone_away_it_goes_on(
+    store: EventStore, relay: Relay, topic: Topic, models: Models, in_city: Connect, city: str
+) -> None:
+    fill(store, 5)
+    relay.catch_up()
+    with following([topic], in_city, models):
+        until(lambda: is_current(in_city, models, topic))
+        with psycopg.connect(city) as owner:
+            owner.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        fill(store, 5, seed=2)
+        relay.catch_up()
+        until(lambda: is_current(in_city, models, topic))
+
+
 def test_parts_are_shared_fairly_and_pass_on_when_somebody_goes(in_city: Connect) -> None:
     every = [f"t/{n}" for n in range(8)]
     first, second, third = in_city(), in_city(), in_city()
