@@ -94,7 +94,10 @@ class YearPublished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayDeclared:
-    """One day works, or does not, by the office's own decision; no schedule changes it."""
+    """One day works, or does not, by the office's own decision; no schedule changes it.
+
+    ``reason`` is a notice to everybody (a typhoon, a feast): it stands in clear.
+    """
 
     at: datetime
     day: date

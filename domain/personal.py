@@ -1,7 +1,8 @@
 """What belongs to a person: the marks that the codec looks for.
 
-The mark is part of an event's shape, so that such fields can be stored encrypted, masked in lists,
-and shown only to those with a purpose. Encryption itself lives outside the rules.
+By the mark such fields are stored encrypted, masked in lists, and shown only to those with a
+purpose. Encryption itself lives outside the rules. A text that was stored before its field was
+marked is read as it is: a mark changes what is written from then on, and no name or shape.
 """
 
 from dataclasses import dataclass

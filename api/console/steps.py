@@ -13,12 +13,12 @@ from api.schemas import cases as s
 from domain.words import Word
 
 Kind = Literal[
-    "text", "lines", "person", "unit", "units", "place", "tier", "move", "when", "case", "children",
+    "text", "person", "unit", "units", "place", "tier", "move", "when", "case", "children",
     "category", "limit", "yes", "number", "code",
     "SOURCES", "SIZES", "ESCALATION_REASONS", "OUTCOMES", "STATES", "ASKED",
 ]  # fmt: skip
-"""How a value is said. ``text`` is personal: hidden until somebody gives a purpose; ``move``
-is from one tier to another. A name in capitals is a table of ``domain.words``."""
+"""How a value is said. ``text`` is personal, one or several: hidden until somebody gives a purpose;
+``move`` is from one tier to another. A name in capitals is a table of ``domain.words``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ FIELDS: Final[dict[str, tuple[Word, Kind]]] = {
     "directive": (Word("下派要求", "Directive"), "text"),
     "due": (Word("办理时限", "Due"), "when"),
     "duplicate": (Word("重复事项", "Duplicate"), "case"),
-    "evidence": (Word("证据", "Evidence"), "lines"),
+    "evidence": (Word("证据", "Evidence"), "text"),
     "first_contact": (Word("首次联系", "First contact"), "yes"),
     "from_tier": (Word("层级", "Tier"), "move"),
     "holder": (Word("责任属地", "Responsible"), "place"),
@@ -61,7 +61,7 @@ FIELDS: Final[dict[str, tuple[Word, Kind]]] = {
     "reached": (Word("联系上", "Reached"), "yes"),
     "reason": (Word("原因", "Reason"), "text"),
     "reference": (Word("原系统编号", "Reference there"), "code"),
-    "refused_by": (Word("不属本单位的认定人", "Refused by"), "lines"),
+    "refused_by": (Word("不属本单位的认定人", "Refused by"), "text"),
     "reply_by": (Word("报到期限", "Report in by"), "when"),
     "reporter.address": (Word("上报人住址", "Reporter's address"), "text"),
     "reporter.name": (Word("上报人", "Reporter"), "text"),

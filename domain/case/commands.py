@@ -336,7 +336,7 @@ class RecomputeDue(_CaseCommand):
 class ResolveCase(_CaseCommand):
     """处置反馈 with evidence (ids of attachments, or words that can be checked)."""
 
-    evidence: tuple[str, ...]
+    evidence: tuple[FreeText, ...]
     note: FreeText = ""
 
 
@@ -353,7 +353,7 @@ class CloseCase(_CaseCommand):
     """结案. ``refused_by`` names who said that a matter is not ours."""
 
     outcome: Outcome
-    refused_by: str | None = None
+    refused_by: FreeText | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,7 +250,7 @@ class DueRecomputed(_CaseEvent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResolved(_CaseEvent):
     handler: str
-    evidence: tuple[str, ...]
+    evidence: tuple[FreeText, ...]
     note: FreeText
 
 
@@ -270,7 +270,7 @@ class CaseClosed(_CaseEvent):
     """All that the metrics group by. ``on_time`` is None where there was no deadline."""
 
     outcome: Outcome
-    refused_by: str | None
+    refused_by: FreeText | None
     category: str
     filed_size: Size
     intake: Tier

@@ -205,6 +205,34 @@ def test_a_person_is_forgotten_by_two(served: Served, case: str) -> None:
     assert li.get(f"/cases/{back}")["reporter_phone"] == "138****5678"
 
 
+def test_evidence_and_who_refused_are_hidden_shown_and_forgotten_like_a_note(
+    served: Served,
+) -> None:
+    typed = [f"已与{NAME}当面核实", f"电话{PHONE}"]
+    case = served.in_hand()
+    li, lead = served.as_("li"), served.as_("shift_lead")
+    li.post(f"/cases/{case}/resolve", {"evidence": typed, "note": NOTE})
+    served.as_("supervisor").post(f"/cases/{case}/check", {"passed": True})
+    lead.post(f"/cases/{case}/close", {"outcome": "not_ours", "refused_by": NAME})
+    served.runner.catch_up()
+
+    def told(steps: list[dict[str, Any]]) -> tuple[Any, Any]:
+        said = {step["name"]: step["details"] for step in steps}
+        return said["case.resolved"]["evidence"], said["case.closed"]["refused_by"]
+
+    assert told(li.get(f"/cases/{case}/timeline")["steps"]) == (["***", "***"], "***")
+    with served.store.recorder._connection() as connection:
+        stored = connection.execute("SELECT convert_from(data, 'UTF8') FROM log.event")
+        assert not [row for row in stored.fetchall() if NAME in row[0] or PHONE in row[0]]
+    shown = li.post(f"/cases/{case}/personal", {"purpose": "handling"})
+    assert told(shown["steps"]) == (typed, NAME)
+    forget(served, "p-ou", case)
+    gone = (["已删除", "已删除"], "已删除")
+    assert told(li.get(f"/cases/{case}/timeline")["steps"]) == gone
+    shown = li.post(f"/cases/{case}/personal", {"purpose": "handling"})
+    assert told(shown["steps"]) == gone
+
+
 def test_nobody_forgets_alone_or_what_is_out_of_scope(served: Served, case: str) -> None:
     administrator = served.as_("administrator")
     path = "/people/p-ou/forget"

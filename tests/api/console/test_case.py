@@ -11,6 +11,7 @@ from api.auth import CONSOLE
 from api.cases import STEPS as COMMANDS
 from api.console import steps
 from domain.aggregates import CASE
+from domain.case.events import CaseResolved
 from domain.case.options import Forms, options
 from infra.codec import NAMES
 from tests import samples
@@ -214,7 +215,17 @@ def test_a_resident_is_asked_for_no_purpose_but_the_own(served: Served) -> None:
     assert "handling" in staff
 
 
-def test_markup_in_words_stays_text(served: Served) -> None:
+def test_each_piece_of_evidence_is_hidden_until_somebody_says_what_for(served: Served) -> None:
+    case = served.in_hand()
+    served.as_("li").post(f"/cases/{case}/resolve", {"evidence": ["照片", "王家签收"]})
+    answer = page(served, "supervisor", case)
+    assert "王家" not in answer.text
+    assert [f'data-path="evidence.{n}"' in answer.text for n in range(3)] == [True, True, False]
+
+
+def test_markup_in_words_stays_text(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In evidence that was stored before it was personal, which is shown as it is."""
+    monkeypatch.delitem(served.store.codec._personal, CaseResolved)
     case = served.in_hand()
     evil = '<script>alert("x")</script>'
     served.as_("li").post(f"/cases/{case}/resolve", {"evidence": [evil], "note": evil})
