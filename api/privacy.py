@@ -38,7 +38,7 @@ from domain.privacy import (
     ShowPersonal,
     person_stream,
 )
-from domain.roles import Actor, demand
+from domain.roles import Actor, demand, system
 from domain.staff import Staff, SuspendUser
 from projections import timeline
 from projections.conditions import AccessFilter, AuditFilter
@@ -54,6 +54,8 @@ OF_REPORTER: Final = (
     PersonalField.REPORTER_PHONE,
     PersonalField.REPORTER_ADDRESS,
 )
+
+_SUSPENDING: Final = system("forgetting")
 
 log = structlog.get_logger()
 
@@ -282,6 +284,9 @@ def demand_in_scope(gateway: Gateway, command: AskForget, position: int = 0) -> 
 def approving(gateway: Gateway, staff: Staff, by: Actor, at: datetime, person: str) -> list[Any]:
     """The commands by which a person is forgotten, with all cases that the log has by now.
 
+    That an account is suspended follows from the approval, whatever the approver may do with
+    accounts.
+
     Raises:
         Refused: ``role.not_permitted``.
         Behind: what the person has reported is not known up to now in time.
@@ -291,7 +296,7 @@ def approving(gateway: Gateway, staff: Staff, by: Actor, at: datetime, person: s
     commands: list[Any] = [ApproveForget(by=by, at=at, person=person, cases=tuple(cases))]
     user = staff.users.get(person)
     if user is not None and not user.suspended:
-        commands.append(SuspendUser(by=by, at=at, user=person, reason="删除个人信息"))
+        commands.append(SuspendUser(by=_SUSPENDING, at=at, user=person, reason="删除个人信息"))
     return commands
 
 

@@ -276,6 +276,21 @@ def test_a_colleague_who_is_forgotten_can_no_longer_sign_in(served: Served) -> N
     assert passwords.verify("zhou", "given anew")
 
 
+def test_whoever_may_approve_may_forget_somebody_with_an_account(served: Served) -> None:
+    """A supervisor of everywhere cannot suspend anybody: that follows by itself."""
+    asked = {"territory": "", "reason": "request"}
+    served.as_("administrator").post("/people/wang/forget/ask", asked)
+    served.runner.catch_up()
+    watcher = served.as_("supervisor_everywhere")
+    done = watcher.post("/people/wang/forget/approve")
+    assert done["events"] == ["privacy.person_forgotten", "staff.user_suspended"]
+    served.runner.catch_up()
+    (row,) = watcher.get("/audit", action="staff.user_suspended")["rows"]
+    (approved,) = watcher.get("/audit", action="privacy.person_forgotten")["rows"]
+    assert (row["actor"], approved["actor"]) == ("system:forgetting", "supervisor_everywhere")
+    assert row["correlation"] == approved["correlation"]
+
+
 def test_the_vault_may_be_away_when_it_is_approved(
     served: Served, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
