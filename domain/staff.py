@@ -252,6 +252,16 @@ class Staff:
             raise Refused("staff.unknown_user", user=user_id)
         return user
 
+    def demand_active(self, actor: str) -> None:
+        """Refuse what somebody who is suspended sent before; a process is nobody of the staff.
+
+        Raises:
+            Refused: ``staff.suspended``.
+        """
+        user = self.users.get(actor)
+        if user is not None and user.suspended:
+            raise Refused("staff.suspended", user=actor)
+
     def actor(self, user_id: str) -> Actor:
         """A person as one who acts.
 
@@ -259,8 +269,7 @@ class Staff:
             Refused: ``staff.unknown_user``, ``staff.suspended``.
         """
         user = self.user(user_id)
-        if user.suspended:
-            raise Refused("staff.suspended", user=user_id)
+        self.demand_active(user_id)
         return Actor(user.id, user.grants, user.unit)
 
     def unit(self, unit_id: str) -> Unit:

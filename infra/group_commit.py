@@ -20,9 +20,10 @@ import psycopg
 import structlog
 from eventsourcing.persistence import IntegrityError, OperationalError
 
-from domain.aggregates import Office, decider_of
+from domain.aggregates import STAFF, Office, decider_of
 from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
+from domain.staff import STREAM
 from domain.traces import Spans
 from infra.arrays import Blobs, Column, Integers, Texts
 from infra.event_store import (
@@ -103,6 +104,8 @@ _SETTLED: Final = Query(
     "SELECT log.settled(($1::text[])[1], ($2::int[])[1], ($3::text[])[1], ($4::bytea[])[1])",
     (integer,),
 )
+
+_STAFF: Final = {STREAM: STAFF}
 
 _DROP_ANSWERS: Final = Query(
     b"drop answers", f"SELECT log.drop_answers('{KEPT_DAYS} days', {TIDY_ROWS})", (integer,)
@@ -459,6 +462,8 @@ class GroupCommit:
         batch = Batch(self.store)
         commands = [command for request in group for command in request.commands]
         wanted = batch.missing(commands)
+        if STREAM not in wanted:
+            batch.streams |= await self._staff(again=again)
         await self._wait_for(wanted)
         asked = [request.once for request in group if request.once] if again else []
         taken: dict[str, Stream] = {}
@@ -480,6 +485,16 @@ class GroupCommit:
             return None
         return _Decided(batch, pending)
 
+    async def _staff(self, *, again: bool) -> dict[str, Stream]:
+        """The staff as every request has just looked it up, and as a group under way leaves it."""
+        on_its_way = any(STREAM in written for written in self._sent.values())
+        if not again and not on_its_way:
+            return self.store.kept(_STAFF)
+        await self._wait_for(_STAFF)
+        found = Batch(self.store)
+        await self._load(found, _STAFF, [])
+        return found.streams
+
     async def _wait_for(self, streams: Collection[str]) -> None:
         """Until nothing is on its way to any of these streams: how they stand is known then."""
         for sent, written in list(self._sent.items()):
@@ -499,6 +514,7 @@ class GroupCommit:
         while True:
             version = batch.streams[first].version
             try:
+                batch.streams[STREAM].state.demand_active(request.commands[0].by.id)
                 if request.expected not in (None, version):
                     raise VersionMismatch(int(request.expected or 0), version)
                 events = batch.decide_loaded(

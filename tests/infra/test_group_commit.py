@@ -14,6 +14,7 @@ from eventsourcing.persistence import IntegrityError, OperationalError
 
 from domain.answers import Answer, Answered, Once, Receipt, Verdict
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
+from domain.staff import AddUser, SuspendUser
 from infra.arrays import Column
 from infra.codec import UnknownEvent
 from infra.event_store import Entry, EventStore
@@ -127,6 +128,35 @@ def test_what_waits_together_is_one_append_with_dense_positions(
         ).fetchall()
     assert [row[:3] for row in rows] == [(n + 2, f"case:c{n}", f"r{n}") for n in range(20)]
     assert len({row[3] for row in rows}) == 1, "one transaction"
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_who_is_suspended_by_then_is_refused(
+    store: EventStore, conninfo: str, together: bool
+) -> None:
+    """Whether the suspension is decided with what was sent before it, or is on its way already."""
+    by: dict[str, Any] = {"by": samples.ADMINISTRATOR, "at": samples.NOW}
+    li = samples.GRID_WORKER
+    store.execute(AddUser(**by, id=li.id, name="李", grants=li.grants))
+    store.execute(samples.report(), samples.file(), samples.dispatch())
+    store.office()
+    suspend = SuspendUser(**by, user=li.id, reason="离职")
+
+    async def story(group: Group) -> None:
+        if together:
+            await group.gather()
+        before = group.submit(samples.note(by=li))
+        suspended = group.submit(suspend)
+        if not together:
+            await asyncio.wait_for(group.held.reached.wait(), 30)
+        sent = [group.submit(samples.note(by=li)), group.submit(samples.report(case="x", by=li))]
+        others = group.submit(samples.note(by=samples.DISPATCHER))
+        _, receipt, *refused, noted = await group.release(before, suspended, *sent, others)
+        assert isinstance(receipt, Receipt)
+        assert isinstance(noted, Receipt)
+        assert [(type(no), no.code) for no in refused] == [(Refused, "staff.suspended")] * 2
+
+    holding(store, conninfo, story)
 
 
 def test_each_has_a_verdict_of_its_own(store: EventStore, conninfo: str) -> None:
