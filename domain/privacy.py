@@ -2,7 +2,8 @@
 
 Two families of streams. ``privacy:<case>`` holds every look at the personal data of a case, which
 is on record before anything is opened. ``person:<person>`` holds how a person came to be forgotten:
-one asks, another approves. The event names the person and the cases whose keys are destroyed then.
+one asks, another approves. The event names the person and the cases whose keys are destroyed then;
+a second one names those that came in while it was approved.
 
 Looking needs no state: the same look again is another look, and leaves another event.
 """
@@ -103,7 +104,18 @@ class DeclineForget:
     person: str
 
 
-Command = ShowPersonal | AskForget | ApproveForget | DeclineForget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetMissed:
+    """补充删除, by the system: ``cases`` that the log had when the person was forgotten, and that
+    whoever approved did not know of yet."""
+
+    by: Actor
+    at: datetime
+    person: str
+    cases: tuple[str, ...]
+
+
+Command = ShowPersonal | AskForget | ApproveForget | DeclineForget | ForgetMissed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,13 +179,15 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privacy:
-    """What a stream of either family is. ``cases`` are those forgotten, None before the first time.
+    """What a stream of either family is. ``cases`` are those forgotten, None before the first time;
+    ``last`` is the event that named the latest of them.
 
     A person may come back after being forgotten, and be asked to be forgotten again.
     """
 
     asking: Asking | None = None
     cases: frozenset[str] | None = None
+    last: PersonForgotten | None = None
 
 
 initial: Final = Privacy()
@@ -221,6 +235,9 @@ def decide(privacy: Privacy, command: Command) -> list[Event]:
                     asked_by=asking.by,
                 )
             ]
+        case ForgetMissed():
+            demand(command, EVERYWHERE)
+            return _forget_missed(privacy, command)
         case _:
             assert_never(command)
 
@@ -236,7 +253,7 @@ def evolve(privacy: Privacy, event: Event) -> Privacy:
         case ForgetDeclined():
             return replace(privacy, asking=None)
         case PersonForgotten(cases=cases):
-            return Privacy(cases=(privacy.cases or frozenset()) | set(cases))
+            return Privacy(cases=(privacy.cases or frozenset()) | set(cases), last=event)
         case _:
             assert_never(event)
 
@@ -298,6 +315,14 @@ def _approve(privacy: Privacy, command: ApproveForget) -> PersonForgotten:
         reason=asking.reason,
         cases=tuple(sorted({*asking.cases, *command.cases})),
     )
+
+
+def _forget_missed(privacy: Privacy, command: ForgetMissed) -> list[Event]:
+    last = privacy.last
+    if last is None:
+        raise Refused("privacy.nothing_asked")
+    missed = set(command.cases) - (privacy.cases or frozenset())
+    return [replace(last, at=command.at, cases=tuple(sorted(missed)))] if missed else []
 
 
 def _waiting(privacy: Privacy) -> Asking:

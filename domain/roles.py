@@ -193,6 +193,7 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "AskForget": _place(administrator=_DOWN, supervisor=_DOWN),
     "ApproveForget": _place(administrator=_OWN, supervisor=_OWN),
     "DeclineForget": _place(administrator=_DOWN, supervisor=_DOWN),
+    "ForgetMissed": _place(system=_DOWN),
     # read models
     "SkipEvent": _place(administrator=_OWN, supervisor=_OWN),
     # webhooks

@@ -210,6 +210,7 @@ COMMANDS: Final = {
     "AskForget": Word("申请删除个人信息", "ask to forget a person"),
     "ApproveForget": Word("批准删除个人信息", "approve forgetting a person"),
     "DeclineForget": Word("不同意删除个人信息", "decline forgetting a person"),
+    "ForgetMissed": Word("补充删除个人信息", "forget what came in meanwhile"),
     # read models
     "SkipEvent": Word("跳过读模型无法处理的事件", "leave an event out of a read model"),
     # webhooks

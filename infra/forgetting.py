@@ -4,6 +4,10 @@ The log says first that a person is forgotten; only then are keys destroyed. A p
 between leaves keys that should not be there: the next start destroys them, and every server looks
 once a minute, also for what another process has approved.
 
+Whoever approves looks first which cases are the person's. One that is reported between that look
+and the event is at an earlier position as well, and not named: it is found here, and named by a
+second event, so that read models wipe it wherever they are built.
+
 **The term.** Once a key is destroyed nothing sealed with it can be read from the vault; a process
 that had it at hand may use it for another minute (``vault.CACHE_SECONDS``). What was clear text
 before (names of staff, masks) is gone from the read models as soon as they have followed the log.
@@ -12,15 +16,20 @@ before (names of staff, masks) is gone from the read models as soon as they have
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg
 import structlog
+from eventsourcing.persistence import OperationalError
 from psycopg import sql
 
-from domain.history import LOG, Wanted
-from domain.privacy import PersonForgotten
+from domain.case.events import CaseReported
+from domain.errors import Conflict
+from domain.history import LOG, Recorded, Wanted
+from domain.privacy import ForgetMissed, PersonForgotten
+from domain.roles import system
+from infra.event_store import EventStore
 from infra.log_source import LogSource
 from infra.vault import CACHE_SECONDS, Vault
 
@@ -30,8 +39,17 @@ EVERY_SECONDS: Final = CACHE_SECONDS
 PAGE: Final = 20_000
 """Positions looked through at a time."""
 
+WHILE_APPROVED: Final = timedelta(minutes=10)
+"""Longer than it takes from looking which cases are the person's to the event, by the clock of the
+database."""
+
+STEP: Final = 2_000
+"""Positions looked through at a time for what was reported meanwhile."""
+
 LOCK_TIMEOUT: Final = "5s"
 """How long a table may be waited for: whoever asks for it meanwhile waits behind us."""
+
+_BY: Final = system("forgetting")
 
 _log = structlog.get_logger(__name__)
 
@@ -40,9 +58,14 @@ class Forgetting:
     """Does what the log says is to be done for those forgotten. For any number of threads."""
 
     def __init__(
-        self, source: LogSource, vault: Vault, drop: Callable[[str, datetime], None]
+        self,
+        store: EventStore,
+        source: LogSource,
+        vault: Vault,
+        drop: Callable[[str, datetime], None],
     ) -> None:
         """``drop`` makes void what a person was given to sign in with until a time."""
+        self._store = store
         self._source = source
         self._vault = vault
         self._drop = drop
@@ -58,13 +81,13 @@ class Forgetting:
         Raises:
             psycopg.Error: what is left is done the next time.
         """
-        destroyed = 0
+        destroyed, wanted = 0, Wanted((PersonForgotten,))
         with self._lock:
-            head, wanted = self._source.head(), Wanted((PersonForgotten,))
-            while self._done < head:
+            while self._done < (head := self._source.head()):
                 upto = min(self._done + PAGE, head)
                 for recorded in self._source.read(LOG, self._done, upto, wanted).events:
                     destroyed += self._forget(recorded.event, recorded.recorded_at)
+                    self._complete(recorded)
                 self._done = upto
         return destroyed
 
@@ -84,6 +107,46 @@ class Forgetting:
         if destroyed:
             _log.info("forgetting.keys_destroyed", keys=destroyed)
         return destroyed
+
+    def _complete(self, forgotten: Recorded[PersonForgotten]) -> None:
+        """Have those cases named too that the log has before the event and that it does not name.
+
+        Such an event of ours needs no other: what is later than the first belongs to somebody who
+        has come back.
+        """
+        event = forgotten.event
+        if forgotten.actor == _BY.id:
+            return
+        missed = self._reported_meanwhile(forgotten) - set(event.cases)
+        if missed:
+            named = tuple(sorted(missed))
+            command = ForgetMissed(by=_BY, at=event.at, person=event.person, cases=named)
+            try:
+                self._store.execute(command, correlation=forgotten.correlation)
+            except (OperationalError, Conflict) as error:
+                raise psycopg.OperationalError(str(error)) from error
+
+    def _reported_meanwhile(self, forgotten: Recorded[PersonForgotten]) -> set[str]:
+        """The cases of the person that were reported shortly before the event."""
+        since, upto = forgotten.recorded_at - WHILE_APPROVED, forgotten.position
+        found: set[str] = set()
+        while upto > 0:
+            after = max(upto - STEP, 0)
+            reports = self._source.read(LOG, after, upto, Wanted((CaseReported,))).events
+            for each in reports:
+                if each.recorded_at >= since and self._whose(each.event) == forgotten.event.person:
+                    found.add(each.event.case)
+            if reports and reports[0].recorded_at < since:
+                break
+            upto = after
+        return found
+
+    def _whose(self, event: CaseReported) -> str | None:
+        """Who reported a case, or the one that it was split from."""
+        if event.parent is not None:
+            reporter: str | None = self._store.case(event.parent)[0].facts.reporter
+            return reporter
+        return event.reporter.person if event.reporter else None
 
 
 # --- what is left on the disk -------------------------------------------------------------------

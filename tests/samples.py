@@ -27,6 +27,7 @@ from domain.privacy import (
     ApproveForget,
     AskForget,
     DeclineForget,
+    ForgetMissed,
     ForgetReason,
     PersonalField,
     Purpose,
@@ -495,6 +496,13 @@ def decline_forget(
 ) -> DeclineForget:
     """不同意删除个人信息."""
     return DeclineForget(person=person, by=by, at=at)
+
+
+def forget_missed(
+    *cases: str, by: Actor = SYSTEM, at: datetime = NOW, person: str = RESIDENT.id
+) -> ForgetMissed:
+    """补充删除个人信息."""
+    return ForgetMissed(person=person, by=by, at=at, cases=cases)
 
 
 def importing(command: Any) -> Any:

@@ -224,7 +224,7 @@ def _finish_forgetting(opened_: Opened) -> None:
 
     installation = opened_.installation
     drop = StoredPasswords(installation.pool).drop
-    keys = Forgetting(installation.source, installation.vault, drop).finish()
+    keys = Forgetting(installation.store, installation.source, installation.vault, drop).finish()
     with progress_if_long("read models") as advance:
         opened_.catch_up(*opened_.models.values(), on_progress=advance)
     settings = installation.settings

@@ -151,7 +151,9 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
     installation = opened_.installation
     settings = installation.settings
     passwords = StoredPasswords(installation.pool)
-    forgetting = Forgetting(installation.source, installation.vault, passwords.drop)
+    forgetting = Forgetting(
+        installation.store, installation.source, installation.vault, passwords.drop
+    )
     beside.enter_context(_following("forgetting", forgetting.follow))
     beside.enter_context(_following("deadlines", deadlines_of(opened_).follow))
     beside.enter_context(_following("webhooks", _deliveries(opened_).follow))

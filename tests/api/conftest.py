@@ -249,7 +249,7 @@ def serving(
             vault=vault,
             webhook_secret=partial(secret_of, secret),
             attachments=Attachments(str(files / "store"), vault, files / "scratch"),
-            forget=Forgetting(source, vault, passwords.drop).finish,
+            forget=Forgetting(store, source, vault, passwords.drop).finish,
             render=render,
             names={event: name for name, event in NAMES.items()},
             secret=secret,

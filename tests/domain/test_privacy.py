@@ -238,6 +238,15 @@ def test_a_forgotten_case_that_is_named_again_counts_as_new() -> None:
     )
 
 
+def test_what_came_in_while_it_was_approved_is_named_by_the_system_once() -> None:
+    known = given(ASKED, forgotten("a"))
+    known.when(s.forget_missed("b", "a")).then(forgotten("b"))
+    given(ASKED, forgotten("a"), forgotten("b")).when(s.forget_missed("b", "a")).then()
+    given(ASKED, forgotten("a"), ASKED).when(s.forget_missed("b")).then(forgotten("b"))
+    given(ASKED).when(s.forget_missed("b")).refused("privacy.nothing_asked")
+    known.when(s.forget_missed("b", by=s.ADMINISTRATOR)).refused("role.not_permitted")
+
+
 def test_all_that_was_ever_forgotten_is_remembered() -> None:
     state = given(ASKED, forgotten("a"), ASKED, forgotten("b")).state
     assert state.cases == frozenset({"a", "b"})

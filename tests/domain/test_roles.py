@@ -88,6 +88,7 @@ ShowPersonal        E  obae ob   ob   ob   ob   obae ob   ob   ob   ob   ob   ob
 AskForget           P  .    .    .    .    .    .    .    ob   .    .    ob   ob   .
 ApproveForget       P  .    .    .    .    .    .    .    o    .    .    o    ob   .
 DeclineForget       P  .    .    .    .    .    .    .    ob   .    .    ob   ob   .
+ForgetMissed        P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
 SkipEvent           P  .    .    .    .    .    .    .    o    .    .    o    ob   .
 AddReceiver         P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 ChangeReceiver      P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob

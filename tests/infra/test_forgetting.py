@@ -390,11 +390,13 @@ def test_nothing_is_left_of_who_was_forgotten(office: Office) -> None:
 
 
 @pytest.fixture
-def forgetting(runner: Runner, vault: Vault, pool: ConnectionPool) -> Callable[[], Forgetting]:
+def forgetting(
+    store: EventStore, runner: Runner, vault: Vault, pool: ConnectionPool
+) -> Callable[[], Forgetting]:
     """A process that begins: it knows of nothing that was done before."""
     assert isinstance(runner.source, LogSource)
     source = runner.source
-    return lambda: Forgetting(source, vault, StoredPasswords(pool).drop)
+    return lambda: Forgetting(store, source, vault, StoredPasswords(pool).drop)
 
 
 def forget_wang(store: EventStore) -> None:
@@ -426,6 +428,43 @@ def test_who_has_come_back_is_spared(
     assert forgetting().finish() == 0
     second = f"person:{samples.RESIDENT.id}#2"
     assert vault.find([second]).keys() == {second}
+
+
+@pytest.mark.parametrize("step", [1, 2_000])
+def test_what_is_reported_while_it_is_approved_is_forgotten_too(
+    store: EventStore,
+    vault: Vault,
+    runner: Runner,
+    forgetting: Callable[[], Forgetting],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    """Also after a crash, and to the same rows however a read model is built."""
+    monkeypatch.setattr("infra.forgetting.STEP", step)
+    store.execute(samples.report(), samples.ask_forget())
+    store.execute(samples.report(case="late"), samples.report(case="of-another", reporter=None))
+    store.execute(samples.file(case="late"), samples.split(case="late"))
+    store.execute(samples.approve_forget())
+    store.execute(samples.report(case="back"))
+    runner.catch_up()
+    forgetting().finish()
+    events = [each.event for each in store.history(f"person:{samples.RESIDENT.id}")[1:]]
+    assert [event.cases for event in events] == [
+        (samples.CASE,),
+        ("child-1", "child-2", "late"),
+    ]
+    gone = [f"case:{case}#1" for case in (samples.CASE, "late", "child-1", "child-2")]
+    kept = [f"case:{case}#1" for case in ("of-another", "back")]
+    assert vault.find([*gone, *kept]).destroyed.keys() == set(gone)
+    assert forgetting().finish() == 0
+    assert store.history(f"person:{samples.RESIDENT.id}")[-1].event == events[-1]
+
+    runner.catch_up()
+    for name in ("search", "timeline"):
+        runner.rebuild(next(each for each in runner.projections if each.name == name), verify=True)
+    with runner.connect() as connection:
+        rows = connection.execute("SELECT description FROM search.cases").fetchall()
+    assert [row[0] for row in rows].count("已删除") == len(gone)
 
 
 def test_what_is_new_is_found_page_by_page(
