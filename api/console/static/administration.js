@@ -16,7 +16,7 @@ const COMPOSED = {
   parts: (parts) => parts.map(keyed),
   limit: ([part]) => {
     const { amount, unit } = keyed(part);
-    if (unit === "same_day") return { amount: 1, unit }; // it comes once
+    if (unit === "same_day") return { amount: amount ?? 1, unit }; // it comes once
     return amount === null ? null : { amount, unit };
   },
   lines: ([part]) => linesOf(part),
