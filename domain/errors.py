@@ -94,6 +94,12 @@ REASONS: Final[dict[str, Reason]] = {
         "{figure} 没有这个除外情形：{reason}。",
         "Nothing is left out of {figure} for this reason: {reason}.",
     ),
+    "query.too_many_periods": Reason(
+        422,
+        "这项指标按日、周或月分组时，须有起始时间，且不超过 {most} 段。",
+        "By day, week or month this metric needs a window with a beginning, of {most} of them at "
+        "most.",
+    ),
     # requests
     "request.malformed_json": Reason(
         400, "请求内容不是有效的 JSON。", "The request's body is not valid JSON."

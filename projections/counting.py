@@ -14,8 +14,9 @@ import psycopg
 from psycopg import sql
 
 from domain.calendar import office_time
+from domain.errors import Refused
 from domain.places import EVERYWHERE, depth, within
-from domain.reports import compared
+from domain.reports import Period, compared
 from projections import daily
 from projections.daily import Window
 from projections.measures import DROPPED, WAITED, Figure, Metric, Part, Rows
@@ -23,7 +24,17 @@ from projections.metrics import METRICS
 from projections.past import AsOf, Moment, quoted
 
 Sql: TypeAlias = sql.SQL | sql.Composed
-By: TypeAlias = Literal["territory", "grid", "category", "size", "source", "day", "month"]
+By: TypeAlias = Literal["territory", "grid", "category", "size", "source", "day", "week", "month"]
+
+PERIODS: Final[Mapping[By | None, tuple[Period, LiteralString]]] = {
+    "day": (Period.DAILY, "YYYY-MM-DD"),
+    "week": (Period.WEEKLY, "YYYY-MM-DD"),
+    "month": (Period.MONTHLY, "YYYY-MM"),
+}
+"""Periods that figures are broken down by, with how these are called: weeks by their Monday."""
+
+MOST_PERIODS: Final = 120
+"""Into how many of them a window is broken down where each is judged at its own end."""
 
 _SIMPLE_DIMENSIONS: Final = ("category", "size", "source")
 
@@ -45,6 +56,23 @@ class Question:
     def end(self, moment_: Moment) -> datetime:
         """The instant at which the window ends: what is yet to come is not known, and not owed."""
         return min(self.until or moment_.at, moment_.at)
+
+    def alone(self, over: By | None, moment_: Moment) -> dict[str, "Question"]:
+        """The same of each period in the window, by its name; of one at least.
+
+        Raises:
+            Refused: ``query.too_many_periods``: a window without a beginning has no end of them.
+        """
+        (period, form), end = PERIODS[over], self.end(moment_)
+        since, found = self.since, dict[str, Question]()
+        while since is None or not found or since < end:
+            if since is None or len(found) == MOST_PERIODS:
+                raise Refused("query.too_many_periods", most=MOST_PERIODS)
+            span = period.around(office_time(since).date())
+            name = str(span.first)[: len(form)]
+            found[name] = replace(self, since=since, until=min(span.until, end))
+            since = span.until
+        return found
 
     def before(self, moment_: Moment) -> "Question | None":
         """The same of the window that this one is compared with, see there; None without one."""
@@ -116,7 +144,15 @@ class Counting:
 
     def _counted(self, rows: Rows) -> list[Sql]:
         """The rows of one kind: one by one, or whole days of them from their sums and the rest
-        so."""
+        so.
+
+        What is owed at an end, or grids in force then, are those of the end of each period.
+        """
+        if self.over in PERIODS and self.metric.at_end(rows):
+            return [
+                replace(self, asked=asked).rows(rows, f"'{name}' AS over, count(*) AS n")
+                for name, asked in self.asked.alone(self.over, self.then).items()
+            ]
         window = self._window(rows)
         sums = self.sums
         if sums is None or rows.daily is None:
@@ -201,7 +237,7 @@ class Counting:
             return not (
                 self.asked.category
                 or self.asked.source
-                or self.over in ("category", "source", "day", "month")
+                or self.over in ("category", "source", *PERIODS)
             )
         if rows.daily is None or self.over == "grid":
             return False
@@ -237,7 +273,7 @@ class Counting:
         """Whole days, of each whether they have waited, from sums; for the present from totals
         as far as there are any."""
         short, long = [window for window, _ in days], list[Window]()
-        if self.then.position is None and self.over not in ("day", "month"):
+        if self.then.position is None and self.over not in PERIODS:
             pairs = [(window, daily.whole_long(window, rows)) for window in short]
             long = [whole for _, whole in pairs if whole]
             short = [
@@ -532,10 +568,11 @@ def _over(over: By | None, at: sql.Composable, paths: tuple[str, ...], table: st
             return _child(paths, table)
         case "grid":
             return sql.SQL("{}").format(sql.Identifier(table, "territory"))
-        case "day":
-            return sql.SQL("to_char({} AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD')").format(at)
-        case "month":
-            return sql.SQL("to_char({} AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM')").format(at)
+        case "day" | "week" | "month":
+            first, (_, form) = quoted(over), PERIODS[over]
+            return sql.SQL("to_char(date_trunc({}, {} AT TIME ZONE 'Asia/Shanghai'), {})").format(
+                first, at, quoted(form)
+            )
         case _:
             return sql.SQL("{}").format(sql.Identifier(table, over))
 

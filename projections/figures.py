@@ -49,7 +49,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The figures of one territory, grid, category, size, source, day or month, and by figure and
+    """The figures of one territory, grid, category, size, source, day, week or month; by figure and
     reason what is in neither part."""
 
     key: str
@@ -145,7 +145,8 @@ class Figures:
         """The figures of a metric; ``over`` breaks them down.
 
         Raises:
-            Refused: ``query.not_permitted``, ``request.position_ahead``.
+            Refused: ``query.not_permitted``, ``request.position_ahead``,
+                ``query.too_many_periods``.
             Behind: not known up to ``position`` in time.
         """
         then, paths = self._moment(by, asked), _within_scope(by, asked)

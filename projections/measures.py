@@ -126,6 +126,10 @@ class Metric:
     figures: tuple[Figure, ...]
     pairs: Mapping[str, Paired] = field(default_factory=dict)
 
+    def at_end(self, rows: Rows) -> bool:
+        """Whether it hangs on the window's end which of some rows count, or as what."""
+        return rows.owed or any("{in_force}" in mark for mark in self.marks.values())
+
     def figure(self, name: str) -> Figure:
         """A figure by its name.
 

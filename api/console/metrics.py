@@ -519,24 +519,23 @@ def _trend(at: Board) -> dict[str, Any]:
         months = [last.year * 12 + last.month - 1 - n for n in reversed(range(TREND_MONTHS))]
         starts = [date(n // 12, n % 12 + 1, 1) for n in months]
     span = Span(midnight(starts[0]), at.span().until)
-    answers = {
-        metric: at.answer(metric, "day" if weekly else "month", span) for metric in dict(TREND)
+    answers = {metric: at.answer(metric, at.asked.step, span) for metric in dict(TREND)}
+    found = {
+        (metric, group.key): group.figures
+        for metric, each in answers.items()
+        for group in each.groups
     }
-    sums: dict[tuple[str, str], dict[date, tuple[int, int]]] = {}
-    for metric, name in TREND:
-        found: dict[date, tuple[int, int]] = {}
-        for group in answers[metric].groups:
-            on = date.fromisoformat(group.key if weekly else f"{group.key}-01")
-            on -= timedelta(days=on.weekday() if weekly else 0)
-            ratio, (n, of) = group.figures[name], found.get(on, (0, 0))
-            found[on] = (n + ratio.numerator, of + ratio.denominator)
-        sums[metric, name] = found
+    names = {start: str(start) if weekly else f"{start:%Y-%m}" for start in starts}
     return {
         "answer": answers["timeliness"],
         "series": [_DEFINITIONS[key] for key in TREND],
         "rows": [
-            (start, [sums[key].get(start, (0, 0)) for key in TREND], _ended(start, weekly))
-            for start in starts
+            (
+                start,
+                [found.get((metric, name), {}).get(figure) for metric, figure in TREND],
+                _ended(start, weekly),
+            )
+            for start, name in names.items()
         ],
         "weekly": weekly,
     }

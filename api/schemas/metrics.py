@@ -41,8 +41,8 @@ class BrokenDown(MetricQuery):
     by: By | None = Field(
         default=None,
         description="`territory`: what lies directly in the one asked for; `grid`: the grid that a "
-        "case lies in, or the territory itself where it lies in none; days and months are the "
-        "office's.",
+        "case lies in, or the territory itself where it lies in none; days, weeks (by their "
+        "Monday) and months are the office's, each as if it were asked alone.",
     )
 
 
@@ -97,7 +97,7 @@ class SpanAnswer(Answer):
 
 
 class GroupAnswer(Answer):
-    """The figures of one territory, grid, category, size, source, day or month."""
+    """The figures of one territory, grid, category, size, source, day, week or month."""
 
     key: str = Field(examples=["qinghe/liuyin/"])
     figures: dict[str, RatioAnswer]

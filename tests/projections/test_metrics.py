@@ -4,13 +4,14 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import psycopg
 import pytest
 
 from domain import staff, territory
-from domain.calendar import PublishYear
+from domain.calendar import PublishYear, office_time
 from domain.case import commands as c
 from domain.catalogue import Policy
 from domain.errors import Refused
@@ -23,7 +24,7 @@ from infra.event_store import Batch, EventStore
 from infra.migrations import role_dsn
 from projections import schemas
 from projections.catalog import FIGURES
-from projections.counting import Question
+from projections.counting import PERIODS, Question
 from projections.daily import summed
 from projections.figures import Figures
 from projections.gateway import Gateway
@@ -851,6 +852,7 @@ def test_a_window_counts_what_was_closed_in_it_beside_the_one_before(
         ("size", ["big", "small"]),
         ("source", ["resident"]),
         ("day", ["2026-03-03"]),
+        ("week", ["2026-03-02"]),
         ("month", ["2026-03"]),
     ],
 )
@@ -880,6 +882,97 @@ def test_a_breakdown_by_territory_goes_one_tier_down(
     asked = Question(now=LATER, territory=samples.GRID)
     found = gateway.figures.answer(supervisor(), METRICS["containment"], asked, "territory")
     assert [group.key for group in found.groups] == [samples.GRID]
+
+
+def test_a_month_of_a_trend_is_what_it_was_alone(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    """Each is judged at its own end, not at the end of all."""
+    march = local("2026-03-20 09:00")
+    store.execute(
+        samples.report(case="late", at=march),
+        samples.file(case="late", at=march),
+        samples.dispatch(case="late", at=march),
+    )
+    finish(store, "late", local("2026-04-20 10:00"))
+    february = local("2026-02-10 09:00")
+    store.execute(samples.report(case="open", at=february), samples.file(case="open", at=february))
+    runner.catch_up()
+    months = [local(f"2026-0{n}-01 00:00") for n in (2, 3, 4, 5, 6)]
+    asked = Question(now=local("2026-05-15 12:00"), since=months[0], until=months[-1])
+    found = gateway.figures.answer(supervisor(), METRICS["timeliness"], asked, "month")
+    closure = {group.key: group.figures["closure_rate"] for group in found.groups}
+    assert {key: (rate.numerator, rate.denominator) for key, rate in closure.items()} == {
+        "2026-02": (0, 1),
+        "2026-03": (0, 2),
+        "2026-04": (1, 2),
+        "2026-05": (0, 1),
+    }
+    for since, until in pairwise(months):
+        alone = ask(gateway, "timeliness", now=asked.now, since=since, until=until)
+        assert closure[f"{since:%Y-%m}"] == alone["closure_rate"].rate
+
+
+@pytest.mark.parametrize(
+    ("over", "since"),
+    [("month", None), ("day", samples.after(days=-121)), ("week", samples.after(days=-900))],
+)
+def test_what_is_judged_at_each_end_is_broken_down_into_so_many_periods(
+    store: EventStore, runner: Runner, gateway: Gateway, over: Any, since: datetime | None
+) -> None:
+    runner.catch_up()
+    asked = Question(now=samples.START, since=since)
+    for metric in METRICS.values():
+        if metric.name not in ("timeliness", "caseload"):
+            assert gateway.figures.answer(supervisor(), metric, asked, over).groups == []
+            continue
+        with pytest.raises(Refused) as refused:
+            gateway.figures.answer(supervisor(), metric, asked, over)
+        assert refused.value.code == "query.too_many_periods"
+
+
+@pytest.mark.parametrize("over", ["day", "week", "month"])
+def test_each_period_of_a_breakdown_is_what_is_answered_of_it_alone(
+    store: EventStore, runner: Runner, gateway: Gateway, over: Any
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for n in range(2):
+        live(store, chance, str(n))
+    runner.catch_up()
+    head, figures = store.recorder.max_notification_id() or 0, gateway.figures
+    compared = 0
+    for days in (5, 30):
+        now = samples.after(days=days, hours=3)
+        asked = Question(
+            now=now,
+            as_of=chance.choice((None, Moment(now, chance.randrange(head // 2, head)))),
+            since=samples.after(days=chance.randrange(-2, 3), hours=5),
+            # The histories go on after that: nothing is known of the future but here.
+            until=chance.choice((now, samples.after(days=4))),
+            territory=chance.choice(("", "d1/s1/")),
+        )
+        whole = asked.until or now
+        for metric in METRICS.values():
+            groups = {
+                group.key: group.figures
+                for group in figures.answer(supervisor(), metric, asked, over).groups
+            }
+            since = asked.since
+            while since is not None and since < whole:
+                period, form = PERIODS[over]
+                span = period.around(office_time(since).date())
+                alone = replace(asked, since=since, until=min(span.until, whole))
+                answer = figures.answer(supervisor(), metric, alone)
+                nothing = dict.fromkeys(answer.figures, Ratio(numerator=0, denominator=0))
+                assert groups.pop(str(span.first)[: len(form)], nothing) == {
+                    name: each.rate for name, each in answer.figures.items()
+                }, (seed, metric.name, since)
+                compared += sum(each.rate.denominator for each in answer.figures.values())
+                since = span.until
+            assert not groups, (seed, metric.name)
+    assert compared
 
 
 # --- any past ---

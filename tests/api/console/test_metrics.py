@@ -53,11 +53,19 @@ def test_every_part_says_its_position_in_both_languages(
         assert not re.search(r"[一-鿿]", re.sub(r'data-label="[^"]*"', "", outside))
 
 
-def test_a_trend_by_week_adds_up_days(shared: Served) -> None:
-    shared.in_hand()
-    shared.runner.catch_up()
-    answer = page(shared, "supervisor", "/metrics/parts/trend?step=week")
-    assert answer.text.count('<th scope="row"') == 26
+@pytest.mark.parametrize(("step", "rows"), [("week", 26), ("month", 12)])
+def test_a_trend_says_of_each_period_what_was_said_of_it_alone(
+    served: Served, step: str, rows: int
+) -> None:
+    served.in_hand()  # due on that day, never done
+    served.clock.now = datetime.fromisoformat("2026-05-13T09:00:00+08:00")
+    served.runner.catch_up()
+    answer = page(served, "supervisor", f"/metrics/parts/trend?step={step}")
+    first = [row.partition("</td>")[0] for row in answer.text.split('<th scope="row"')[1:]]
+    assert len(first) == rows
+    owed = [int(n) for row in first for n in re.findall(r"0/(\d+)<", row)]
+    passed = 11 if step == "week" else 3  # it is owed at the end of each, until it is done
+    assert owed == [0] * (rows - passed) + [1] * passed
 
 
 def test_behind_a_figure_are_exactly_the_cases_that_it_counts(served: Served) -> None:
