@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from math import sqrt
 
 
@@ -16,6 +18,26 @@ class Ratio:
     def value(self) -> float | None:
         """Numerator over denominator, 0 to 1."""
         return self.numerator / self.denominator if self.denominator else None
+
+
+def change(now: Ratio, before: Ratio) -> float | None:
+    """By how much a rate has changed, of one; None where either counted nothing.
+
+    It is reckoned exactly: a difference of two rounded rates need not round as it should.
+    """
+    if not (now.denominator and before.denominator):
+        return None
+    rates = (Fraction(each.numerator, each.denominator) for each in (now, before))
+    return float(next(rates) - next(rates))
+
+
+def rounded(value: float, digits: int) -> Decimal:
+    """A number to so many decimals, halves away from zero, as spreadsheets and browsers have it.
+
+    It is taken as the decimal that it is written as: 0.145 is a half, whatever its bits say.
+    """
+    step = Decimal(1).scaleb(-digits)
+    return Decimal(repr(value)).quantize(step, ROUND_HALF_UP) + 0  # there is no −0
 
 
 def gini(values: Sequence[float]) -> float | None:

@@ -16,7 +16,7 @@ from domain.calendar import office_time
 from domain.catalogue import Catalogue
 from domain.errors import Refused
 from domain.history import Recorded
-from domain.metrics import Ratio
+from domain.metrics import Ratio, change, rounded
 from domain.reports import (
     Cell,
     Column,
@@ -279,7 +279,7 @@ def _rates(pairs: Mapping[str, tuple[Answer, Answer]]) -> Table:
                     rate.denominator,
                     rate.value,
                     was.value,
-                    _points(rate, was),
+                    change(rate, was),
                     _left_out(now.figures[name].excluded),
                 )
             )
@@ -296,12 +296,6 @@ def _rates(pairs: Mapping[str, tuple[Answer, Answer]]) -> Table:
         ),
         rows=rows,
     )
-
-
-def _points(rate: Ratio, was: Ratio) -> float | None:
-    if rate.value is None or was.value is None:
-        return None
-    return rate.value - was.value
 
 
 def _left_out(excluded: Mapping[str, int]) -> str:
@@ -419,9 +413,9 @@ def _grids(caseload: Caseload) -> Table:
         f"{caseload.without_workers}."
     )
     if caseload.by_cases.gini is not None and caseload.by_cases.variation is not None:
-        gini, cv = caseload.by_cases.gini, caseload.by_cases.variation
-        zh += f"基尼系数 {gini:.3f}，变异系数 {cv:.3f}。"
-        en += f" Gini {gini:.3f}, CV {cv:.3f}."
+        gini, cv = rounded(caseload.by_cases.gini, 3), rounded(caseload.by_cases.variation, 3)
+        zh += f"基尼系数 {gini}，变异系数 {cv}。"
+        en += f" Gini {gini}, CV {cv}."
     return Table(
         word=Word("网格工作量", "Workload by grid"),
         columns=(

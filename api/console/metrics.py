@@ -7,6 +7,7 @@ the same metrics as the API. A page of the past pins every part to one position 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,7 +18,7 @@ from pydantic import BeforeValidator, PlainValidator, model_validator
 from api import metrics as api
 from api.auth import CONSOLE
 from api.console import maps
-from api.console.pages import in_tree, page
+from api.console.pages import in_tree, page, percent
 from api.console.session import AtConsole, Visitor, pages
 from api.schemas import metrics as m
 from api.schemas import words as s
@@ -26,6 +27,7 @@ from domain.calendar import OFFICE_TIME, office_time
 from domain.case.commands import EscalationReason, Source
 from domain.catalogue import Size
 from domain.errors import Refused
+from domain.metrics import Ratio, change, rounded
 from domain.places import EVERYWHERE, Tier, within
 from domain.reports import PERIODS, Period
 from domain.roles import Reading, scope
@@ -147,11 +149,17 @@ class Shown:
     definition: m.Definition
 
     @property
-    def change(self) -> float | None:
-        """Since the window before, in percentage points."""
-        if self.value is None or self.before is None or self.before.value is None:
-            return None
-        return (self.value - self.before.value) * 100
+    def change(self) -> Decimal | None:
+        """Since the window before, in percentage points to one decimal."""
+        return _points(self, self.before) if self.before else None
+
+
+def _points(now: Shown, before: Shown | m.RatioAnswer) -> Decimal | None:
+    """The change of a rate in percentage points, as it is shown."""
+    moved = change(
+        *(Ratio(numerator=r.numerator, denominator=r.denominator) for r in (now, before))
+    )
+    return None if moved is None else rounded(moved, 3) * 100
 
 
 _DEFINITIONS: Final = {(each.metric, each.figure): each for each in api.DEFINITIONS}
@@ -325,12 +333,14 @@ def metrics_compare(me: AtConsole, asked: Annotated[Asked, Query()]) -> Response
     """Two moments beside each other: the same figures as they stood at each."""
     at = Board(me, asked)
     other = Board(me, asked.model_copy(update={"as_of": asked.against}))
-    rows: list[tuple[Shown, Shown]] = []
+    rows: list[tuple[Shown, Shown, Decimal | None]] = []
     for metric, names in COMPARED:
         ours, theirs = (
             side.backlog() if metric == "backlog" else side.answer(metric) for side in (at, other)
         )
-        rows += [(shown(ours, name), shown(theirs, name)) for name in names]
+        for name in names:
+            one, another = shown(ours, name), shown(theirs, name)
+            rows.append((one, another, _points(another, one)))
     return page(me, "metrics-compare.html", at=at, other=other, asked=asked, rows=rows)
 
 
@@ -595,7 +605,7 @@ def _grids(at: Board) -> dict[str, Any]:
     rates = {path: ratio.value for path, ratio in ratios.items() if ratio.value is not None}
     levels, classes = maps.counted(counts) if whole else (maps.rated(rates), [])
     said = {
-        path: str(count) if whole else f"{rates[path] * 100:.0f} %"
+        path: str(count) if whole else percent(rates[path], 0)
         for path, count in counts.items()
         if whole or path in rates
     }

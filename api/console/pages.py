@@ -31,6 +31,7 @@ from api.errors import TITLES, Repeated, answer, described
 from domain import words
 from domain.calendar import office_time
 from domain.errors import Refused
+from domain.metrics import rounded
 from domain.places import EVERYWHERE, Tier, depth
 from domain.roles import Reading, Role
 from domain.territory import Node, Territory
@@ -329,7 +330,12 @@ def icon(name: str, title: str = "") -> Markup:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share of one as per cent; a dash where there is none."""
-    return "—" if share is None else f"{share * 100:.{digits}f} %"
+    return "—" if share is None else f"{rounded(share, digits + 2) * 100:.{digits}f} %"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """A number to so many decimals; a dash where there is none."""
+    return "—" if value is None else str(rounded(value, digits))
 
 
 @pass_context
@@ -356,6 +362,7 @@ _env.globals.update(
     place=place,
     icon=icon,
     percent=percent,
+    fixed=fixed,
     number=number,
     here=here,
     static=static.address,

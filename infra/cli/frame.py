@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from domain.calendar import OFFICE_TIME
+from domain.metrics import rounded
 from projections.past import AsOf
 from projections.runner import OnProgress
 from projections.runner import Progress as Advance
@@ -85,7 +86,7 @@ def print_values(values: dict[str, Any], indent: str = "") -> None:
     for name, value in values.items():
         match value:
             case {"numerator": above, "denominator": below, "value": rate}:
-                shown = "–" if rate is None else f"{rate:.2%}"
+                shown = "–" if rate is None else f"{rounded(rate, 4):.2%}"
                 out.print(f"{indent}{name}: {above:,} ÷ {below:,} = {shown}", highlight=False)
             case dict():
                 out.print(f"{indent}{name}:", highlight=False)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from domain.calendar import OFFICE_TIME
+from domain.metrics import rounded
 from domain.reports import Cell, Definition, Extract, Report, Shape
 from domain.words import Word
 
@@ -35,13 +36,13 @@ def shown(cell: Cell, shape: Shape) -> str:
         case _, datetime():
             return instant(cell)
         case Shape.RATE, float() | int():
-            return f"{cell:.2%}"
+            return f"{rounded(cell, 4):.2%}"
         case Shape.POINTS, float() | int():
-            return f"{cell * 100:+.2f}"
+            return f"{rounded(cell, 4) * 100:+.2f}"
         case Shape.CHANGE, int():
             return f"{cell:+d}" if cell else "0"
         case _, float():
-            return f"{cell:.2f}"
+            return f"{rounded(cell, 2):.2f}"
         case _:
             return str(cell)
 

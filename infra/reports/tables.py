@@ -3,6 +3,7 @@
 import io
 from csv import writer
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from xlsxwriter import Workbook
@@ -175,5 +176,5 @@ class _Paper:
                 local = cell.astimezone(OFFICE_TIME).replace(tzinfo=None)
                 sheet.write_datetime(row, column, local, form)
             case _:
-                value = cell * 100 if shape is Shape.POINTS else cell
+                value = float(Decimal(repr(cell)) * 100) if shape is Shape.POINTS else cell
                 sheet.write_number(row, column, value, form)

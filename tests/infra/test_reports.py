@@ -135,6 +135,10 @@ def test_how_cells_read() -> None:
     assert shown(None, Shape.COUNT) == "–"
     assert shown(Word("网格", "网格"), Shape.TEXT) == "网格"
     assert shown(0.5, Shape.RATE) == "50.00%"
+    # Halves up, as a spreadsheet shows the numbers of the XLSX.
+    assert shown(0.00125, Shape.RATE) == "0.13%"
+    assert shown(-0.00125, Shape.POINTS) == "-0.13"
+    assert shown(0.125, Shape.NUMBER) == "0.13"
     assert shown(SINCE, Shape.TIME) == "2026-10-01 00:00"
 
 

@@ -18,12 +18,15 @@ function read(figure) {
   };
 }
 
+// Halves up, as the table has them: 0.0845 is 8.5 %, whatever its bits say.
+const fixed = (value, digits) => (Math.round(Number((value * 10 ** digits).toPrecision(12))) / 10 ** digits).toFixed(digits);
+
 function draw(figure) {
   const { labels, series } = read(figure);
   const percent = figure.dataset.unit === "percent";
   const kind = figure.dataset.chart;
   const ink = colour("--ink-2");
-  const said = (value) => (value === null || value === undefined ? "—" : percent ? `${(value * 100).toFixed(1)} %` : Number(value.toFixed(2)).toLocaleString("en"));
+  const said = (value) => (value === null || value === undefined ? "—" : percent ? `${fixed(value * 100, 1)} %` : Number(fixed(value, 2)).toLocaleString("en"));
   const canvas = figure.querySelector(".canvas");
   const chart = echarts.getInstanceByDom(canvas) ?? echarts.init(canvas, null, { renderer: "canvas" });
   const styles = [["--accent", "solid", "circle"], ["--ink", "dashed", "rect"], ["--ink-3", "dotted", "triangle"], ["--line-strong", "solid", "diamond"]];

@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,9 @@ import httpx
 import pytest
 
 from api.auth import CONSOLE
-from api.console.metrics import _PARTS
+from api.console.metrics import _DEFINITIONS, _PARTS, Shown
+from api.console.pages import fixed, percent
+from api.schemas.metrics import RatioAnswer
 from domain import territory
 from domain.places import Tier
 from tests import samples
@@ -291,3 +294,28 @@ def test_of_a_grid_there_is_nothing_below(served: Served) -> None:
     served.runner.catch_up()
     part = page(served, "supervisor", f"/metrics/parts/territories?territory={samples.GRID}")
     assert "没有下级属地" in part.text
+
+
+def test_rates_are_shown_with_halves_up_and_changes_as_they_are_shown() -> None:
+    assert percent(0.0625) == "6.3 %"  # 6.25
+    assert percent(0.125, 0) == "13 %"
+    assert percent(None) == "—"
+    assert fixed(0.0625, 3) == "0.063"
+    assert fixed(None, 3) == "—"
+    before = RatioAnswer(numerator=1, denominator=10, value=0.1)
+    figure = Shown(
+        metric="timeliness",
+        name="on_time_rate",
+        zh="按期结案率",
+        en="On-time closure",
+        value=0.1005,
+        numerator=201,
+        denominator=2000,
+        excluded=(),
+        before=before,
+        links={},
+        definition=_DEFINITIONS["timeliness", "on_time_rate"],
+    )
+    assert str(figure.change) == "0.100"  # 0.05 points
+    assert replace(figure, numerator=200, value=0.1).change == 0
+    assert replace(figure, before=None).change is None
