@@ -1,5 +1,6 @@
 """Which days a report is about, and what it is called."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -90,3 +91,4 @@ def test_a_report_is_called_after_its_territory() -> None:
         definitions=(),
     )
     assert report.title == Word("春风街道社区治理周报", "Weekly report of 春风街道")
+    assert replace(report, at=at.astimezone(UTC)).moment == "7@2026-03-03T00:00:00+08:00"
