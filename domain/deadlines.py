@@ -85,14 +85,17 @@ def pending(case: Case, ahead: timedelta) -> list[Pending]:
 
 
 def is_stale(case: Case, calendar: Calendar) -> bool:
-    """Whether an open case has a provisional due that the calendar now knows all years of."""
+    """Whether an open case has a provisional due, of its end or of the first contact, that the
+    calendar now knows all years of."""
     match case:
         case Filed() | Assigned() | InProgress() | Parked() | Resolved() | Checked():
             clock = clock_of(case.facts)
-            return (
-                clock.due is not None
-                and clock.provisional
-                and not calendar.is_provisional(clock.started, clock.due)
+            uncertain = [clock.due] if clock.provisional else []
+            if clock.contact_provisional and clock.contacted is None:
+                uncertain.append(clock.contact_due)
+            return any(
+                due is not None and not calendar.is_provisional(clock.started, due)
+                for due in uncertain
             )
         case _:
             return False

@@ -268,6 +268,9 @@ EVENTS: Final = {
     "case.due_reminded": Word("临期催办", "reminded of the due"),
     "case.deadline_breached": Word("超期", "the deadline was breached"),
     "case.due_recomputed": Word("时限重算", "the due was reckoned again"),
+    "case.contact_due_reckoned": Word(
+        "首次联系时限重算", "the due of the first contact was reckoned again"
+    ),
     "case.resolved": Word("处置反馈", "resolved"),
     "case.check_passed": Word("核查通过", "the check was passed"),
     "case.check_failed": Word("核查不通过，返工", "the check failed: rework"),

@@ -75,6 +75,7 @@ NAMES: Final[dict[str, type]] = {
     "case.due_reminded": case.DueReminded,
     "case.deadline_breached": case.DeadlineBreached,
     "case.due_recomputed": case.DueRecomputed,
+    "case.contact_due_reckoned": case.ContactDueReckoned,
     "case.resolved": case.CaseResolved,
     "case.check_passed": case.CheckPassed,
     "case.check_failed": case.CheckFailed,

@@ -38,6 +38,8 @@ CREATE TABLE cases (
     halfway       timestamptz,
     due           timestamptz,
     provisional   boolean     NOT NULL,
+    contact_due   timestamptz,
+    contact_provisional boolean NOT NULL,
     reminded      boolean     NOT NULL,
     breached      boolean     NOT NULL,
     in_hand       boolean     NOT NULL,
@@ -56,7 +58,7 @@ CREATE INDEX cases_reminder ON cases (due, "case")
 CREATE INDEX cases_halfway ON cases (halfway, "case")
     WHERE phase = 'running' AND NOT breached AND NOT reminded AND due IS NOT NULL;
 CREATE INDEX cases_provisional ON cases (due, "case")
-    WHERE provisional AND phase IN ('running', 'parked');
+    WHERE (provisional OR contact_provisional) AND phase IN ('running', 'parked');
 CREATE INDEX cases_parked ON cases (parked_until, "case") WHERE phase = 'parked';
 CREATE INDEX cases_reopens ON cases (reopens_until, "case") WHERE phase = 'closed';
 CREATE INDEX cases_running_in ON cases (territory)
@@ -70,7 +72,8 @@ class Row:
     """A filed case. ``phase`` is running, parked, closed or over: then nothing waits any more.
 
     ``due`` is the adjusted one, None where there is no deadline; ``provisional`` (暂定) where it
-    crosses a year whose schedule was not published then; ``halfway`` lies between it and the start
+    crosses a year whose schedule was not published then, ``contact_provisional`` where the due of a
+    first contact that is still to come does; ``halfway`` lies between it and the start
     of the episode. ``in_hand``: somebody has it, from whom the breach takes it up unless it is
     ``escalated`` already. ``reopen_days`` are those that the case was promised.
     """
@@ -84,6 +87,8 @@ class Row:
     halfway: datetime | None
     due: datetime | None
     provisional: bool
+    contact_due: datetime | None
+    contact_provisional: bool
     reminded: bool
     breached: bool
     in_hand: bool
@@ -107,6 +112,8 @@ def _filed(case: str, event: Any) -> Row:
         halfway=None,
         due=None,
         provisional=False,
+        contact_due=event.contact_due,
+        contact_provisional=False,
         reminded=False,
         breached=False,
         in_hand=False,
@@ -136,6 +143,14 @@ def _moved(row: Row, event: Any) -> None:
 def _escalated(row: Row, event: Any) -> None:
     _moved(row, event)
     row.escalated = row.escalated or event.reason == EscalationReason.SLA_BREACH
+
+
+def _contact_reckoned(row: Row, event: Any) -> None:
+    row.contact_due, row.contact_provisional = event.contact_due, event.provisional
+
+
+def _accepted(row: Row, event: Any) -> None:
+    row.contact_provisional = row.contact_provisional and not event.first_contact
 
 
 def _given(row: Row, _event: Any) -> None:
@@ -173,6 +188,7 @@ def _reopened(row: Row, event: Any) -> None:
     row.phase, row.episode, row.started = "running", event.episode, event.at
     row.reminded, row.breached, row.reopens_until = False, False, None
     row.in_hand, row.escalated = True, False
+    row.contact_due, row.contact_provisional = event.contact_due, False
     _due(row, event)
 
 
@@ -184,6 +200,8 @@ _TURNS: Final[dict[type, Callable[[Row, Any], None]]] = {
     e.CaseReclassified: _reclassified,
     e.CaseDispatched: _given,
     e.CaseTransferred: _given,
+    e.CaseAccepted: _accepted,
+    e.ContactDueReckoned: _contact_reckoned,
     e.CaseEscalated: _escalated,
     e.CaseReturned: _moved,
     e.CaseParked: _parked,
@@ -203,10 +221,13 @@ _TURNS: Final[dict[type, Callable[[Row, Any], None]]] = {
 
 _READS: Final = shapes(
     {
-        e.CaseFiled: "at territory tier episode due provisional terms.policy.reopen_window_days",
+        e.CaseFiled: "at territory tier episode due provisional contact_due"
+        " terms.policy.reopen_window_days",
         e.CaseReclassified: "due provisional terms.policy.reopen_window_days",
         e.CaseDispatched: "",
         e.CaseTransferred: "",
+        e.CaseAccepted: "first_contact",
+        e.ContactDueReckoned: "contact_due provisional",
         e.CaseEscalated: "tier reason",
         e.CaseReturned: "tier",
         e.CaseParked: "until",
@@ -218,7 +239,7 @@ _READS: Final = shapes(
         e.CaseResolved: "",
         e.CheckFailed: "",
         e.CaseClosed: "at",
-        e.CaseReopened: "at episode due provisional",
+        e.CaseReopened: "at episode due provisional contact_due",
         e.ReopeningEnded: "",
         e.CaseVoided: "",
         e.CaseMerged: "",
@@ -322,14 +343,14 @@ def _stale(settled: Settled) -> _Branch:
     """Provisional dues that are not so any more: of all years that they cross the schedule is
     published. Nothing is to be waited for, so their moment is as early as can be."""
     spans = sql.SQL(" OR ").join(
-        sql.SQL("(started >= {} AND due < {})").format(sql.Literal(begin), sql.Literal(end))
+        sql.SQL(
+            "(started >= {begin}"
+            " AND (provisional AND due < {end} OR contact_provisional AND contact_due < {end}))"
+        ).format(begin=sql.Literal(begin), end=sql.Literal(end))
         for begin, end in settled
     )
-    return _Branch(
-        Automatic.RECOMPUTE,
-        f"provisional AND phase IN ('running', 'parked') AND ({spans.as_string()})",
-        "started",
-    )
+    uncertain = "(provisional OR contact_provisional) AND phase IN ('running', 'parked')"
+    return _Branch(Automatic.RECOMPUTE, f"{uncertain} AND ({spans.as_string()})", "started")
 
 
 def _branches(ahead: timedelta, settled: Settled, *, due_only: bool) -> list[_Branch]:

@@ -128,6 +128,10 @@ def _accepted(row: Dispatch, event: Any) -> bool:
     return bool(event.first_contact)
 
 
+def _contact_reckoned(row: Dispatch, event: Any) -> None:
+    row.contact_due = event.contact_due
+
+
 def _check_failed(row: Dispatch, _event: Any) -> None:
     row.failed += 1
 
@@ -182,6 +186,7 @@ _READS: Final = shapes(
         e.CaseDispatched: "at",
         e.CaseEscalated: "at",
         e.CaseAccepted: "at first_contact",
+        e.ContactDueReckoned: "contact_due",
         e.CheckFailed: "",
         e.CaseClosed: "at episode category",
         e.CallbackMade: "attempt reached solved",
@@ -201,6 +206,7 @@ DISPATCHES: Final = Spans(
         e.CaseDispatched: _dispatched,
         e.CaseEscalated: _dispatched,  # a case that nobody was given goes up by itself when late
         e.CaseAccepted: _accepted,
+        e.ContactDueReckoned: _contact_reckoned,
         e.CheckFailed: _check_failed,
     },
     adds={e.CaseReopened: _again},

@@ -324,6 +324,10 @@ def _redated(row: CaseRow, event: Any) -> None:
     row.due, row.provisional = event.due, event.provisional
 
 
+def _contact_reckoned(row: CaseRow, event: e.ContactDueReckoned) -> None:
+    row.contact_due = event.contact_due
+
+
 def _resolved(row: CaseRow, event: e.CaseResolved) -> None:
     row.state, row.handler, row.sent_back = "resolved", event.handler, None
     _answered(row)
@@ -416,6 +420,7 @@ _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
     e.RequestDeclined: (_answered, ""),
     e.DeadlineBreached: (_breached, ""),
     e.DueRecomputed: (_redated, _DUE),
+    e.ContactDueReckoned: (_contact_reckoned, "contact_due"),
     e.CaseResolved: (_resolved, "handler"),
     e.CheckPassed: (_passed, ""),
     e.CheckFailed: (_failed, ""),

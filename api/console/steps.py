@@ -114,6 +114,7 @@ STEPS: Final[dict[str, str]] = {
     "case.due_reminded": "due",
     "case.deadline_breached": "due",
     "case.due_recomputed": "due provisional",
+    "case.contact_due_reckoned": "contact_due provisional",
     "case.resolved": "evidence note",
     "case.check_passed": "note",
     "case.check_failed": "note",

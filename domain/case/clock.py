@@ -17,12 +17,12 @@ from domain.sla import Limit, Pause, reckon
 
 def deadlines(
     terms: Terms, calendar: Calendar, start: datetime
-) -> tuple[Reckoned | None, datetime | None]:
-    """The due and the first-contact due of an episode that starts now; None: there is no limit."""
+) -> tuple[Reckoned | None, Reckoned | None]:
+    """The due and the first-contact due of an episode that starts then; None: there is no limit."""
     limit, contact = terms.sla.limit, terms.sla.contact
     return (
         None if limit is None else reckon(calendar, start, limit),
-        None if contact is None else reckon(calendar, start, contact).at,
+        None if contact is None else reckon(calendar, start, contact),
     )
 
 

@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from domain.calendar import Reckoned
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.clock import (
@@ -63,7 +64,7 @@ from domain.case.states import (
     holder_at,
     terms_of,
 )
-from domain.catalogue import Size
+from domain.catalogue import Size, Terms
 from domain.errors import Refused
 from domain.places import TOP, Tier, tier_of
 from domain.roles import Role, demand
@@ -292,20 +293,43 @@ def _file(facts: Facts, command: c.FileCase) -> list[e.Event]:
     if command.due is not None and command.due < command.at:
         raise Refused("case.due_before_filing")
     tier = max(command.tier or terms.start_tier, tier_of(facts.place.path))
-    due, contact_due = deadlines(terms, command.calendar, command.at)
+    due, contact = deadlines(terms, command.calendar, command.at)
     dated = {"due": command.due, "provisional": False}
+    stamped = stamp(facts, command) | {"tier": tier, "episode": 1}
     return [
         e.CaseFiled(
-            **(stamp(facts, command) | {"tier": tier, "episode": 1}),
+            **stamped,
             **(due_fields(due) if command.due is None else dated),
             terms=terms,
             source=facts.source,
             intake=facts.intake,
             holder=holder_at(facts.place.path, tier),
             dated=command.due is not None,
-            contact_due=contact_due,
-        )
+            contact_due=None if contact is None else contact.at,
+        ),
+        *_provisional_contact(stamped, contact),
     ]
+
+
+def _provisional_contact(stamped: dict[str, Any], contact: Reckoned | None) -> list[e.Event]:
+    """That the first-contact due of an episode that begins is not certain yet, if so."""
+    if contact is None or not contact.provisional:
+        return []
+    return [e.ContactDueReckoned(**stamped, contact_due=contact.at, provisional=True)]
+
+
+def _contact(
+    facts: Facts, command: c.ReclassifyCase | c.RecomputeDue, terms: Terms
+) -> list[e.Event]:
+    """The first-contact due of the episode, if it is another now and nobody has been in touch."""
+    clock = clock_of(facts)
+    _, contact = deadlines(terms, command.calendar, clock.started)
+    due, provisional = (None, False) if contact is None else (contact.at, contact.provisional)
+    known = (clock.contact_due, clock.contact_provisional)
+    if clock.contacted is not None or (due, provisional) == known:
+        return []
+    stamped = stamp(facts, command)
+    return [e.ContactDueReckoned(**stamped, contact_due=due, provisional=provisional)]
 
 
 def _reclassify(facts: Facts, command: c.ReclassifyCase) -> list[e.Event]:
@@ -320,7 +344,8 @@ def _reclassify(facts: Facts, command: c.ReclassifyCase) -> list[e.Event]:
             terms=command.terms,
             was=was,
             reason=command.reason,
-        )
+        ),
+        *_contact(facts, command, command.terms),
     ]
 
 
@@ -661,9 +686,10 @@ def _breach(
 def _recompute(facts: Facts, command: c.RecomputeDue) -> list[e.Event]:
     clock = clock_of(facts)
     due = due_of(clock, terms_of(facts), command.calendar)
+    contact = _contact(facts, command, terms_of(facts))
     if due is None or (due.at, due.provisional) == (clock.due, clock.provisional):
-        return []
-    return [e.DueRecomputed(**stamp(facts, command), **due_fields(due))]
+        return contact
+    return [e.DueRecomputed(**stamp(facts, command), **due_fields(due)), *contact]
 
 
 # --- it ends ----------------------------------------------------------------------------------
@@ -759,17 +785,19 @@ def _reopen(facts: Facts, command: c.ReopenCase) -> list[e.Event]:
     days = terms_of(facts).policy.reopen_window_days
     # What was said to be over is over, also if a clock was set back since.
     in_time = not facts.reopening_ended and command.at <= reopening_until(facts)
-    due, contact_due = deadlines(terms_of(facts), command.calendar, command.at)
+    due, contact = deadlines(terms_of(facts), command.calendar, command.at)
+    stamped = stamp(facts, command) | {"episode": facts.episode + 1}
     return [
         *soft(in_time, facts, command, "case.reopen_window", days=days),
         e.CaseReopened(
-            **(stamp(facts, command) | {"episode": facts.episode + 1}),
+            **stamped,
             **due_fields(due),
             reason=command.reason,
             holder=facts.holder,
             closed_at=facts.closed_at,
-            contact_due=contact_due,
+            contact_due=None if contact is None else contact.at,
         ),
+        *_provisional_contact(stamped, contact),
     ]
 
 

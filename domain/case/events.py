@@ -248,6 +248,14 @@ class DueRecomputed(_CaseEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContactDueReckoned(_CaseEvent):
+    """The limit of the first contact is another one, or is provisional. None: there is no limit."""
+
+    contact_due: datetime | None
+    provisional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResolved(_CaseEvent):
     handler: str
     evidence: tuple[FreeText, ...]
@@ -366,6 +374,7 @@ Event: TypeAlias = (
     | DueReminded
     | DeadlineBreached
     | DueRecomputed
+    | ContactDueReckoned
     | CaseResolved
     | CheckPassed
     | CheckFailed

@@ -146,6 +146,9 @@ def evolve(case: Case, event: e.Event) -> Case:
         case e.DueRecomputed():
             clock = _with(facts, due=event.due, provisional=event.provisional)
             return type(case)(changed(facts, clock=clock))
+        case e.ContactDueReckoned(contact_due=contact_due, provisional=provisional):
+            clock = _with(facts, contact_due=contact_due, contact_provisional=provisional)
+            return type(case)(changed(facts, clock=clock))
 
         case e.CaseResolved():
             return Resolved(changed(facts, handler=event.handler, request=None))

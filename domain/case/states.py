@@ -39,6 +39,7 @@ class Clock:
     provisional: bool
     dated: datetime | None
     contact_due: datetime | None
+    contact_provisional: bool = False
     contacted: datetime | None = None
     pauses: tuple[Pause, ...] = ()
     paused_since: datetime | None = None

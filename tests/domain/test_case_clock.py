@@ -1,10 +1,11 @@
 """When a case is due, told as stories: pauses, extensions, breaches."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
+from domain.calendar import Schedule
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.states import (
@@ -193,6 +194,71 @@ def test_a_new_schedule_moves_the_due_and_loses_no_pause() -> None:
     assert clock.pauses == (Pause(local("2026-02-13 16:30"), local("2026-02-14 09:30")),)
     assert clock.due == local("2026-02-24 11:00")
     resumed.when(s.recompute(at=local("2026-02-14 09:30"))).then()
+
+
+# --- the first contact ------------------------------------------------------------------------
+
+
+CONTACT = s.terms("street_light", contact=Limit(3, Unit.WORKING_DAY))
+YEAR_ENDS = local("2026-12-30 09:00")
+UNCERTAIN = (s.report(at=YEAR_ENDS), s.file(at=YEAR_ENDS, terms=CONTACT))
+KNOWN = replace(s.CALENDAR, years={**s.CALENDAR.years, 2027: Schedule((date(2027, 1, 1),), ())})
+
+
+def test_the_due_of_the_first_contact_is_provisional_until_its_years_are_published() -> None:
+    filed, provisional = given_steps(UNCERTAIN[0]).when(UNCERTAIN[1]).events
+    assert isinstance(filed, e.CaseFiled)
+    assert provisional == e.ContactDueReckoned(
+        at=YEAR_ENDS, **GRID_STAMP, contact_due=local("2027-01-04 09:00"), provisional=True
+    )
+    assert filed.contact_due == provisional.contact_due
+    story = given_steps(*UNCERTAIN)
+    assert clock_of(facts(story)).contact_provisional
+    later = YEAR_ENDS + timedelta(hours=1)
+    story.when(s.recompute(at=later)).then()
+    due, contact = story.when(s.recompute(at=later, calendar=KNOWN)).events
+    assert isinstance(due, e.DueRecomputed)
+    assert contact == e.ContactDueReckoned(
+        at=later, **GRID_STAMP, contact_due=local("2027-01-05 09:00"), provisional=False
+    )
+    again = given_steps(*UNCERTAIN, s.recompute(at=later, calendar=KNOWN))
+    assert not clock_of(facts(again)).contact_provisional
+    again.when(s.recompute(at=later, calendar=KNOWN)).then()
+
+
+def test_who_has_been_in_touch_is_not_measured_anew() -> None:
+    taken = given_steps(*UNCERTAIN, s.dispatch(at=YEAR_ENDS), s.accept(at=YEAR_ENDS))
+    (due,) = taken.when(s.recompute(at=YEAR_ENDS, calendar=KNOWN)).events
+    assert isinstance(due, e.DueRecomputed)
+    (other,) = taken.when(s.reclassify(at=YEAR_ENDS)).events
+    assert isinstance(other, e.CaseReclassified)
+
+
+def test_another_category_has_its_own_limit_of_the_first_contact() -> None:
+    urgent = s.reclassify(terms=s.terms("missing_manhole_cover"))
+    reclassified, contact = given_state("filed").when(urgent).events
+    assert isinstance(reclassified, e.CaseReclassified)
+    assert contact == e.ContactDueReckoned(
+        at=s.NOW,
+        **GRID_STAMP,
+        contact_due=s.FILED_AT + timedelta(hours=2),
+        provisional=False,
+    )
+    none = replace(s.BIG, sla=replace(s.BIG.sla, contact=None))
+    _, no_limit = given_state("filed").when(s.reclassify(terms=none)).events
+    assert isinstance(no_limit, e.ContactDueReckoned)
+    assert no_limit.contact_due is None
+
+
+def test_a_new_episode_may_have_a_provisional_due_of_its_first_contact() -> None:
+    light = [s.file(terms=CONTACT) if step == s.file() else step for step in s.PATHS["closed"]]
+    reopened, contact = (
+        given_steps(*light).when(s.reopen(at=YEAR_ENDS, imported=s.OLD_SYSTEM, by=s.IMPORTER))
+    ).events[1:]
+    assert isinstance(reopened, e.CaseReopened)
+    assert isinstance(contact, e.ContactDueReckoned)
+    assert (contact.episode, contact.contact_due) == (2, reopened.contact_due)
+    assert contact.provisional
 
 
 # --- the breach -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from domain.case.guards import SKEW
 from domain.case.states import Case, Unknown, clock_of
 from domain.deadlines import PROCESS, Automatic, Pending, command, is_stale, pending, recompute
 from domain.errors import Refused
+from domain.sla import Limit, Unit
 from tests import samples as s
 from tests.domain.schedules import knowing, local
 from tests.domain.stories import GRID_STAMP, facts, given_state, given_steps
@@ -170,6 +171,18 @@ def test_a_provisional_due_is_stale_once_all_of_its_years_are_published() -> Non
     assert not is_stale(case.initial, knowing(2026))
     waits = Pending(s.CASE, Automatic.RECOMPUTE, start, 1)
     assert command(waits, end, DAY, knowing(2026)) == recompute(s.CASE, end, knowing(2026))
+
+
+def test_so_is_one_of_the_first_contact_while_it_is_to_come() -> None:
+    contact = s.terms("noise", contact=Limit(3, Unit.WORKING_DAY))
+    start = local("2026-02-13 09:00")
+    filing = s.file(at=start, terms=contact, calendar=knowing())
+    filed = given_steps(s.report(at=start), filing)
+    assert not clock_of(facts(filed)).provisional  # seven days on the calendar
+    assert not is_stale(filed.state, knowing(2025))
+    assert is_stale(filed.state, knowing(2026))
+    steps = (s.report(at=start), filing, s.dispatch(at=start), s.accept(at=start))
+    assert not is_stale(given_steps(*steps).state, knowing(2026))
 
 
 # --- whatever anybody tries -------------------------------------------------------------------

@@ -13,6 +13,7 @@ from domain import calendar, catalogue
 from domain.aggregates import CASE, case_stream
 from domain.deadlines import Automatic, Pending, pending
 from domain.places import Tier
+from domain.sla import Limit, Unit
 from infra import deadlines
 from infra.deadlines import RETRY_FIRST, Deadlines, Done
 from infra.event_store import EventStore
@@ -373,6 +374,20 @@ def test_what_was_provisional_is_reckoned_again_when_its_year_is_published(offic
     last = office.store.history(case_stream("one"))[-1]
     assert (last.actor, last.causation) == ("system:deadlines", "recompute")
     assert failures(office) == 0
+
+
+def test_so_is_the_due_of_a_first_contact_that_is_to_come(office: Office) -> None:
+    terms = s.terms("noise", contact=Limit(3, Unit.WORKING_DAY))  # itself due in seven days
+    for name in ("untouched", "taken"):
+        given: dict[str, Any] = {"at": FILED, "case": name}
+        office.store.execute(s.report(**given), s.file(**given, terms=terms), s.dispatch(**given))
+    office.store.execute(s.accept(at=FILED, case="taken"))
+    assert office.run(LAST) == Done()
+    publish(office)
+    assert [each.case for each in office.waits() if each.kind == "recompute"] == ["untouched"]
+    assert office.run(LAST) == Done(issued=1)
+    assert office.happened("untouched")[-1] == "case.contact_due_reckoned"
+    assert office.run(LAST) == Done()
 
 
 def test_after_downtime_a_due_is_reckoned_again_before_it_is_said_to_have_passed(

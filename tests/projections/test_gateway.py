@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -44,6 +45,17 @@ def test_the_card_says_what_the_rules_say(
     _same(gateway.card(supervisor("d1/"), "a"), *store.case("a"))
 
 
+def test_a_card_has_the_limits_of_another_category(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    carry(store, "assigned", "a")
+    store.execute(samples.reclassify(case="a", terms=samples.terms("missing_manhole_cover")))
+    runner.catch_up()
+    card = gateway.card(supervisor("d1/"), "a")
+    assert card.contact_due == samples.FILED_AT + timedelta(hours=2)
+    _same(card, *store.case("a"))
+
+
 def _same(card: CaseRow, case: Any, version: int) -> None:
     assert not isinstance(case, Unknown)
     facts, clock = case.facts, case.facts.clock
@@ -57,6 +69,7 @@ def _same(card: CaseRow, case: Any, version: int) -> None:
     if clock is not None:
         assert (card.due, card.provisional) == (clock.due, clock.provisional)
         assert (card.breached, card.contacted_at) == (clock.breached, clock.contacted)
+        assert card.contact_due == clock.contact_due
         assert card.parked_until == clock.paused_until
 
 

@@ -381,6 +381,17 @@ def test_response_is_judged_when_the_limit_has_passed(
     assert pair(ask(gateway, "response"), "response_rate") == (1, 3)
 
 
+def test_another_category_is_answered_within_its_own_limit(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    urgent = samples.reclassify(terms=samples.terms("missing_manhole_cover"))  # within two hours
+    for case, hours in (("prompt", 1), ("late", 3)):
+        carry(store, "assigned", case)
+        does(store, case, urgent, samples.accept(at=samples.after(hours=hours)))
+    runner.catch_up()
+    assert pair(ask(gateway, "response"), "response_rate") == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("after_closing", "solved", "satisfied", "coverage", "excluded"),
     [

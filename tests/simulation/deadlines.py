@@ -381,7 +381,7 @@ class Year:
             assert recorded is not None
             event = recorded.event
             if recorded.actor == PROCESS.id and not isinstance(
-                event, e.CaseEscalated | e.DueRecomputed
+                event, e.CaseEscalated | e.DueRecomputed | e.ContactDueReckoned
             ):
                 due = [each.kind for each in pending(state, DAY) if each.at <= event.at]
                 assert due, self._said(f"{name}: {recorded.name} at {event.at} is early")
