@@ -38,7 +38,7 @@ from api.auth import KEY_PATTERN, PUBLIC, Attempts, Tokens, asks_who, demand_per
 from api.console import serve as serve_console
 from api.console.pages import failed
 from api.edge import Edge
-from api.errors import FieldProblem, Problem
+from api.errors import FieldProblem, Problem, problems
 from api.lane import Lane, Stop
 from api.schemas import words as s
 from api.schemas.case_commands import Report
@@ -217,6 +217,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         made["components"]["securitySchemes"] = {"token": TOKEN}
         for path, operations in made["paths"].items():
             for method, operation in operations.items():
+                if "requestBody" in operation:
+                    operation["responses"].setdefault("408", problems(408)[408])
                 if (method.upper(), path) in PUBLIC:
                     operation["security"] = []
                     continue

@@ -4,6 +4,7 @@ What a file is, is decided by its content. Nobody is shown one before it is writ
 and for what purpose, and outside their scope its case is as unknown as one that never was.
 """
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,12 +18,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from api.auth import AtDesk, Seen, begun, routes
+from api.auth import AtDesk, Seen, at_desk, begun, routes
 from api.cases import Expected, carry_out, may_know
-from api.desk import Desk, respond
-from api.errors import Repeated, TooLarge, problems
+from api.desk import Desk
+from api.errors import TooLarge, problems
 from api.schemas import words as s
 from api.schemas.cases import CaseDone
 from api.services import Incoming, Outgoing
@@ -38,6 +39,10 @@ from projections.worklist import CaseRow
 
 UPLOAD_SECONDS: Final = 300
 """How long a file may take to come."""
+
+SEND_SECONDS: Final = 30.0
+"""How long a client may take to receive a piece of a file, some 64 KiB, before it is dropped: there
+is room for few files at a time."""
 
 CHUNK: Final = 256 * 1024
 """Bytes gathered before a thread is asked to write them."""
@@ -116,8 +121,11 @@ async def upload(
     incoming = await run_in_threadpool(desk.services.attachments.incoming, case, attachment)
     try:
         await _receive(request, incoming, keyed and keyed[1])
+        # It may have taken minutes: what counts are the rights and the clock of now.
+        once = keyed and Once(desk.by.id, keyed[0], keyed[1].digest())
+        desk = await at_desk(request, once)
+        draft = replace(draft, by=desk.by, at=desk.at)
         if keyed is not None:
-            desk = await _first_time(desk, Once(desk.by.id, keyed[0], keyed[1].digest()))
             await _demand_possible(desk, draft, expected)
         kind, address = await run_in_threadpool(incoming.finish)
     finally:
@@ -180,18 +188,6 @@ async def _receive(request: Request, incoming: Incoming, digest: Any) -> None:
         raise Refused("attachment.interrupted") from None
     except TimeoutError:
         raise Refused("attachment.slow") from None
-
-
-async def _first_time(desk: Desk, once: Once) -> Desk:
-    """The desk with the caller's key, if this is not a repetition.
-
-    Raises:
-        Repeated: it is; the file is not kept a second time.
-    """
-    _, before = await desk.services.commits.look(once)
-    if before is not None:
-        raise Repeated(respond(before))
-    return replace(desk, once=once)
 
 
 @router.get(
@@ -341,9 +337,13 @@ class _Sending(StreamingResponse):
         super().__init__(content, headers=headers, media_type=kind.media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Also when the client is gone before the last piece, or the first.
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+
+        # Also when the client is gone, or no longer reads, before the last piece, or the first.
         try:
-            with suppress(ClientDisconnect):
-                await super().__call__(scope, receive, send)
+            with suppress(TimeoutError, ClientDisconnect):
+                await super().__call__(scope, receive, send_in_time)
         finally:
             self._file.close()

@@ -191,18 +191,28 @@ async def demand_person(request: Request) -> Desk | None:
             use.
         Repeated: the same request was answered before under the caller's key.
     """
-    services: Services = request.app.state.services
     if (request.method, request.scope["path"]) in PUBLIC:
         demand_json(request)
         return None
     request.scope["wangge.token"] = token = _token(request)
     demand_json(request)
     claims = request.app.state.tokens.read(token)
-    once = await _once(request, claims.person)
+    request.scope["wangge.claims"] = claims
+    return await at_desk(request, await _once(request, claims.person))
+
+
+async def at_desk(request: Request, once: Once | None) -> Desk:
+    """Whoever is signed in with a request, by the rights and the clock of now.
+
+    Raises:
+        Refused: as ``demand_current``; the caller's key is in use.
+        Repeated: the same request was answered before under the caller's key.
+    """
+    services: Services = request.app.state.services
+    claims: Claims = request.scope["wangge.claims"]
     office, before = await services.commits.look(once)
     user = demand_current(office.staff.users.get(claims.person), claims)
     request.scope["wangge.person"] = user.id
-    request.scope["wangge.claims"] = claims
     if before is not None:
         raise Repeated(respond(before))
     return Desk(

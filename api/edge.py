@@ -4,6 +4,7 @@ Plain ASGI, because what wraps every request must neither buffer it nor cost a t
 one layer, because each costs every request some 10 µs.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -14,7 +15,7 @@ import structlog
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import TooLarge
+from api.errors import TooLarge, TooSlow
 from api.headers import header
 from api.uploads import is_upload
 from domain.traces import Spans, Trace, caller_in, correlation_within
@@ -22,6 +23,9 @@ from domain.traces import Spans, Trace, caller_in, correlation_within
 log = structlog.get_logger()
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+BODY_SECONDS: Final = 30.0
+"""How long the body of a command may take to come, all of it. A file has a bound of its own."""
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -76,13 +80,23 @@ class Edge:
         # For all lines of this request: it is a task of its own, with a context of its own.
         structlog.contextvars.bind_contextvars(request=request_id)
         started, status, begun = time.perf_counter_ns(), 0, False
-        limit = self.file_limit if is_upload(scope) else self.body_limit
-        left = limit
+        is_file = is_upload(scope)
+        limit = self.file_limit if is_file else self.body_limit
+        left, whole = limit, is_file
+        until = asyncio.get_running_loop().time() + BODY_SECONDS
 
-        async def receive_within_limit() -> Message:
+        async def receive_within_limits() -> Message:
             # Counted as it comes: a Content-Length may be missing, or lie.
-            nonlocal left
-            message = await receive()
+            nonlocal left, whole
+            if whole:
+                message = await receive()
+            else:
+                try:
+                    async with asyncio.timeout_at(until):
+                        message = await receive()
+                except TimeoutError:
+                    raise TooSlow from None
+                whole = not message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
                 raise TooLarge(limit)
@@ -99,7 +113,7 @@ class Edge:
             await send(message)
 
         try:
-            await self.app(scope, receive_within_limit, send_with_headers)
+            await self.app(scope, receive_within_limits, send_with_headers)
         except Exception as error:
             if begun:
                 raise

@@ -60,6 +60,13 @@ class TooLarge(HTTPException):
         super().__init__(413)
 
 
+class TooSlow(HTTPException):
+    """The body did not come in time. The rest of it is not waited for either."""
+
+    def __init__(self) -> None:
+        super().__init__(408, headers={"Connection": "close"})
+
+
 class Declined(Exception):
     """A refusal that was put into words when it was decided, perhaps at an earlier request."""
 
@@ -186,6 +193,8 @@ def _refusal(
             return _invalid(error.errors(), chinese=chinese)
         case TooLarge(limit=limit):
             return Refused("request.too_large", limit=limit), []
+        case TooSlow():
+            return Refused("request.too_slow"), []
         case HTTPException(status_code=status):
             return Refused(_of_http(status, error.__cause__)), []
         case psycopg.DataError():

@@ -52,13 +52,13 @@ class Lane:
         if stop is None:
             await self.app(scope, receive, send)
             return
-        request = Request(scope, receive)
         try:
-            desk = await demand_person(request)
-            # Under a key it has been read already, to tell the request by.
-            sent = await (request.body() if desk and desk.once else _whole(receive))
+            sent = await _whole(receive)
         except ClientDisconnect:
             return  # nobody is there to be answered
+        # Only now: the rights and the clock are those of when all of it has come.
+        request = Request(scope, _again(sent))
+        desk = await demand_person(request)
         body, plain = stop.empty, False
         try:
             body = stop.body.model_validate_json(sent) if sent else stop.empty

@@ -165,6 +165,11 @@ REASONS: Final[dict[str, Reason]] = {
         "请求内容超过 {limit} 字节的上限。",
         "The request's body is larger than {limit} bytes.",
     ),
+    "request.too_slow": Reason(
+        408,
+        "请求内容未在规定时间内传完，没有办理，请检查网络后重试。",
+        "The body did not come in time and nothing was done; check the network and send it again.",
+    ),
     "request.media_type": Reason(
         415, "请求内容须为 application/json。", "A request's body must be application/json."
     ),

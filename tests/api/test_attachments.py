@@ -1,5 +1,6 @@
 """Files of a case over HTTP: in as raw bytes, out as nothing that a browser would run."""
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Iterator
 from io import BytesIO
@@ -12,6 +13,7 @@ from PIL import Image
 
 from api import attachments
 from api.services import API
+from domain.attachments import KINDS
 from domain.case.events import FileAttached
 from domain.privacy import PersonalShown, Purpose
 from infra.attachments import TRANSFERS
@@ -257,6 +259,28 @@ def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
     assert b"attachment.interrupted" in body
     assert events(served, f"case:{case}") == before
     assert stored(served) == []
+
+
+def test_who_no_longer_reads_a_file_gives_up_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attachments, "SEND_SECONDS", 0.01)
+    closed = list[int]()
+
+    class File:
+        def close(self) -> None:
+            closed.append(1)
+
+    async def never(_: Any = None) -> Any:
+        await asyncio.Event().wait()
+
+    async def story() -> None:
+        scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+        file: Any = File()
+        await attachments._Sending(file, iter([b"a"] * 3), KINDS["text/plain"], {})(
+            scope, never, never
+        )
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+    assert closed == [1]
 
 
 def test_an_upload_that_takes_too_long_leaves_nothing(
