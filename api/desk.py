@@ -23,7 +23,8 @@ _encode: Final = msgspec.json.Encoder().encode
 class Desk:
     """One request of somebody who is signed in: who asks, when, and what the office is like.
 
-    ``once`` is the key that the caller gave a command.
+    ``once`` is the key that the caller gave a command, ``before`` what it was answered under it,
+    where the route sees to the rest of what it did then.
     """
 
     services: Services
@@ -32,6 +33,7 @@ class Desk:
     at: datetime
     request: str
     once: Once | None = None
+    before: Answered | None = None
 
     async def execute(self, *commands: Any) -> Receipt:
         """Have commands decided and stored, all or none, whatever the caller's key."""

@@ -34,13 +34,21 @@ class StoredPasswords:
 
     def set(self, person: str, password: str) -> None:
         """Give a person a password."""
+        self._put(person, password, anew=True)
+
+    def set_first(self, person: str, password: str) -> None:
+        """Give a person a password, unless one was given ever."""
+        self._put(person, password, anew=False)
+
+    def _put(self, person: str, password: str, *, anew: bool) -> None:
         with self._turn:
             hashed = self._hasher.hash(password)
         with self._pool.connection() as connection:
             connection.execute(
                 "INSERT INTO access.credential (person, hash) VALUES (%s, %s)"
-                " ON CONFLICT (person) DO UPDATE SET hash = excluded.hash, changed_at = now()",
-                (person, hashed),
+                " ON CONFLICT (person) DO UPDATE SET hash = excluded.hash, changed_at = now()"
+                " WHERE %s",
+                (person, hashed, anew),
             )
 
     def drop(self, person: str, until: datetime) -> None:

@@ -178,6 +178,10 @@ class Passwords(Protocol):
         """Give a person a password."""
         ...
 
+    def set_first(self, person: str, password: str) -> None:
+        """Give a person a password, unless one was given ever."""
+        ...
+
     def drop(self, person: str, until: datetime) -> None:
         """Let nobody sign in with a password that a person was given until then."""
         ...

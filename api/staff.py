@@ -1,5 +1,6 @@
 """People and units: who may act, which units may be made responsible, and the passwords."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Final
 
@@ -7,12 +8,14 @@ from fastapi import Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api.auth import AtDesk, check_password, routes
-from api.desk import Desk
+from api.desk import Desk, respond
 from api.errors import problems
 from api.schemas import staff as s
 from api.schemas.case_commands import Reasoned
 from api.schemas.words import Done, Id, PersonId
 from domain import staff as st
+from domain.answers import Answered
+from domain.errors import Refused
 from domain.personal import SEALED
 from domain.places import EVERYWHERE, within
 from domain.roles import Reading, scope
@@ -73,6 +76,8 @@ def users(desk: AtDesk) -> s.Users:
 )
 async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
     """没有密码的人员不能登录。Somebody without a password cannot sign in."""
+    if desk.before is not None:
+        return await _added_before(desk, desk.before, body)
     for each in body.grants:
         desk.demand_territory(each.territory)
     command = st.AddUser(
@@ -86,6 +91,18 @@ async def add_user(body: s.AddUser, desk: AtDesk) -> Response:
     done = await desk.change(command, status=201)
     if body.password is not None:
         await run_in_threadpool(desk.services.passwords.set, body.id, body.password)
+    return done
+
+
+async def _added_before(desk: Desk, before: Answered, body: s.AddUser) -> Response:
+    """The answer of before; the password too, if it could not be set then and nobody has set one
+    since."""
+    done = respond(before)
+    if body.password is not None:
+        command = st.NotePasswordChanged(by=desk.by, at=desk.at, user=body.id)
+        with suppress(Refused):  # the rights for it are gone: only the answer is the same
+            st.decide(desk.office.staff, command)
+            await run_in_threadpool(desk.services.passwords.set_first, body.id, body.password)
     return done
 
 

@@ -292,6 +292,48 @@ def test_an_administrator_sets_passwords_within_the_own_territory(served: Served
     sign_in(served, "administrator")
 
 
+def test_a_password_that_could_not_be_set_is_when_it_is_sent_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administrator, path = served.as_("administrator"), "/staff/users"
+    grants = [{"role": "grid_worker", "territory": samples.SIBLING_GRID}]
+    added = {"id": "chen", "name": "陈晨", "grants": grants, "password": "first password"}
+    with monkeypatch.context() as on:
+        on.setattr(StoredPasswords, "set", _break)
+        administrator.post(path, added, 500, Idempotency_Key="k")
+    sign_in(served, "chen", "first password", expect=401)
+    done = administrator.post(path, added, 201, Idempotency_Key="k")
+    assert done["events"] == ["staff.user_added"]
+    sign_in(served, "chen", "first password")
+    # Not once more: what somebody has chosen since stays.
+    own = {"current": "first password", "password": "of her own"}
+    served.as_("chen").post("/staff/me/password", own)
+    assert administrator.post(path, added, 201, Idempotency_Key="k") == done
+    sign_in(served, "chen", "of her own")
+    other = added | {"password": "another"}
+    assert administrator.post(path, other, 422, Idempotency_Key="k")["code"] == "request.key_reused"
+
+
+def test_a_password_is_not_set_where_nobody_was_added_or_the_rights_are_gone(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chief, path = served.as_("subdistrict_administrator"), "/staff/users"
+    grants = [{"role": "grid_worker", "territory": samples.SIBLING_GRID}]
+    there = {"id": "other_worker", "name": "某人", "grants": grants, "password": "not to be set"}
+    for _ in range(2):
+        refused = chief.post(path, there, 409, Idempotency_Key="a")
+        assert refused["code"] == "staff.user_exists"
+    sign_in(served, "other_worker", "not to be set", expect=401)
+    added = there | {"id": "chen"}
+    with monkeypatch.context() as on:
+        on.setattr(StoredPasswords, "set", _break)
+        chief.post(path, added, 500, Idempotency_Key="b")
+    right = {"role": "administrator", "territory": samples.SUBDISTRICT}
+    served.as_("administrator").post("/staff/users/subdistrict_administrator/revoke", right)
+    assert chief.post(path, added, 201, Idempotency_Key="b")["events"] == ["staff.user_added"]
+    sign_in(served, "chen", "not to be set", expect=401)
+
+
 def test_somebody_new_signs_in_with_the_password_given(served: Served) -> None:
     added = {
         "id": "chen",
