@@ -45,7 +45,7 @@ from obstore.store import LocalStore, S3Store
 from domain.attachments import HEAD, TEXT, Form, Kind, is_plain_text, kind_of, office_kind
 from domain.errors import Refused
 from infra import thumbnail
-from infra.settings import SettingError
+from infra.settings import SettingError, is_http
 from infra.vault import Key, Vault
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ _MAGIC: Final = b"WGA1"
 _TAG: Final = 16
 _SALT: Final = 32
 _LABEL: Final = b"wangge attachment 1"
+_BUCKET: Final = re.compile(r"s3://[A-Za-z0-9._-]+(?:[/?]|$)")
 _NAME: Final = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
 
 
@@ -594,17 +595,18 @@ def _path(address: str) -> str:
 
 def _opened(place: str) -> tuple[LocalStore | S3Store, Path | None]:
     """A store, with its folder if it is one."""
-    if not place.startswith("s3://"):
+    if "://" not in place:
         folder = Path(place).absolute()
         _make_folder(folder)
         return LocalStore(folder), folder
-    parts = urlsplit(place)
+    parts = urlsplit(place if _BUCKET.match(place) else "")
     options = dict(parse_qsl(parts.query))
     endpoint, region = options.pop("endpoint", None), options.pop("region", None)
-    if not parts.netloc or options:
+    endpoint_is_one = endpoint is None or is_http(endpoint)
+    if not parts.netloc or options or not endpoint_is_one:
         raise SettingError(
-            "WANGGE_ATTACHMENTS: 应为文件夹，或 s3://桶/前缀？endpoint=…&region=…。"
-            "A folder, or s3://bucket/prefix?endpoint=…&region=… is expected."
+            f"WANGGE_ATTACHMENTS: {place} — 应为文件夹，或 s3://桶/前缀?endpoint=https://…&region=…。"
+            "A folder, or s3://bucket/prefix?endpoint=https://…&region=… is expected."
         )
     clear_text = endpoint is not None and endpoint.startswith("http://")
     if clear_text and not _is_loopback(urlsplit(str(endpoint)).hostname):

@@ -6,12 +6,13 @@ ours are bytes from one end to the other, where the ``cloudevents`` package take
 dictionaries an event. It reads them back in the tests.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -36,6 +37,12 @@ _OPTIONS: Final = (
     "sasl_plain_username",
 )
 """What ``WANGGE_KAFKA`` may say of a connection after ``?``, in the words of kafka-python."""
+
+_CHOICES: Final = {
+    "security_protocol": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"),
+}
+"""What some of them may be."""
 
 
 class Entry(NamedTuple):
@@ -273,10 +280,35 @@ def _options(settings: Settings) -> dict[str, Any]:
             f"WANGGE_KAFKA: 不支持 {', '.join(sorted(unknown))}。Not known; it takes "
             f"{', '.join(_OPTIONS)}."
         )
+    for name, known in _CHOICES.items():
+        if name in said and said[name] not in known:
+            raise SettingError(
+                f"WANGGE_KAFKA: {name}={said[name]} — 应为其一 · It is one of: {', '.join(known)}."
+            )
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if name in said and not os.access(said[name], os.R_OK):
+            raise SettingError(
+                f"WANGGE_KAFKA: {name}={said[name]} — 无法读取此文件 · This file cannot be read."
+            )
+    for server in servers.split(","):
+        if not _is_broker(server):
+            raise SettingError(
+                f"WANGGE_KAFKA: {server} — 应为 主机:端口 · host:port is expected, such as "
+                "broker1:9092."
+            )
     options: dict[str, Any] = {"bootstrap_servers": servers.split(","), **said}
     if settings.kafka_password is not None:
         options["sasl_plain_password"] = settings.kafka_password.get_secret_value()
     return options
+
+
+def _is_broker(server: str) -> bool:
+    """Whether a text is a host with a port, or without: then kafka-python takes 9092."""
+    try:
+        parts = urlsplit(f"//{server}")
+        return bool(parts.hostname) and parts.netloc == server and parts.port != 0
+    except ValueError:
+        return False
 
 
 def client(kind: Callable[..., Any], **options: Any) -> Any:

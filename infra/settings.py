@@ -6,7 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -138,6 +141,32 @@ class Settings(BaseSettings):
             )
         return path
 
+    @field_validator("dsn", "vault_dsn")
+    @classmethod
+    def _connectable(cls, dsn: str | None) -> str | None:
+        """Empty, libpq would take the server and the user that it guesses."""
+        try:
+            well = dsn is None or bool(conninfo_to_dict(dsn))
+        except psycopg.ProgrammingError:
+            well = False
+        if not well:
+            # Not what was given: there may be a password in it.
+            raise PydanticCustomError(
+                "dsn.bad",
+                "不是连接串，应为 postgresql://用户:密码@主机:5432/数据库，或取消此设置。"
+                "postgresql://user:password@host:5432/database is expected; or unset it.",
+            )
+        return dsn
+
+    @field_validator("traces")
+    @classmethod
+    def _collector(cls, url: str) -> str:
+        if url and not is_http(url):
+            raise PydanticCustomError(
+                "traces.bad", "应为 http://主机:4318。http://host:4318 is expected."
+            )
+        return url
+
     @field_validator("data", "kek")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
@@ -184,6 +213,15 @@ class Settings(BaseSettings):
         if len(text) < 32:
             raise SettingError(f"{path} holds no secret of at least 32 characters.")
         return text.encode()
+
+
+def is_http(url: str) -> bool:
+    """Whether an address is one of http or https, with a host and no impossible port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def write_once(path: Path, text: str) -> None:

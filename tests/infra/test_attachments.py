@@ -474,6 +474,11 @@ def test_what_no_event_names_is_found_and_removed(kept: tuple[Attachments, Path]
         "s3://b/p?endpoint=http://127.0.0.1.example.org:9000",
         "s3://b/p?endpoint=http://",
         "s3://b/p?secret=x",
+        "s3://b/p?endpoint=foo",
+        "s3://b/p?endpoint=https://[",
+        "s3://[",
+        "http://minio:9000/b",
+        "file:///srv/files",
     ],
 )
 def test_a_place_that_cannot_be_is_named(vault: Vault, folder: Path, place: str) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import signal
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -10,6 +12,8 @@ from threading import Barrier
 import pytest
 from pydantic import ValidationError
 
+from infra.cli import main
+from infra.kafka_topic import topics_of
 from infra.settings import SettingError, Settings, write_anew, write_once
 
 
@@ -113,3 +117,62 @@ def test_the_data_folder_is_a_place_wherever_one_stands(
     monkeypatch.setenv("WANGGE_DATA", "")
     with pytest.raises(ValidationError, match="Empty"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DSN", ""),
+        ("DSN", "hunter2"),
+        ("DSN", "postgresql://u:hunter2@[h/db"),
+        ("VAULT_DSN", " "),
+        ("TRACES", "collector"),
+        ("TRACES", "collector:4318"),
+        ("TRACES", "http://"),
+        ("TRACES", "http://collector:port"),
+    ],
+)
+def test_a_bad_value_is_named_and_no_password_is_shown(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"WANGGE_{name}", value)
+    monkeypatch.setattr(sys, "argv", ["wangge", "log", "stat"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"WANGGE_{name}: " in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "k:port",
+        "k:99999",
+        "k:9092,",
+        "http://k:9092",
+        "k:9092?security_protocol=FOO",
+        "k:9092?security_protocol=SASL_SSL&sasl_mechanism=BAR",
+        "k:9092?security_protocol=SSL&ssl_cafile=/nope",
+        "k:9092?linger_ms=5",
+        "",
+    ],
+)
+def test_a_cluster_that_cannot_be_is_named(value: str) -> None:
+    with pytest.raises(SettingError, match="WANGGE_KAFKA: "):
+        topics_of(Settings(kafka=value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "k:9092",
+        "a:9092,10.0.0.1:9093,[::1]:9094,plain",
+        "k:9092?security_protocol=SASL_SSL&sasl_mechanism=SCRAM-SHA-512&ssl_cafile=/etc/hostname",
+    ],
+)
+def test_a_cluster_that_can_be(value: str) -> None:
+    (topic,) = topics_of(Settings(kafka=value))
+    assert topic.options["bootstrap_servers"] == value.partition("?")[0].split(",")
