@@ -28,11 +28,11 @@ def set_up(settings: Settings, *, lasting: bool = False) -> None:
     lines: list[Processor] = (
         [
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            _for_machines,
         ]
         if settings.log_json
         # The console's renderer lays lines out for eyes, and takes four times as long.
-        else [_for_eyes()]
+        else [_harmless_values, _for_eyes()]
         if sys.stderr.isatty()
         else [structlog.processors.format_exc_info, _for_files]
     )
@@ -82,8 +82,11 @@ def _direct(level: int) -> type[FilteringBoundLogger]:
 
 
 _FIRST: Final = ("timestamp", "level", "event")
-_plain: Final = re.compile(r"[^\s\"=]+").fullmatch
+_plain: Final = re.compile(r"[^\s\"=\x00-\x1f\x7f-\x9f]+").fullmatch
+_json: Final = structlog.processors.JSONRenderer(ensure_ascii=False)
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+_controls: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What moves a terminal's cursor, or begins another line."""
 
 
 def _for_files(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -113,7 +116,25 @@ def _all_plain(line: str, pairs: int) -> bool:
 
 
 def _value(text: str) -> str:
-    return text if _plain(text) else _quoted(text)
+    return text if _plain(text) else _harmless(_quoted(text))
+
+
+def _harmless(text: str) -> str:
+    """The same with control characters escaped, as JSON has it: anybody may put them into the
+    address of a request."""
+    return _controls.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _for_machines(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """One JSON object."""
+    return _harmless(str(_json(logger, method, event)))
+
+
+def _harmless_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _harmless(value)
+    return event
 
 
 def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

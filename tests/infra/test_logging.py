@@ -82,6 +82,10 @@ def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
         ('"', '"\\""'),
         ("line\n", '"line\\n"'),
         ("tab\t", '"tab\\t"'),
+        ("\x1b[2Jgone", '"\\u001b[2Jgone"'),
+        ("\x00\x07\x7f", '"\\u0000\\u0007\\u007f"'),
+        ("\x9b2J", '"\\u009b2J"'),
+        ("next\x85line\u2028", '"next\\u0085line\\u2028"'),
         ("no\u00a0break", '"no\u00a0break"'),
         ("ideographic\u3000blank", '"ideographic\u3000blank"'),
     ],
@@ -124,3 +128,19 @@ def test_what_is_bound_to_a_logger_is_in_its_lines(capsys: pytest.CaptureFixture
     set_up(Settings())
     structlog.get_logger().bind(bound="yes").info("said", n=1)
     assert capsys.readouterr().err.rstrip().endswith("event=said bound=yes n=1")
+
+
+@pytest.mark.parametrize("form", ["text", "json", "terminal"])
+def test_no_control_character_is_written(
+    form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: form == "terminal")
+    monkeypatch.setenv("NO_COLOR", "1")
+    set_up(Settings(log_json=form == "json"))
+    structlog.get_logger().info("request", path="/\x1b]0;owned\x07\x9b2J\x7f")
+    logging.getLogger("library").warning("an address: %s", "/\x1b[2J")
+    written = capsys.readouterr().err
+    assert "owned" in written
+    found = {each for each in written if not each.isprintable()} - {"\n"}
+    assert found <= ({"\x1b"} if form == "terminal" else set())
+    assert not any(each in written for each in ("\x1b]", "\x1b[2J", "\x9b"))
