@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -94,10 +95,10 @@ def opened(
             _migrate(dsn, secret, "log")
         else:
             _migrate(dsn, secret, "log", "vault")
-        pool = stack.enter_context(_pool(dsn, secret, "wangge_app", settings.connections))
-        reading = stack.enter_context(_pool(dsn, secret, "wangge_projector", 6))
+        pool = stack.enter_context(pooled(dsn, secret, "wangge_app", settings.connections))
+        reading = stack.enter_context(pooled(dsn, secret, "wangge_projector", 6))
         # One beside that of the group commit, so that neither waits for the other.
-        keys = stack.enter_context(_pool(vault_dsn, secret, "wangge_vault", 1))
+        keys = stack.enter_context(pooled(vault_dsn, secret, "wangge_vault", 1))
         vault = Vault(keys, KeyFile(settings.kek_file), apart=vault_dsn != dsn)
         codec = Codec()
         store = EventStore(LogRecorder(pool), codec, vault)
@@ -186,15 +187,33 @@ def demo_settings(settings: Settings) -> Settings:
     return settings.model_copy(update=apart | {"dsn": dsn, "kek": kek})
 
 
-def _pool(dsn: str, secret: bytes, role: str, size: int) -> ConnectionPool:
-    return ConnectionPool(
+def pooled(dsn: str, secret: bytes, role: str, size: int) -> ConnectionPool:
+    """Autocommit connections of a role, at most so many.
+
+    One that the server has ended meanwhile, as by a restart, is not handed out, nor are the others
+    that went with it: that something was said while nobody asked is seen without a round trip.
+    """
+
+    def check(connection: psycopg.Connection) -> None:
+        said = select.poll()
+        said.register(connection.fileno(), select.POLLIN)
+        if said.poll(0):
+            try:
+                connection.execute("")
+            except psycopg.Error:
+                pool.check()
+                raise
+
+    pool = ConnectionPool(
         role_dsn(dsn, secret, role),
         kwargs={"autocommit": True},
         min_size=1,
         max_size=size,
         timeout=CONNECT_SECONDS,
+        check=check,
         open=False,
     )
+    return pool
 
 
 # --- the embedded server among several processes ---

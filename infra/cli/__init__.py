@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 import psycopg
 import typer
+from eventsourcing.persistence import PersistenceError
 from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
 
@@ -97,7 +98,9 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
-            err.print(f"WANGGE_{name}: {problem['msg']} ({problem['input']!r})", markup=False)
+            # A database's has its password in it.
+            given = "" if name.endswith("DSN") else f" ({problem['input']!r})"
+            err.print(f"WANGGE_{name}: {problem['msg']}{given}", markup=False, soft_wrap=True)
         sys.exit(2)
     except (BadFile, PostgresUnavailable, Refused) as error:
         # Both languages: who operates a machine abroad may read only one of them.
@@ -113,7 +116,7 @@ def main() -> None:
         )
     except Conflict:
         _fail("其他进程正在改动同一数据，请重试。", "Other writers were faster; run it again.")
-    except (psycopg.Error, PoolTimeout) as error:
+    except (psycopg.Error, PoolTimeout, PersistenceError) as error:
         _fail(f"数据库出错：{error}", "The database has a problem; `wangge doctor` looks into it.")
     except (MigrationError, NotTheSame, Poisoned, Tampered) as error:
         _fail(str(error), "")

@@ -15,12 +15,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from eventsourcing.persistence import OperationalError
 from psycopg_pool import ConnectionPool
 
 from api.passwords import StoredPasswords
 from domain.operations import stream
 from domain.personal import SEALED
 from domain.roles import Grant, Role
+from infra import cli
 from infra.cli import frame, servers
 from infra.event_store import EventStore
 from infra.installation import published_years
@@ -216,6 +218,22 @@ def test_keys_are_wrapped_anew_and_a_rotation_that_was_stopped_goes_on(
     assert lost.returncode == 2
     (folder / "old").write_text(first)
     assert "WANGGE_KEK" in wangge("log", "stat", WANGGE_KEK=str(folder / "old")).stderr
+
+
+def test_a_connection_that_is_lost_meanwhile_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a password is awaited, for instance: the store says it in the library's words."""
+
+    def lost() -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(cli, "app", lost)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "wangge doctor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
