@@ -203,22 +203,37 @@ def _steps(history: Iterable[Recorded[Any]]) -> list[Step]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when all of it is on the disk, and leaves nothing otherwise."""
+    """A file that takes its name when all of it is on the disk, and leaves nothing otherwise.
+
+    A link stays one, to the new file. What is no regular file (a pipe, /dev/stdout) is written to.
+    """
+    packed = path.suffix == ".gz"
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file, _perhaps_packed(file, packed) as written:
+            yield written
+        return
+    path = path.resolve()
     made = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with made.open("wb") as file:
-            if path.suffix == ".gz":
-                # No name and no time inside: the same log gives the same bytes.
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-                    yield packed  # type: ignore[misc]  # it reads and writes as files do
-            else:
-                yield file
+            with _perhaps_packed(file, packed) as written:
+                yield written
             file.flush()
             os.fsync(file.fileno())
         made.replace(path)
     except BaseException:
         made.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _perhaps_packed(file: BinaryIO, packed: bool) -> Iterator[BinaryIO]:
+    if packed:
+        # No name and no time inside: the same log gives the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packer:
+            yield packer  # type: ignore[misc]  # it reads and writes as files do
+    else:
+        yield file
 
 
 # --- what is told ---

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from domain.case.commands import Spot
 from domain.places import id_of, parent_of, tier_of
 from domain.territory import CreateTerritory
 from infra.event_store import EventStore
-from infra.log_export import FORMS, Chosen, Xes, export
+from infra.log_export import FORMS, Chosen, Xes, export, whole
 from infra.log_source import LogSource
 from projections.runner import Runner
 from tests import samples
@@ -232,3 +234,29 @@ def test_characters_that_xml_cannot_hold_break_nothing(
     cases.execute(samples.report(case="d", by=by))
     (event,) = traces(exported("xes"))["d"][1]
     assert event["org:resource"] == 'odd\ufffd"<&\ufffd'
+
+
+@pytest.mark.parametrize("name", ["log.xes", "log.xes.gz"])
+def test_what_is_no_regular_file_is_written_to_and_stays(folder: Path, name: str) -> None:
+    """``--out /dev/stdout`` as root made a regular file of it."""
+    pipe = folder / name
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        with whole(pipe) as file:
+            file.write(b"words")
+        got = read.result(10)
+    assert (gzip.decompress(got) if pipe.suffix == ".gz" else got) == b"words"
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_one(folder: Path) -> None:
+    (folder / "there").mkdir()
+    link, file = folder / "link", folder / "there" / "log.xes"
+    link.symlink_to(file)
+    for text in (b"first", b"second"):
+        with whole(link) as written:
+            written.write(text)
+        assert link.is_symlink()
+        assert file.read_bytes() == text
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
