@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from ipaddress import IPv6Address
 from typing import Any, Final, assert_never
+from urllib.parse import urlsplit
 
 from domain import words
 from domain.errors import Refused
@@ -245,11 +247,24 @@ def _add(webhooks: Webhooks, command: AddReceiver) -> ReceiverAdded:
 
 
 def _demand_sensible(url: str, events: tuple[str, ...]) -> None:
-    if len(url) > LONGEST_URL or not _URL.fullmatch(url):
+    if len(url) > LONGEST_URL or not _URL.fullmatch(url) or not _leads_somewhere(url):
         raise Refused("webhook.bad_url", longest=LONGEST_URL)
     for event in events:
         if event not in KINDS:
             raise Refused("webhook.unknown_event", event=event)
+
+
+def _leads_somewhere(url: str) -> bool:
+    """Whether the port is one, and the host an address or a name whose parts are neither empty nor
+    too long: anything else would be tried for days."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if parts.netloc.startswith("["):
+            IPv6Address(host)
+    except ValueError:
+        return False
+    return port != 0 and all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
 
 
 def _with(webhooks: Webhooks, receiver: Receiver) -> Webhooks:

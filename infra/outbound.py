@@ -21,7 +21,19 @@ CONNECT_SECONDS: Final = 5.0
 SECONDS: Final = 15.0
 """How long a message may take as a whole."""
 
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_LEADING_ELSEWHERE: Final = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "64:ff9b::/96",  # NAT64
+            "64:ff9b:1::/48",  # the same, of one's own network
+            "fec0::/10",  # what one's own network was before fc00::/7
+            "::/96",  # IPv4 within IPv6, as it was meant first
+            "::ffff:0:0:0/96",  # and for translators
+        ),
+    )
+)
+"""Addresses that ``is_global`` has nothing against, and behind which there may be any other."""
 
 
 class Undelivered(Exception):
@@ -38,7 +50,9 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        if ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
+        if ip.sixtofour is not None or ip.teredo is not None:
+            return False
+        if any(ip in each for each in _LEADING_ELSEWHERE):
             return False
     return ip.is_global and not ip.is_multicast
 
@@ -57,11 +71,12 @@ class Outbound:
         Raises:
             Undelivered: it was not answered with a success.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not self._private:
-            raise Undelivered("only https is allowed")
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         try:
+            parts = urlsplit(url)
+            if parts.scheme != "https" and not self._private:
+                raise Undelivered("only https is allowed")
+            default = 443 if parts.scheme == "https" else 80
+            host, port = parts.hostname or "", parts.port or default
             status = self._status(
                 parts.scheme,
                 host,

@@ -120,6 +120,11 @@ def test_only_administrators_of_the_territory_may(command: webhooks.Command) -> 
         ({"url": "https://example.com\\@127.0.0.1/"}, "webhook.bad_url"),
         ({"url": "https://example.com/\r\nHost: x"}, "webhook.bad_url"),
         ({"url": "https://example.com:123456/"}, "webhook.bad_url"),
+        ({"url": "https://example.com:99999/"}, "webhook.bad_url"),
+        ({"url": "https://example.com:0/"}, "webhook.bad_url"),
+        ({"url": "https://[:::]/"}, "webhook.bad_url"),
+        ({"url": "https://a..b/"}, "webhook.bad_url"),
+        ({"url": f"https://{'a' * 64}.com/"}, "webhook.bad_url"),
         ({"url": "https://example.com/" + "a" * LONGEST_URL}, "webhook.bad_url"),
     ],
 )
@@ -135,6 +140,7 @@ def test_what_cannot_be_a_receiver_is_refused(change: dict[str, Any], code: str)
         "https://a-b.example.com:8443/x/y?z=1&w=%20",
         "http://127.0.0.1:9000/",
         "https://[2001:db8::1]:443/x",
+        f"https://{'a' * 63}.com/",
     ],
 )
 def test_what_can_be_an_address(url: str) -> None:

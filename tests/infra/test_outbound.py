@@ -18,6 +18,7 @@ from infra.outbound import Outbound, Undelivered, is_public
         "169.254.169.254", "100.64.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.1",
         "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
         "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "2001:0:7f00:1::",
+        "64:ff9b:1::7f00:1", "fec0::1", "::7f00:1", "::ffff:0:7f00:1",
     ],
 )  # fmt: skip
 def test_what_is_inside_is_not_public(address: str) -> None:
@@ -134,3 +135,11 @@ def test_the_certificate_is_that_of_the_name() -> None:
         with pytest.raises(Undelivered, match=r"SSL|Connection"):
             Outbound(private=True).post(f"https://127.0.0.1:{port}/", b"", {})
         thread.join()
+
+
+@pytest.mark.parametrize("url", ["https://[:::]/", "https://a:99999/", "https://a..b/"])
+def test_what_is_no_address_is_not_delivered_and_breaks_nothing(url: str) -> None:
+    """Once they were accepted: receivers may have them."""
+    with pytest.raises(Undelivered) as said:
+        Outbound(private=True).post(url, b"", {})
+    assert not said.value.answered
