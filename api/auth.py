@@ -55,6 +55,9 @@ COOKIE: Final = "wangge_session"
 FROM_CONSOLE: Final = b"x-wangge-console"
 """A header that the console's own script sends and no form or link of another site can."""
 
+FOR_PERSON: Final = b"x-wangge-person"
+"""A header in which a page of the console names the person it was opened for."""
+
 PUBLIC: Final = frozenset(
     {
         ("POST", f"{API}/tokens"),
@@ -191,8 +194,8 @@ async def demand_person(request: Request) -> Desk | None:
     One dependency that reads the request itself: each further one costs every request some 20 µs.
 
     Raises:
-        Refused: nobody is signed in, or no longer is; the body is no JSON; the caller's key is in
-            use.
+        Refused: nobody is signed in, or no longer is, or somebody else than on the page that asks;
+            the body is no JSON; the caller's key is in use.
         Repeated: the same request was answered before under the caller's key.
     """
     if (request.method, request.scope["path"]) in PUBLIC:
@@ -201,6 +204,8 @@ async def demand_person(request: Request) -> Desk | None:
     request.scope["wangge.token"] = token = _token(request)
     demand_json(request)
     claims = request.app.state.tokens.read(token)
+    if header(request.scope, FOR_PERSON) not in (None, claims.person):
+        raise Refused("request.other_person")
     request.scope["wangge.claims"] = claims
     return await at_desk(request, await _once(request, claims.person))
 

@@ -117,6 +117,12 @@ REASONS: Final[dict[str, Reason]] = {
         "请求不是从控制台页面发出的，请在控制台页面内操作。",
         "This did not come from a page of the console; do it there.",
     ),
+    "request.other_person": Reason(
+        403,
+        "本机现在由其他人登录，而此页是为另一人打开的，本次操作未执行；请刷新页面。",
+        "Somebody else is signed in on this device now than when this page was opened; nothing was "
+        "done. Reload the page.",
+    ),
     "request.token_expired": Reason(
         401, "登录已过期，请重新登录。", "This token has expired; please sign in again."
     ),

@@ -24,6 +24,10 @@ THEME: Final = "wangge_theme"
 POSITION: Final = "wangge_position"
 """Cookies that the pages' script sets: how somebody likes it, and the last write, to read it."""
 
+PERSON: Final = "wangge_person"
+"""A cookie that scripts can read: who is signed in on this device, so that a form that is kept for
+the time without a network is not taken for somebody else's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Visitor:

@@ -1,4 +1,4 @@
-"""Signing in and out at the console: the cookie of a session is given and taken here."""
+"""Signing in and out at the console: the cookies of a session are given and taken here."""
 
 from typing import Annotated, Any, Final
 
@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 from api import auth
 from api.auth import CONSOLE, COOKIE, demand_own_site, services_of
 from api.console.pages import public
-from api.console.session import keep, pages
+from api.console.session import PERSON, keep, pages
 from api.schemas import staff as s
 from api.services import Services
 
@@ -23,7 +23,9 @@ def sign_in(
     demand_own_site(request)
     token = auth.sign_in(request, body, services)
     response = Response(status_code=204)
-    keep(response, token.access_token, request.url.scheme == "https")
+    secure = request.url.scheme == "https"
+    keep(response, token.access_token, secure)
+    response.set_cookie(PERSON, body.username, path="/", samesite="strict", secure=secure)
     return response
 
 
@@ -33,6 +35,7 @@ def sign_out(request: Request) -> Response:
     demand_own_site(request)
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    response.delete_cookie(PERSON, path="/", samesite="strict")
     return response
 
 

@@ -39,6 +39,12 @@ def told(visit: Visit, path: str, **asked: str) -> dict[str, Any]:
     return said
 
 
+def cases(visit: Visit) -> set[str]:
+    """The cases of the worker's grid that came in last."""
+    rows = told(visit, "/cases", territory=GRID, order="reported", limit="50")["rows"]
+    return {row["case"] for row in rows}
+
+
 def version(visit: Visit) -> int:
     """The version that the page of a case shows."""
     return int(visit.page.locator("#case").get_attribute("data-version") or 0)

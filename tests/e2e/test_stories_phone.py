@@ -7,7 +7,16 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Route, ViewportSize, expect
 
 from infra.demo_map import spot
-from tests.e2e.casework import GRID, begin_step, do_step, finish_step, open_case, send, told
+from tests.e2e.casework import (
+    GRID,
+    begin_step,
+    cases,
+    do_step,
+    finish_step,
+    open_case,
+    send,
+    told,
+)
 from tests.e2e.conftest import Begin
 from tests.e2e.visit import PHONE, Visit
 
@@ -28,12 +37,6 @@ def arrive(visit: Visit) -> None:
     visit.context.set_geolocation({"longitude": HERE[0], "latitude": HERE[1], "accuracy": 12})
     visit.go("/report")
     expect(visit.page.locator("#report[data-ready=yes]")).to_be_visible()
-
-
-def cases(visit: Visit) -> set[str]:
-    """The cases of the worker's grid that came in last."""
-    rows = told(visit, "/cases", territory=GRID, order="reported", limit="50")["rows"]
-    return {row["case"] for row in rows}
 
 
 def reported(visit: Visit) -> str:

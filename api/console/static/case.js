@@ -1,7 +1,7 @@
 // One case: the way through time, what is new, personal data for a purpose, files, and splitting.
 
 {
-const { t, send, toast, showProblem, setCookie, keepTyped } = window.wangge;
+const { t, send, toast, showProblem, setCookie, keepTyped, ofPage } = window.wangge;
 const page = document.getElementById("case");
 const version = Number(page?.dataset.version);
 const api = `/api/v1/cases/${page?.dataset.case}`;
@@ -108,7 +108,7 @@ function sendFile(file, row) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     request.open("POST", `${api}/attachments?${new URLSearchParams({ name: file.name.slice(-100) })}`);
-    request.setRequestHeader("X-Wangge-Console", "1");
+    for (const [name, value] of Object.entries(ofPage())) request.setRequestHeader(name, value);
     request.setRequestHeader("Idempotency-Key", crypto.randomUUID());
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.addEventListener("progress", (event) => { bar.value = event.loaded / event.total; });

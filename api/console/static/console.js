@@ -12,6 +12,7 @@
 const zh = document.documentElement.lang.startsWith("zh");
 const t = (chinese, english) => (zh ? chinese : english);
 const YEAR = 365 * 24 * 3600;
+const { person, drafts } = document.body.dataset; // whose page this is, if anybody's
 
 function setCookie(name, value, seconds) {
   const age = seconds ? `; max-age=${seconds}` : "";
@@ -30,12 +31,15 @@ function toast(text, bad = false) {
 /** What a problem document says in the language of the page. */
 const told = (problem) => (zh ? problem.zh : problem.en) || problem.detail || problem.title;
 
+/** The headers by which the API knows that a page of ours asks, and for whom it was opened. */
+const ofPage = () => ({ "X-Wangge-Console": "1", ...(person && { "X-Wangge-Person": person }) });
+
 /**
  * Send something to the API. Answers {status, body}; a lost connection has the status 0.
  * `key` is the Idempotency-Key, `version` the one that was seen.
  */
 async function send(path, body, { key, version, method = "POST", raw, signal } = {}) {
-  const headers = { "X-Wangge-Console": "1", "Accept-Language": zh ? "zh" : "en" };
+  const headers = { ...ofPage(), "Accept-Language": zh ? "zh" : "en" };
   if (key) headers["Idempotency-Key"] = key;
   if (version) headers["If-Match"] = `"${version}"`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -50,7 +54,7 @@ async function send(path, body, { key, version, method = "POST", raw, signal } =
   const position = response.headers.get("X-Wangge-Position");
   if (position) setCookie("wangge_position", position);
   if (response.status === 401 && !path.endsWith("/session")) {
-    location.assign(`/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+    location.assign(toSignIn());
   }
   const text = await response.text();
   let answer = {};
@@ -119,12 +123,12 @@ function showProblem(form, problem) {
   if (!box) return toast(told(problem), true);
   box.textContent = shown ? t("请改正标出的各项。", "Correct what is marked.") : told(problem);
   box.hidden = false;
-  if (problem.code === "request.version_mismatch") {
+  if (["request.version_mismatch", "request.other_person"].includes(problem.code)) {
     const newer = document.createElement("button");
     newer.type = "button";
     newer.className = "button";
-    newer.textContent = t("查看最新内容（已填内容会保留）", "Show what is new (what you typed is kept)");
-    newer.addEventListener("click", () => { keepTyped(form); location.reload(); });
+    newer.textContent = problem.code === "request.other_person" ? t("刷新页面", "Reload the page") : t("查看最新内容（已填内容会保留）", "Show what is new (what you typed is kept)");
+    newer.addEventListener("click", () => { if (problem.code === "request.version_mismatch") keepTyped(form); location.reload(); });
     box.append(" ", newer);
   }
 }
@@ -159,6 +163,61 @@ function restoreTyped() {
     }
     form.closest("dialog")?.showModal();
   });
+}
+
+// --- the session -------------------------------------------------------------------------------
+
+/** Whether somebody is signed in: true, false, or unknown. Asked of a page, for a no that is a way to signing in is no error. */
+async function signedIn() {
+  try {
+    const answer = await fetch("/console/more", { headers: { Accept: "text/html" }, redirect: "manual" });
+    return answer.type === "opaqueredirect" ? false : answer.ok || undefined;
+  } catch { return undefined; }
+}
+
+const toSignIn = () => `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+
+/** The report form that this device keeps is its person's own: it goes with a session, and comes with the next one. */
+async function dropForm(again) {
+  try {
+    for (const name of await caches.keys()) {
+      const cache = await caches.open(name);
+      if (name.startsWith("wangge-") && await cache.delete("/console/report") && again) await cache.add("/console/report");
+    }
+  } catch { /* kept nothing: only over HTTPS there is where to */ }
+}
+
+async function signIn(form) {
+  const answer = await send(form.dataset.signIn, bodyOf(form));
+  if (answer.status === 204) {
+    await dropForm(true);
+    return location.assign(asked() || "/console/worklist");
+  }
+  showProblem(form, answer.body);
+  form.elements.password.select();
+}
+
+/** Where somebody wanted to go before signing in; only to a page of ours: "//elsewhere" would lead away. */
+function asked() {
+  const next = new URLSearchParams(location.search).get("next") ?? "";
+  return /^\/console(\/|$)/.test(next) ? next : "";
+}
+
+// A link from another site, a chat say, brings no session along, but this page's own question does.
+if (document.querySelector("[data-sign-in]") && asked() && document.cookie.includes("wangge_person=")) {
+  signedIn().then((yes) => { if (yes) location.replace(asked()); });
+}
+
+/** What is not sent goes only with the session, and the session only with a network. */
+async function signOut() {
+  const own = await import(drafts).catch(() => null);
+  if (own && !await own.mayLeave(person, t)) return;
+  const answer = own && await send("/console/session/end");
+  if (answer?.status !== 204) return toast(t("未能退出，请联网后再试。", "You could not be signed out; try again with a network."), true);
+  await own.forget(person);
+  await dropForm(false);
+  setCookie("wangge_position", "", 0);
+  location.assign("/console/sign-in");
 }
 
 /** Where a command goes: what stands in braces is a field, which is then no part of the body. */
@@ -210,15 +269,7 @@ document.addEventListener("submit", async (event) => {
     if (!form.hasAttribute("aria-busy")) await command(form);
   } else if (form.matches("[data-sign-in]")) {
     event.preventDefault();
-    const answer = await send(form.dataset.signIn, bodyOf(form));
-    if (answer.status === 204) {
-      const next = new URLSearchParams(location.search).get("next") ?? "";
-      // Only to a page of ours: "//elsewhere" would lead away.
-      location.assign(/^\/console(\/|$)/.test(next) ? next : "/console/worklist");
-    } else {
-      showProblem(form, answer.body);
-      form.elements.password.select();
-    }
+    await signIn(form);
   }
 });
 
@@ -234,13 +285,7 @@ document.addEventListener("click", async (event) => {
     form.elements.username.value = button.dataset.account;
     form.elements.password.value = button.dataset.password;
     form.elements.password.focus();
-  } else if (at("[data-sign-out]")) {
-    const { person, drafts } = document.body.dataset;
-    if (drafts && !await (await import(drafts)).mayLeave(person, t)) return;
-    await send("/console/session/end");
-    setCookie("wangge_position", "", 0);
-    location.assign("/console/sign-in");
-  }
+  } else if (at("[data-sign-out]")) await signOut();
   document.querySelectorAll("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
 });
 
@@ -256,6 +301,7 @@ function switchTheme() {
 const typing = (event) => event.target.closest("input, select, textarea, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey;
 
 document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped(); });
+document.addEventListener("htmx:configRequest", (event) => Object.assign(event.detail.headers, ofPage()));
 document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
-window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, keepTyped };
+window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, keepTyped, ofPage };

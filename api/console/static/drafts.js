@@ -29,7 +29,7 @@ export const one = (id) => within("readonly", (store) => store.get(id));
 export const put = (report) => within("readwrite", (store) => store.put(report));
 export const drop = (id) => within("readwrite", (store) => store.delete(id));
 
-/** Before somebody signs out: whether that may go on. What is not sent is deleted, after asking. */
+/** Before somebody signs out: whether that may go on, though what is not sent will be deleted. */
 export async function mayLeave(person, t) {
   const kept = await all(person).catch(() => []);
   if (kept.length) {
@@ -39,11 +39,12 @@ export async function mayLeave(person, t) {
         `${waiting} report(s) have not been sent. Signing out deletes them and any draft from this device for good. Sign out?`)
       : t("还有未发出的草稿。退出后草稿将从本设备删除，无法恢复。确定退出？",
         "There is a draft that was not sent. Signing out deletes it from this device for good. Sign out?");
-    if (!window.confirm(said)) return false;
-    for (const report of kept) await drop(report.id);
-  }
-  for (const name of await caches.keys()) {
-    if (name.startsWith("wangge-")) await (await caches.open(name)).delete("/console/report");
+    return window.confirm(said);
   }
   return true;
+}
+
+/** After somebody has signed out. */
+export async function forget(person) {
+  for (const report of await all(person).catch(() => [])) await drop(report.id);
 }

@@ -16,6 +16,15 @@ const LONGEST_SIDE = 1920; // pixels: enough to read a sign, a tenth of what a c
 const KEY_LIVES = 6 * 24 * 3600 * 1000; // the server knows a key for 7 days
 const english = !document.documentElement.lang.startsWith("zh");
 
+// The form that is kept for the time without a network may be another person's.
+const signedIn = document.cookie.match(/(?:^|; )wangge_person=([^;]*)/)?.[1];
+if (signedIn && signedIn !== person) {
+  document.querySelector(".whoami").hidden = true;
+  document.querySelector(".report").replaceChildren($("another"));
+  $("another").hidden = false;
+  await new Promise(() => {}); // nothing of it is used
+}
+
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("/console/sw.js").catch(() => {});
 
 // --- the draft ---------------------------------------------------------------------------------
@@ -351,8 +360,14 @@ async function deliver(report) {
   return "sent";
 }
 
-// Without an answer, or while the server is busy, nothing is known: the same key asks again.
-const settled = ({ status, body }) => status > 0 && status < 500 && ![401, 408, 429].includes(status) && body.code !== "request.key_in_use";
+// Without an answer, while the server is busy, or while somebody else is signed in, nothing is
+// known: the same key asks again.
+let hindered = null; // the last problem of that kind, to be told
+function settled({ status, body }) {
+  const yes = status > 0 && status < 500 && ![401, 408, 429].includes(status) && !["request.key_in_use", "request.other_person"].includes(body.code);
+  hindered = yes || status === 0 ? null : body;
+  return yes;
+}
 
 async function refuse(report, problem) {
   report.state = "refused";
@@ -405,7 +420,7 @@ async function showWaiting() {
       ? (report.case ? t(`已上报 ${report.case}，但照片未收：`, `Reported as ${report.case}, but a photo was not taken: `) : t("未被受理：", "Refused: ")) + t(report.error.zh, report.error.en)
       : report.tried && !report.case && Date.now() - report.tried > KEY_LIVES
         ? t("等待已久，发送前请先确认没有上报过", "It has waited long: check that it was not reported before you send it")
-        : report.case ? t(`已上报 ${report.case}，照片待发`, `Reported as ${report.case}; photos wait`) : t("等待网络", "Waits for the network");
+        : report.case ? t(`已上报 ${report.case}，照片待发`, `Reported as ${report.case}; photos wait`) : hindered ? told(hindered) : t("等待网络", "Waits for the network");
     said.append(words, state);
     item.append(said);
     if (report.state === "refused" && !report.case) item.append(button("pencil", t("修改", "Edit"), () => edit(report), true));

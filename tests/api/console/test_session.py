@@ -10,6 +10,7 @@ import pytest
 from api.app import create_app
 from api.auth import CONSOLE, COOKIE
 from api.console import static
+from api.console.session import PERSON
 from api.services import API, DemoAccount, Services
 from tests.api.conftest import PASSWORD, Served, description
 
@@ -82,6 +83,27 @@ def test_a_command_with_the_cookie_must_come_from_a_page_of_ours(
         assert (answer.status_code, answer.json()["code"]) == (403, "request.cross_site"), refused
     assert sent(**OURS).status_code == 200
     assert sent(**OURS, Sec_Fetch_Site="same-origin").status_code == 200
+
+
+def test_a_page_does_nothing_once_somebody_else_has_signed_in(
+    served: Served, browser: httpx.Client
+) -> None:
+    case = served.report()
+    note = f"{API}/cases/{case}/note"
+    other, own = OURS | {"X-Wangge-Person": "acceptor"}, OURS | {"X-Wangge-Person": "li"}
+    answer = browser.post(note, json={"text": "已联系"}, headers=other)
+    assert (answer.status_code, answer.json()["code"]) == (403, "request.other_person")
+    answer = browser.post(f"{API}/cases/{case}/attachments", content=b"1", headers=other)
+    assert (answer.status_code, answer.json()["code"]) == (403, "request.other_person")
+    part = browser.get(f"{CONSOLE}/worklist", headers={"HX-Request": "true"} | other)
+    assert (part.status_code, "请刷新页面" in part.text) == (403, True)
+    assert browser.post(note, json={"text": "已联系"}, headers=own).status_code == 200
+
+
+def test_a_page_can_tell_who_is_signed_in(browser: httpx.Client) -> None:
+    assert browser.cookies[PERSON] == "li"
+    browser.post(f"{CONSOLE}/session/end", headers=OURS)
+    assert PERSON not in browser.cookies
 
 
 def test_a_bearer_token_needs_no_page(served: Served, browser: httpx.Client) -> None:
