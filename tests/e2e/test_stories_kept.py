@@ -1,11 +1,12 @@
 """What somebody typed stays theirs: through the end of a session, a lost network, a second tab, and
 another person on the same device."""
 
+import json
 from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.casework import GRID, cases, open_case, send, told
+from tests.e2e.casework import GRID, begin_step, cases, open_case, send, told
 from tests.e2e.conftest import Begin
 from tests.e2e.office import PASSWORD
 from tests.e2e.visit import PHONE, Visit
@@ -53,6 +54,73 @@ def actors(visit: Visit, case: str) -> list[tuple[str, str]]:
     return [
         (step["name"], step["actor"]) for step in told(visit, f"/cases/{case}/timeline")["steps"]
     ]
+
+
+def test_what_is_typed_stays_until_it_is_done(visit: Begin) -> None:
+    worker, dispatcher = visit("grid-worker"), visit("dispatcher")
+    page = worker.page
+    worker.expected += ["status of 401", "status of 412", "ERR_FAILED", "status of 422"]
+    case = in_hand(worker, dispatcher)
+    page.locator("#f-note").fill("已联系住户")
+    window = begin_step(worker, "resolve", evidence="楼道已清空")
+
+    # The session ends, and what was typed is there after signing in.
+    worker.context.clear_cookies(name="wangge_session")
+    window.locator(".foot .primary").click()
+    page.wait_for_url("**/sign-in?**")
+    sign_in(page, "grid-worker")
+    expect(window).to_be_visible()
+    expect(window.locator("[name=evidence]")).to_have_value("楼道已清空")
+    expect(page.locator("#f-note")).to_have_value("已联系住户")
+
+    # The action is no longer there: the words are, to be copied.
+    send(worker, f"/cases/{case}/escalate", {"reason": "safety"}, [dispatcher])
+    window.locator(".foot .primary").click()
+    window.locator("[data-problem] button").click()
+    lost = page.locator("#main > .banner textarea")
+    expect(lost).to_have_value("楼道已清空")
+    expect(page.locator("#f-note")).to_have_value("已联系住户")
+    worker.inspect()
+    page.locator("#main > .banner button").click()
+    expect(lost).to_be_hidden()
+
+    # An answer is lost: the next press says so instead of doing it twice.
+    def lose(route: Route) -> None:
+        assert route.fetch().ok
+        route.abort()
+
+    page.route("**/note", lose, times=1)
+    note = page.locator("#composer form")
+    note.locator(".primary").click()
+    expect(note.locator("[data-problem]")).to_contain_text("网络不通")
+    page.locator("#f-note").fill("已联系住户两次")
+    note.locator(".primary").click()
+    expect(note.locator("[data-problem]")).to_contain_text("上一次提交可能已成功")
+    note.locator("[data-problem] button").click()
+    expect(page.locator(".case-note_added")).to_have_count(1)
+    expect(page.locator("#f-note")).to_have_value("已联系住户两次")
+    page.locator("[data-language]").click()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator("#f-note")).to_have_value("已联系住户两次")
+    note.locator(".primary").click()
+    expect(page.locator(".case-note_added")).to_have_count(2)
+    expect(page.locator("#f-note")).to_have_value("")
+
+
+def test_the_parts_of_a_case_come_back(visit: Begin) -> None:
+    worker, coordinator = visit("grid-worker"), visit("coordinator")
+    case: str = send(worker, "/cases", MATTER, [coordinator])["case"]
+    open_case(coordinator, case)
+    page = coordinator.page
+    page.locator("[data-action=split]").click()
+    page.locator("[data-part-add]").click()
+    for n in (1, 2, 3):
+        page.locator(f"#f-split-{n}").fill(f"第 {n} 部分")
+    page.reload()
+    for n in (1, 2, 3):
+        expect(page.locator(f"#f-split-{n}")).to_have_value(f"第 {n} 部分")
+    kept = json.loads(page.locator("#do-split [name=children]").input_value())
+    assert [part["description"] for part in kept] == ["第 1 部分", "第 2 部分", "第 3 部分"]
 
 
 def test_a_page_acts_for_nobody_but_whom_it_was_opened_for(visit: Begin) -> None:

@@ -1,7 +1,7 @@
 // One case: the way through time, what is new, personal data for a purpose, files, and splitting.
 
 {
-const { t, send, toast, showProblem, setCookie, keepTyped, ofPage } = window.wangge;
+const { t, send, toast, showProblem, setCookie, ofPage } = window.wangge;
 const page = document.getElementById("case");
 const version = Number(page?.dataset.version);
 const api = `/api/v1/cases/${page?.dataset.case}`;
@@ -157,11 +157,9 @@ async function upload(input) {
   uploading = false;
   const done = failed === 0 && chosen.length > 0;
   if (done) sessionStorage.setItem("done", t("附件已上传", "The files are uploaded"));
-  // A form that is being sent brings the page anew itself; what is typed into others stays.
-  if (done && !document.querySelector("form[aria-busy]")) {
-    document.querySelectorAll("dialog[open] form[data-command], form[data-command]:not(dialog *)").forEach(keepTyped);
-    location.reload();
-  } else box.removeAttribute("aria-busy");
+  // A form that is being sent brings the page anew itself.
+  if (done && !document.querySelector("form[aria-busy]")) location.reload();
+  else box.removeAttribute("aria-busy");
 }
 
 for (const input of document.querySelectorAll("[data-upload]")) input.addEventListener("change", () => upload(input));

@@ -123,12 +123,14 @@ function showProblem(form, problem) {
   if (!box) return toast(told(problem), true);
   box.textContent = shown ? t("请改正标出的各项。", "Correct what is marked.") : told(problem);
   box.hidden = false;
-  if (["request.version_mismatch", "request.other_person"].includes(problem.code)) {
+  if (["request.version_mismatch", "request.key_reused", "request.other_person"].includes(problem.code)) {
+    // The answer to the first attempt was lost: it may have been a yes.
+    if (problem.code === "request.key_reused") box.textContent = t("上一次提交可能已成功，请先查看最新内容，再决定是否重新提交。", "What you sent before may have been done: look at what is new before you send it again.");
     const newer = document.createElement("button");
     newer.type = "button";
     newer.className = "button";
     newer.textContent = problem.code === "request.other_person" ? t("刷新页面", "Reload the page") : t("查看最新内容（已填内容会保留）", "Show what is new (what you typed is kept)");
-    newer.addEventListener("click", () => { if (problem.code === "request.version_mismatch") keepTyped(form); location.reload(); });
+    newer.addEventListener("click", () => location.reload());
     box.append(" ", newer);
   }
 }
@@ -140,29 +142,79 @@ function clearProblem(form) {
   if (box) box.hidden = true;
 }
 
-// What was typed into a form outlives one reload of the page.
-const typedKey = (form) => `typed ${location.pathname} ${form.dataset.command}`;
+// What was typed outlives the page, whatever ends it: a reload, another language, another action, a
+// session that is over. It comes back on the same page of the same tab, to the same person.
+const typedHere = `typed ${person} ${location.pathname} `;
+const touched = new Set(); // the forms that somebody typed into, and not those that a script filled in
+const KEPT = "input:not([type=password], [type=file]), select, textarea";
+const WORDS = "textarea, input:not([type=hidden], [type=checkbox], [type=radio])";
+
+for (const kind of ["input", "change"]) document.addEventListener(kind, (event) => touched.add(event.target.form));
+document.addEventListener("reset", (event) => touched.delete(event.target));
 
 function keepTyped(form) {
-  const typed = [...form.elements].filter((input) => input.name && input.type !== "password" && input.type !== "file")
-    .map((input) => [input.name, input.value, input.checked ?? false]);
-  sessionStorage.setItem(typedKey(form), JSON.stringify(typed));
+  const typed = [...form.elements].filter((input) => input.matches(KEPT)).map((input) => ({
+    name: input.name, value: input.value, checked: input.checked, words: input.matches(WORDS) && input.value !== input.defaultValue,
+  }));
+  sessionStorage.setItem(typedHere + form.dataset.command, JSON.stringify(typed));
 }
 
+addEventListener("pagehide", () => {
+  if (!person) return;
+  for (const form of touched) if (form?.matches("dialog[open] [data-command], [data-command]:not(dialog *)")) keepTyped(form);
+});
+
 function restoreTyped() {
-  document.querySelectorAll("form[data-command]").forEach((form) => {
-    const kept = sessionStorage.getItem(typedKey(form));
-    if (!kept) return;
-    sessionStorage.removeItem(typedKey(form));
-    for (const [name, value, checked] of JSON.parse(kept)) {
-      for (const input of form.elements) {
-        if (input.name !== name) continue;
-        if (input.type === "checkbox" || input.type === "radio") { if (input.value === value) input.checked = checked; }
-        else input.value = value;
-      }
-    }
+  if (!person || document.querySelector("[data-past]")) return;
+  const lost = [];
+  for (const key of Object.keys(sessionStorage).filter((key) => key.startsWith(typedHere))) {
+    const typed = JSON.parse(sessionStorage.getItem(key));
+    const form = document.querySelector(`form[data-command="${CSS.escape(key.slice(typedHere.length))}"]`);
+    if (!form) { lost.push(...typed.filter(({ words }) => words).map(({ value }) => value)); continue; }
+    sessionStorage.removeItem(key);
+    const inputs = () => [...form.elements].filter((input) => input.matches(KEPT));
+    while (inputs().length < typed.length && form.querySelector("[data-part-add]")) form.querySelector("[data-part-add]").click();
+    inputs().forEach((input, index) => {
+      const { name, value, checked } = typed[index] ?? {};
+      if (name !== input.name || (value === input.value && checked === input.checked)) return;
+      if (input.type === "checkbox" || input.type === "radio") input.checked = checked;
+      else input.value = value;
+      // What hangs on it follows; a choice that is left is told by the one that is made.
+      if (input.type !== "radio" || checked) for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
+    });
     form.closest("dialog")?.showModal();
+  }
+  if (lost.length) showLost(lost);
+}
+
+/** What was typed for an action that there is no more: to be copied, until somebody puts it away. */
+function showLost(texts) {
+  const box = banner(t("您填写的操作已不在此页，可复制以下内容：", "What you were doing is no longer on this page; copy what you typed:"));
+  const text = document.createElement("textarea");
+  text.readOnly = true;
+  text.value = texts.join("\n");
+  text.setAttribute("aria-label", t("您填写的内容", "What you typed"));
+  const away = document.createElement("button");
+  away.type = "button";
+  away.className = "button";
+  away.textContent = t("不再需要", "Put it away");
+  away.addEventListener("click", () => {
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith(typedHere)) sessionStorage.removeItem(key);
+    box.remove();
   });
+  box.append(text, away);
+}
+
+/** Say something above the page that stays. */
+function banner(text) {
+  const box = document.createElement("div");
+  box.className = "banner bad no-print";
+  box.setAttribute("role", "alert");
+  const said = document.createElement("span");
+  said.textContent = text;
+  box.append(said);
+  document.getElementById("main").prepend(box);
+  return box;
 }
 
 // --- the session -------------------------------------------------------------------------------
@@ -216,6 +268,8 @@ async function signOut() {
   if (answer?.status !== 204) return toast(t("未能退出，请联网后再试。", "You could not be signed out; try again with a network."), true);
   await own.forget(person);
   await dropForm(false);
+  touched.clear();
+  for (const key of Object.keys(sessionStorage)) if (key.startsWith(`typed ${person} `)) sessionStorage.removeItem(key);
   setCookie("wangge_position", "", 0);
   location.assign("/console/sign-in");
 }
@@ -248,7 +302,8 @@ async function command(form) {
     if (form.dataset.done) sessionStorage.setItem("done", form.dataset.done);
     form.dispatchEvent(new CustomEvent("wangge:done", { bubbles: true, detail: answer.body }));
     const then = form.dataset.then ?? "reload";
-    if (then === "stay") { form.closest("dialog")?.close(); form.reset(); sayDone(); }
+    form.reset();
+    if (then === "stay") { form.closest("dialog")?.close(); sayDone(); }
     else if (then === "reload") location.reload();
     else location.assign(then.replace("{case}", encodeURIComponent(answer.body.case ?? "")));
     return;
@@ -304,4 +359,4 @@ document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped();
 document.addEventListener("htmx:configRequest", (event) => Object.assign(event.detail.headers, ofPage()));
 document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
-window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, keepTyped, ofPage };
+window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, ofPage };
