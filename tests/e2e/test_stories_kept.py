@@ -56,9 +56,17 @@ def actors(visit: Visit, case: str) -> list[tuple[str, str]]:
     ]
 
 
+# What only HTTPS and localhost have.
+PLAIN_HTTP = (
+    "delete Crypto.prototype.randomUUID; delete Window.prototype.caches; delete window.caches;"
+)
+PLAIN_HTTP += "delete Navigator.prototype.clipboard;"
+
+
 def test_what_is_typed_stays_until_it_is_done(visit: Begin) -> None:
     worker, dispatcher = visit("grid-worker"), visit("dispatcher")
     page = worker.page
+    page.add_init_script(PLAIN_HTTP)
     worker.expected += ["status of 401", "status of 412", "ERR_FAILED", "status of 422"]
     case = in_hand(worker, dispatcher)
     page.locator("#f-note").fill("已联系住户")
@@ -105,6 +113,10 @@ def test_what_is_typed_stays_until_it_is_done(visit: Begin) -> None:
     note.locator(".primary").click()
     expect(page.locator(".case-note_added")).to_have_count(2)
     expect(page.locator("#f-note")).to_have_value("")
+    page.locator("[data-copy]").click()
+    expect(page.locator(".toast.bad")).to_contain_text("copy")
+    page.locator("[data-sign-out]").click()
+    page.wait_for_url("**/sign-in")
 
 
 def test_the_parts_of_a_case_come_back(visit: Begin) -> None:

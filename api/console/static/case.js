@@ -1,7 +1,7 @@
 // One case: the way through time, what is new, personal data for a purpose, files, and splitting.
 
 {
-const { t, send, toast, showProblem, setCookie, ofPage } = window.wangge;
+const { t, send, toast, showProblem, setCookie, key, ofPage } = window.wangge;
 const page = document.getElementById("case");
 const version = Number(page?.dataset.version);
 const api = `/api/v1/cases/${page?.dataset.case}`;
@@ -109,7 +109,7 @@ function sendFile(file, row) {
     const request = new XMLHttpRequest();
     request.open("POST", `${api}/attachments?${new URLSearchParams({ name: file.name.slice(-100) })}`);
     for (const [name, value] of Object.entries(ofPage())) request.setRequestHeader(name, value);
-    request.setRequestHeader("Idempotency-Key", crypto.randomUUID());
+    request.setRequestHeader("Idempotency-Key", key());
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.addEventListener("progress", (event) => { bar.value = event.loaded / event.total; });
     request.addEventListener("loadend", () => {
@@ -196,8 +196,10 @@ document.addEventListener("click", async (event) => {
   } else if (at(event, "[data-print]")) {
     print();
   } else if ((button = at(event, "[data-copy]"))) {
-    await navigator.clipboard.writeText(button.dataset.copy);
-    toast(t("编号已复制", "The id is copied"));
+    // Only over HTTPS there is a clipboard, and not everybody allows it.
+    const copied = await navigator.clipboard?.writeText(button.dataset.copy).then(() => true, () => false);
+    if (copied) toast(t("编号已复制", "The id is copied"));
+    else toast(t("此浏览器不能复制，请选中编号手动复制。", "This browser does not copy; select the id and copy it yourself."), true);
   } else if (at(event, "[data-part-add]")) {
     const row = parts.querySelector("template").content.cloneNode(true);
     const number = parts.querySelectorAll("[data-part]").length + 1;

@@ -14,6 +14,9 @@ const t = (chinese, english) => (zh ? chinese : english);
 const YEAR = 365 * 24 * 3600;
 const { person, drafts } = document.body.dataset; // whose page this is, if anybody's
 
+/** A key of 128 bits for one command; `crypto.randomUUID` is there over HTTPS only. */
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 function setCookie(name, value, seconds) {
   const age = seconds ? `; max-age=${seconds}` : "";
   document.cookie = `${name}=${value}; path=/; samesite=strict${age}`;
@@ -288,7 +291,7 @@ async function command(form) {
   const submit = form.querySelector("button:not([type=button])");
   submit?.classList.add("busy");
   form.setAttribute("aria-busy", "true");
-  form.dataset.key ||= crypto.randomUUID();
+  form.dataset.key ||= newKey();
   let body;
   try { body = bodyOf(form); } catch { body = null; }
   const answer = body === null
@@ -359,4 +362,4 @@ document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped();
 document.addEventListener("htmx:configRequest", (event) => Object.assign(event.detail.headers, ofPage()));
 document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
-window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, ofPage };
+window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, key: newKey, ofPage };

@@ -5,7 +5,7 @@
 // Idempotency-Key of the report, each photo has one of its own. `state` is "draft", "waiting" (for
 // the network) or "refused". `body` is fixed before the first try, for a key stands for one request.
 
-const { t, send, told, showProblem } = window.wangge;
+const { t, send, told, showProblem, key } = window.wangge;
 const { person, drafts } = document.body.dataset;
 const kept = await import(drafts);
 
@@ -30,7 +30,7 @@ if ("serviceWorker" in navigator) navigator.serviceWorker.register("/console/sw.
 // --- the draft ---------------------------------------------------------------------------------
 
 const begun = () => ({
-  id: crypto.randomUUID(), person, created: Date.now(), state: "draft", photos: [],
+  id: key(), person, created: Date.now(), state: "draft", photos: [],
   fields: { territory: form.dataset.preset, category: "", spot: null },
 });
 
@@ -107,7 +107,7 @@ async function take(event) {
     }
     const blob = await smaller(file);
     const stem = file.name.replace(/\.[^.]*$/, "").slice(0, 60) || t("照片", "photo");
-    draft.photos.push({ key: crypto.randomUUID(), name: blob === file ? file.name.slice(-80) : `${stem}.jpg`, blob, sent: false });
+    draft.photos.push({ key: key(), name: blob === file ? file.name.slice(-80) : `${stem}.jpg`, blob, sent: false });
   }
   showPhotos();
   await save();
@@ -470,7 +470,7 @@ form.addEventListener("submit", async (event) => {
     const became = await alone(() => deliver(report));
     if (became === "refused" && !report.case) {
       await kept.drop(report.id);
-      draft.id = crypto.randomUUID();
+      draft.id = key();
       sending = false;
       await save();
       showProblem(form, report.error);

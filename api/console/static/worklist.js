@@ -157,7 +157,7 @@ async function run(what, text) {
   const one = async () => {
     while (queue.length && !stopped) {
       const id = queue.shift();
-      const key = crypto.randomUUID();
+      const key = wangge.key();
       const ask = () => send(`/api/v1/cases/${encodeURIComponent(id)}/${what}`, BODY[what](text), { key });
       let answer = await ask();
       // A lost answer is asked for once more under the same key: nothing happens twice.
