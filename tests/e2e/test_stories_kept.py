@@ -4,7 +4,7 @@ another person on the same device."""
 import json
 from typing import Any
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.e2e.casework import GRID, begin_step, cases, open_case, send, told
 from tests.e2e.conftest import Begin
@@ -47,6 +47,17 @@ def form(visit: Visit, words: str) -> Page:
     if words:
         page.locator("#f-description").fill(words)
     return page
+
+
+def hold(where: Page | BrowserContext, pattern: str, times: int | None = None) -> list[Route]:
+    """Hold requests back, to be answered later."""
+    held: list[Route] = []
+
+    def wait(route: Route) -> None:
+        held.append(route)
+
+    where.route(pattern, wait, times=times)
+    return held
 
 
 def actors(visit: Visit, case: str) -> list[tuple[str, str]]:
@@ -181,3 +192,48 @@ def test_a_page_acts_for_nobody_but_whom_it_was_opened_for(visit: Begin) -> None
     expect(tab.locator("#sent-text")).to_contain_text(answers[0]["case"])
     assert actors(worker, answers[0]["case"])[0] == ("case.reported", "grid-worker")
     assert cases(worker) - before == {answers[0]["case"]}
+
+
+def banner(page: Page) -> Locator:
+    """What an idle page says when its session is over."""
+    return page.locator("#ended")
+
+
+def test_an_idle_page_says_that_its_session_is_over(visit: Begin) -> None:
+    worker, dispatcher = visit("grid-worker"), visit("dispatcher")
+    worker.expected += ["status of 401", "aborted the connection"]
+    feeds = hold(worker.context, "**/api/v1/feed**")
+    worker.page.clock.install()
+    case = in_hand(worker, dispatcher)
+    # The server stops, and the page listens again.
+    with worker.page.expect_response("**/console/more"):
+        feeds[0].fulfill(content_type="text/event-stream", body="event: end\ndata: {}\n\n")
+    with worker.page.expect_request("**/api/v1/feed?**"):
+        worker.page.wait_for_timeout(100)
+        worker.page.clock.fast_forward(10_000)
+    lists = worker.context.new_page()
+    lists.goto(f"{worker.base}/console/worklist")
+    lists.wait_for_function("() => document.querySelector('#bulk')")
+    lists.wait_for_timeout(200)
+    worker.context.clear_cookies(name="wangge_session")
+    for feed in feeds[1:]:
+        feed.fulfill(status=401)
+    for page in (worker.page, lists):
+        expect(banner(page)).to_contain_text("登录已到期")
+    worker.page.locator("#f-note").fill("已联系住户")
+    banner(worker.page).locator("a").click()
+    sign_in(worker.page, "grid-worker")
+    expect(worker.page.locator("#case-id")).to_have_text(case)
+    expect(worker.page.locator("#f-note")).to_have_value("已联系住户")
+
+    # Two presses are one look, and a link from a chat finds who is signed in.
+    looks = hold(worker.page, "**/personal")
+    worker.page.locator("#show-personal").click()
+    worker.page.locator("#purpose .foot .primary").dblclick()
+    worker.page.wait_for_timeout(200)
+    assert len(looks) == 1
+    looks[0].continue_()
+    expect(worker.page.locator("#purpose")).to_be_hidden()
+    worker.page.goto(f"data:text/html,<a href={worker.base}/console/cases/{case}>here</a>")
+    worker.page.locator("a").click()
+    expect(worker.page.locator("#case-id")).to_have_text(case)

@@ -1,7 +1,7 @@
 // One case: the way through time, what is new, personal data for a purpose, files, and splitting.
 
 {
-const { t, send, toast, showProblem, setCookie, key, ofPage } = window.wangge;
+const { t, send, toast, showProblem, setCookie, key, ofPage, ended } = window.wangge;
 const page = document.getElementById("case");
 const version = Number(page?.dataset.version);
 const api = `/api/v1/cases/${page?.dataset.case}`;
@@ -28,15 +28,29 @@ if (slider) {
 
 let uploading = false;
 if (page?.dataset.follow !== undefined) {
+  let feed, wait = 3000; // milliseconds
   const query = new URLSearchParams({ case: page.dataset.case, after: page.dataset.follow });
-  const feed = new EventSource(`/api/v1/feed?${query}`);
-  feed.addEventListener("message", (event) => {
-    if (!event.data || uploading || document.querySelector("form[aria-busy]")) return;
-    const news = JSON.parse(event.data);
-    document.getElementById("newer-what").textContent = t(`:${news.zh}`, `: ${news.en}`);
-    document.getElementById("newer").hidden = false;
-  });
-  feed.addEventListener("end", () => feed.close());
+  const listen = () => {
+    feed = new EventSource(`/api/v1/feed?${query}`);
+    feed.addEventListener("message", (event) => {
+      wait = 3000;
+      if (event.lastEventId) query.set("after", event.lastEventId);
+      if (!event.data || uploading || document.querySelector("form[aria-busy]")) return;
+      const news = JSON.parse(event.data);
+      document.getElementById("newer-what").textContent = t(`:${news.zh}`, `: ${news.en}`);
+      document.getElementById("newer").hidden = false;
+    });
+    feed.addEventListener("end", again);
+    // While the browser comes back by itself it is left alone; only what was refused is asked again.
+    feed.addEventListener("error", () => { if (feed.readyState === EventSource.CLOSED) again(); });
+  };
+  const again = async () => {
+    feed.close();
+    if (await ended()) return;
+    setTimeout(listen, wait * (1 + Math.random()));
+    wait = Math.min(wait * 2, 120000);
+  };
+  listen();
   addEventListener("pagehide", () => feed.close());
 }
 
@@ -65,6 +79,7 @@ function show(answer) {
 document.getElementById("purpose-form")?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
+  if (form.hasAttribute("aria-busy")) return;
   const body = window.wangge.bodyOf(form);
   form.setAttribute("aria-busy", "true");
   const answer = await send(form.dataset.personalForm, body);

@@ -232,6 +232,21 @@ async function signedIn() {
 
 const toSignIn = () => `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
 
+/** Whether the session has ended. If so, the page says it: nothing on it moves any more. */
+async function ended() {
+  if (await signedIn() !== false) return false;
+  if (!document.getElementById("ended")) {
+    const link = document.createElement("a");
+    link.className = "button";
+    link.href = toSignIn();
+    link.textContent = t("重新登录", "Sign in again");
+    const box = banner(t("登录已到期，此页不再更新。", "Your session has ended; this page is no longer brought up to date."));
+    box.id = "ended";
+    box.append(link);
+  }
+  return true;
+}
+
 /** The report form that this device keeps is its person's own: it goes with a session, and comes with the next one. */
 async function dropForm(again) {
   try {
@@ -243,11 +258,12 @@ async function dropForm(again) {
 }
 
 async function signIn(form) {
+  if (form.hasAttribute("aria-busy")) return;
+  form.setAttribute("aria-busy", "true");
   const answer = await send(form.dataset.signIn, bodyOf(form));
-  if (answer.status === 204) {
-    await dropForm(true);
-    return location.assign(asked() || "/console/worklist");
-  }
+  if (answer.status === 204) await dropForm(true);
+  form.removeAttribute("aria-busy");
+  if (answer.status === 204) return location.assign(asked() || "/console/worklist");
   showProblem(form, answer.body);
   form.elements.password.select();
 }
@@ -362,4 +378,4 @@ document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped();
 document.addEventListener("htmx:configRequest", (event) => Object.assign(event.detail.headers, ofPage()));
 document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
-window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, key: newKey, ofPage };
+window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, key: newKey, ofPage, ended };

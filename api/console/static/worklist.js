@@ -328,9 +328,10 @@ function signedOut() {
   $(".news").replaceChildren(link);
 }
 
-function close() {
+async function close() {
   source?.close();
   source = null;
+  if (await wangge.ended()) return;
   setTimeout(listen, wait * (1 + Math.random()));
   wait = Math.min(wait * 2, 120000);
 }
