@@ -11,7 +11,7 @@ from api.console.session import AtConsole, Visitor, pages
 from domain import territory as t
 from domain.calendar import office_time
 from domain.errors import Refused
-from domain.places import Tier, parent_of
+from domain.places import EVERYWHERE, Tier, parent_of
 from domain.roles import permitted
 
 router: Final = pages("/report")
@@ -54,6 +54,7 @@ def report(me: AtConsole) -> Response:
         files=files,
         preset=own[0] if own else places[0].path if len(places) == 1 else "",
         categories=_categories(me) if files else [],
+        ended=_ended(me),
         Tier=Tier,
     )
 
@@ -72,6 +73,17 @@ def _places(me: Visitor) -> list[t.Node]:
         for path, node in sorted(found.items())
         if node.tier <= Tier.COMMUNITY and permitted(by, "ReportCase", path)
     ]
+
+
+def _ended(me: Visitor) -> bool:
+    """Whether the visitor holds a right for a territory that is in force no longer."""
+    tree = me.desk.office.territory
+    today = office_time(me.desk.at).date()
+    for path in {grant.territory for grant in me.desk.by.grants} - {EVERYWHERE}:
+        with suppress(Refused):
+            if not tree.node(path).in_force(today):
+                return True
+    return False
 
 
 def _categories(me: Visitor) -> list[dict[str, Any]]:

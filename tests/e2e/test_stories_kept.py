@@ -2,10 +2,13 @@
 another person on the same device."""
 
 import json
+from io import BytesIO
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
+from PIL import Image
+from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, Route, expect
 
+from api.console import static
 from tests.e2e.casework import GRID, begin_step, cases, open_case, send, told
 from tests.e2e.conftest import Begin
 from tests.e2e.office import PASSWORD
@@ -194,6 +197,102 @@ def test_a_page_acts_for_nobody_but_whom_it_was_opened_for(visit: Begin) -> None
     assert cases(worker) - before == {answers[0]["case"]}
 
 
+def photo(name: str) -> FilePayload:
+    """A small photo, each another."""
+    made = BytesIO()
+    Image.new("RGB", (8, 8), f"#{abs(hash(name)) % 0xFFFFFF:06x}").save(made, "PNG")
+    return {"name": name, "mimeType": "image/png", "buffer": made.getvalue()}
+
+
+def test_one_photo_is_refused_and_the_server_is_busy_once(visit: Begin) -> None:
+    worker = visit("grid-worker", "zh", PHONE)
+    worker.expected += ["status of 503", "status of 415", "status of 422"]
+    page = form(worker, "照片被拒")
+    drawing: FilePayload = {
+        "name": "a.svg",
+        "mimeType": "image/svg+xml",
+        "buffer": b"<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'/>",
+    }
+    page.locator("#album").set_input_files([drawing, photo("one.png"), photo("two.png")])
+    expect(page.locator("#previews img")).to_have_count(3)
+    asked = hold(page, "**/api/v1/cases", times=1)
+    page.locator("#send").click()
+    page.wait_for_function("() => document.querySelector('#f-description').closest('[inert]')")
+    asked[0].fulfill(
+        status=503, json={"code": "request.overloaded", "zh": "系统繁忙", "en": "busy"}
+    )
+    expect(page.locator("#waiting-list")).to_contain_text("系统繁忙")
+    # Nobody presses anything: what waits is tried again.
+    expect(page.locator("#sent-text")).to_contain_text("照片 2 张 · 1 张照片未收：不支持此类文件")
+    expect(page.locator("#waiting-list")).to_contain_text("1 张照片未收：不支持此类文件")
+    page.locator("#waiting-list button").click()
+    expect(page.locator("#waiting")).to_be_hidden()
+
+
+AGED = """() => new Promise((done) => {
+  indexedDB.open("wangge-reports").onsuccess = ({ target }) => {
+    const store = target.result.transaction("reports", "readwrite").objectStore("reports");
+    store.getAll().onsuccess = (all) => {
+      for (const report of all.target.result) {
+        store.put({ ...report, tried: report.tried - 8 * 864e5 });
+      }
+      store.transaction.oncomplete = () => { target.result.close(); done(); };
+    };
+  };
+})"""
+"""What waits was tried for the first time eight days ago."""
+
+
+def test_one_draft_in_two_tabs(visit: Begin) -> None:
+    worker = visit("grid-worker", "zh", PHONE)
+    worker.expected.append("ERR_INTERNET_DISCONNECTED")
+    first = form(worker, "两个标签")
+    expect(first.locator("#kept")).to_have_text("草稿已存")
+    second = form(worker, "")
+    expect(second.locator("#f-description")).to_have_value("两个标签")
+    worker.context.set_offline(True)
+    first.locator("#send").click()
+    expect(first.locator("#waiting-list li")).to_have_count(1)
+    # What is typed in the other tab is a report of its own, even at once before the page goes.
+    second.locator("#f-address").fill("3 号楼")
+    expect(second.locator("#kept")).to_have_text("草稿已存")
+    second.locator("#clear").click()
+    worker.context.set_offline(False)
+    second.locator("#f-description").fill("刚输入就刷新")
+    second.reload()
+    expect(second.locator("#f-description")).to_have_value("刚输入就刷新")
+    expect(first.locator("#waiting")).to_be_hidden()
+
+    worker.context.set_offline(True)
+    second.locator("#send").click()
+    expect(second.locator("#waiting-list li")).to_have_count(1)
+    second.evaluate(AGED)
+    worker.context.set_offline(False)
+    second.reload()
+    expect(second.locator("#waiting-list")).to_contain_text("等待已久")
+    second.locator("#waiting-list button").click()
+    expect(second.locator("#waiting")).to_be_hidden()
+
+
+KEEPS_NOTHING = """IDBFactory.prototype.open = () => {
+  const request = { error: new DOMException("full", "QuotaExceededError") };
+  setTimeout(() => request.onerror());
+  return request;
+};"""
+
+
+def test_a_device_that_keeps_nothing_sends_all_the_same(visit: Begin) -> None:
+    worker = visit("grid-worker", "zh", PHONE)
+    worker.context.add_init_script(KEEPS_NOTHING)
+    page = form(worker, "无法保存")
+    page.locator("#clear").click()
+    expect(page.locator("#f-description")).to_have_value("")
+    page.locator("#f-description").fill("无法保存")
+    page.locator("#send").click()
+    expect(page.locator("#sent")).to_be_visible()
+    expect(page.locator("#kept")).to_contain_text("已直接上报")
+
+
 def banner(page: Page) -> Locator:
     """What an idle page says when its session is over."""
     return page.locator("#ended")
@@ -218,6 +317,7 @@ def test_an_idle_page_says_that_its_session_is_over(visit: Begin) -> None:
     worker.context.clear_cookies(name="wangge_session")
     for feed in feeds[1:]:
         feed.fulfill(status=401)
+    worker.context.unroute("**/api/v1/feed**")
     for page in (worker.page, lists):
         expect(banner(page)).to_contain_text("登录已到期")
     worker.page.locator("#f-note").fill("已联系住户")
@@ -237,3 +337,24 @@ def test_an_idle_page_says_that_its_session_is_over(visit: Begin) -> None:
     worker.page.goto(f"data:text/html,<a href={worker.base}/console/cases/{case}>here</a>")
     worker.page.locator("a").click()
     expect(worker.page.locator("#case-id")).to_have_text(case)
+
+
+def test_the_kept_form_is_shown_where_nobody_is_behind_the_proxy(visit: Begin) -> None:
+    page = visit(None).page
+    page.goto("about:blank")
+    said = page.evaluate(
+        """async ([code, status]) => {
+          const told = {};
+          const self = { addEventListener: (kind, answer) => { told[kind] = answer; } };
+          const caches = { match: async () => new Response("the form") };
+          const fetch = async () => new Response("the proxy", { status });
+          const location = { origin: "http://w" };
+          new Function("self", "caches", "fetch", "location", code)(self, caches, fetch, location);
+          const request = { method: "GET", mode: "navigate", url: "http://w/console/report" };
+          let answer;
+          told.fetch({ request, respondWith: (given) => { answer = given; } });
+          return (await answer).text();
+        }""",
+        ['const VERSION = "", FILES = [];' + static.file("sw.js").content.decode(), 502],
+    )
+    assert said == "the form"

@@ -2,6 +2,7 @@
 
 import re
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Route, ViewportSize, expect
@@ -198,6 +199,8 @@ def test_without_a_network(visit: Begin, language: str) -> None:
     page.locator("#camera").set_input_files(photo())
     page.locator("#locate").click()
     expect(page.locator("#located")).to_contain_text(t("无网络", "No network"))
+    for chosen in ("", GRID):  # as the page asks, and the position stays with it
+        page.locator("#f-territory").select_option(chosen)
     expect(page.locator("#kept")).to_have_text(t("草稿已存", "Draft kept"))
     worker.inspect()
 
@@ -217,6 +220,8 @@ def test_without_a_network(visit: Begin, language: str) -> None:
 
     def lost(route: Route) -> None:
         keys.append(route.request.headers["idempotency-key"])
+        sent: dict[str, Any] = route.request.post_data_json or {}
+        assert sent["spot"]["latitude"] == HERE[1]
         if len(keys) == 1:
             assert route.fetch().status == 201
             route.abort("connectionreset")

@@ -8,7 +8,7 @@ function database() {
     const request = indexedDB.open("wangge-reports", 1);
     request.onupgradeneeded = () => request.result.createObjectStore("reports", { keyPath: "id" }).createIndex("person", "person");
     request.onsuccess = () => settle(request.result);
-    request.onerror = () => fail(request.error);
+    request.onerror = () => { opened = undefined; fail(request.error); };
   });
   return opened;
 }
@@ -28,6 +28,19 @@ export const all = async (person) =>
 export const one = (id) => within("readonly", (store) => store.get(id));
 export const put = (report) => within("readwrite", (store) => store.put(report));
 export const drop = (id) => within("readwrite", (store) => store.delete(id));
+
+/** Keep a report as a draft, or without one drop it, unless that id is no draft any more, for another
+ * page has sent it. Answers whether it was one. */
+export const putDraft = (id, report) => within("readwrite", (store) => {
+  const answer = { result: true };
+  const before = store.get(id);
+  before.onsuccess = () => {
+    if (before.result && before.result.state !== "draft") answer.result = false;
+    else if (report) store.put(report);
+    else store.delete(id);
+  };
+  return answer;
+});
 
 /** Before somebody signs out: whether that may go on, though what is not sent will be deleted. */
 export async function mayLeave(person, t) {

@@ -3,7 +3,8 @@
 //
 // A kept report: {id, person, created, state, fields, photos, body, tried, case, error}. `id` is the
 // Idempotency-Key of the report, each photo has one of its own. `state` is "draft", "waiting" (for
-// the network) or "refused". `body` is fixed before the first try, for a key stands for one request.
+// the network) or "refused", as a whole or some of its photos, which then have a `refused` of their
+// own. `body` is fixed before the first try, for a key stands for one request.
 
 const { t, send, told, showProblem, key } = window.wangge;
 const { person, drafts } = document.body.dataset;
@@ -37,21 +38,34 @@ const begun = () => ({
 let draft = begun(); // nobody has to wait with typing for what the device has kept
 let sending = false; // what is being sent is no draft any more
 let saving = Promise.resolve();
+let saved = ""; // what of the draft the device has
+const UNSAVED = `typed ${person} report`; // in the session: what the device did not get in time
 const TYPED = ["territory", "address", "description", "name", "phone", "home"];
 
 function read() {
   for (const name of TYPED) if (form.elements[name]) draft.fields[name] = form.elements[name].value;
 }
 
+const content = () => JSON.stringify([draft.fields, draft.photos.map((photo) => photo.key)]);
+
 function save() {
   if (sending) return saving;
   read();
+  const now = content();
+  if (now === saved) return saving;
   const empty = !draft.photos.length && !["address", "description", "name", "phone", "home", "category"].some((name) => draft.fields[name]?.trim());
   const copy = { ...draft, fields: { ...draft.fields }, photos: [...draft.photos] };
-  saving = saving.then(() => (empty ? kept.drop(copy.id) : kept.put(copy)))
-    .then(() => { $("kept").textContent = empty ? "" : t("草稿已存", "Draft kept"); })
+  saving = saving.then(() => store(copy, empty))
+    .then(() => { saved = now; sessionStorage.removeItem(UNSAVED); $("kept").textContent = empty ? "" : t("草稿已存", "Draft kept"); })
     .catch(() => { $("kept").textContent = t("草稿无法保存在本设备", "The draft cannot be kept on this device"); });
   return saving;
+}
+
+/** Keep the draft; if another page has sent it meanwhile, what is here is a report of its own. */
+async function store(copy, empty) {
+  if (await kept.putDraft(copy.id, empty ? null : copy)) return;
+  if (draft.id === copy.id) Object.assign(draft, { id: key(), photos: draft.photos.map((photo) => ({ ...photo, key: key() })) });
+  if (!empty) await kept.putDraft(draft.id, { ...copy, id: draft.id, photos: [...draft.photos] });
 }
 
 let pause;
@@ -64,15 +78,32 @@ function show(report) {
   showCategory();
   showPhotos();
   showButton();
+  saved = content();
 }
 
 form.addEventListener("input", (event) => { if (event.target.type !== "file" && event.target !== combo) saveSoon(); });
-form.elements.territory.addEventListener("change", () => { draft.fields.spot = null; showButton(); lookForAlike(); saveSoon(); });
-window.addEventListener("pagehide", save);
+form.elements.territory.addEventListener("change", (event) => {
+  // Where locating found no grid of one's own, the position belongs to whichever is chosen.
+  const { spot, located } = draft.fields;
+  if (spot && located && located !== event.target.value) {
+    Object.assign(draft.fields, { spot: null, located: null });
+    say(t("已改选网格，定位的位置不再使用。", "Another grid is chosen: the located position is not used."));
+  }
+  showButton();
+  lookForAlike();
+  saveSoon();
+});
+document.addEventListener("visibilitychange", () => { if (document.hidden) save(); });
+window.addEventListener("pagehide", () => {
+  read();
+  // The device may not get it in time any more, the session does.
+  if (!sending && content() !== saved) sessionStorage.setItem(UNSAVED, JSON.stringify({ id: draft.id, fields: draft.fields }));
+  save();
+});
 $("clear").addEventListener("click", async () => {
   clearTimeout(pause);
   await saving;
-  await kept.drop(draft.id);
+  await kept.putDraft(draft.id, null).catch(() => {}); // where nothing can be kept, nothing is
   show(begun());
   $("kept").textContent = "";
   $("alike").hidden = true;
@@ -172,7 +203,7 @@ function locate() {
 
 async function found({ coords }) {
   const spot = { longitude: Number(coords.longitude.toFixed(6)), latitude: Number(coords.latitude.toFixed(6)) };
-  draft.fields.spot = spot;
+  Object.assign(draft.fields, { spot, located: null });
   const answer = await send(`/api/v1/territory/at?longitude=${spot.longitude}&latitude=${spot.latitude}`, undefined, { method: "GET" });
   $("locate").classList.remove("busy");
   const about = t(`精度约 ${Math.round(coords.accuracy)} 米`, `accurate to about ${Math.round(coords.accuracy)} m`);
@@ -181,7 +212,7 @@ async function found({ coords }) {
   if (answer.status === 0) say(t(`无网络，位置已记录（${about}），请选择网格。`, `No network. The position is kept (${about}); choose the grid.`));
   else if (!grid) say(t(`位置已记录（${about}），但不在您可上报的网格内，请选择网格。`, `The position is kept (${about}) but lies in no grid of yours; choose the grid.`));
   else {
-    choice.value = grid.path;
+    choice.value = draft.fields.located = grid.path;
     say(t(`已定位（${about}）。`, `Located (${about}).`));
   }
   showButton();
@@ -339,26 +370,31 @@ async function deliver(report) {
     if (!report.tried) {
       report.body = bodyOf(report, Date.now() - report.written > 5 * 60 * 1000);
       report.tried = Date.now();
-      await kept.put(report);
+      await keep(report);
     }
     const answer = await send("/api/v1/cases", report.body, { key: report.id });
     if (!settled(answer)) return "waiting";
     if (answer.status >= 300) return refuse(report, answer.body);
     report.case = answer.body.case;
-    await kept.put(report);
+    await keep(report);
   }
   for (const photo of report.photos) {
-    if (photo.sent) continue;
+    if (photo.sent || photo.refused) continue;
     const path = `/api/v1/cases/${encodeURIComponent(report.case)}/attachments?name=${encodeURIComponent(photo.name)}`;
     const answer = await send(path, undefined, { key: photo.key, raw: photo.blob });
     if (!settled(answer)) return "waiting";
-    if (answer.status >= 300) return refuse(report, answer.body);
-    photo.sent = true;
-    await kept.put(report);
+    if (answer.status >= 300) photo.refused = { zh: answer.body.zh ?? answer.body.detail, en: answer.body.en ?? answer.body.detail };
+    else photo.sent = true;
+    await keep(report);
   }
-  await kept.drop(report.id);
+  const refused = report.photos.find((photo) => photo.refused);
+  if (refused) return refuse(report, refused.refused);
+  if (!report.unkept) await kept.drop(report.id);
   return "sent";
 }
+
+/** Note on the device how far a report is, where the device could keep it at all. */
+const keep = (report) => (report.unkept ? undefined : kept.put(report));
 
 // Without an answer, while the server is busy, or while somebody else is signed in, nothing is
 // known: the same key asks again.
@@ -371,8 +407,8 @@ function settled({ status, body }) {
 
 async function refuse(report, problem) {
   report.state = "refused";
-  report.error = { zh: problem.zh ?? problem.detail, en: problem.en ?? problem.detail, errors: problem.errors };
-  await kept.put(report);
+  report.error = { code: problem.code, zh: problem.zh ?? problem.detail, en: problem.en ?? problem.detail, errors: problem.errors };
+  await keep(report);
   return "refused";
 }
 
@@ -381,27 +417,50 @@ const alone = (work) => (navigator.locks ? navigator.locks.request("wangge-send"
 
 const sendAll = (asked = false) => alone(async () => {
   let sent = 0;
-  for (const report of await kept.all(person)) {
+  for (const report of await kept.all(person).catch(() => [])) {
     if (report.state !== "waiting") continue;
-    // The server may have forgotten the key by now, and would take the report for a new one.
-    if (report.tried && !report.case && Date.now() - report.tried > KEY_LIVES && !asked) continue;
+    if (forgotten(report) && !asked) continue;
     const became = await deliver(report);
-    if (became === "sent") { sent += 1; showSent(report); }
+    if (became !== "waiting" && report.case) { sent += 1; showSent(report); }
     if (became === "waiting") break;
   }
   await showWaiting();
   return sent;
 });
 
+/** The server may have forgotten the key by now, and would take the report for a new one. */
+const forgotten = (report) => report.tried && !report.case && Date.now() - report.tried > KEY_LIVES;
+
+// What waits is tried again by itself, each time after twice as long, and at once with a network.
+const SOON = 2000; // milliseconds
+let next, patience = SOON;
+function plan(waits) {
+  clearTimeout(next);
+  if (!waits) { patience = SOON; return; }
+  next = setTimeout(() => {
+    patience = Math.min(patience * 2, 150 * SOON);
+    if (navigator.onLine) sendAll(); else plan(true);
+  }, patience);
+}
+
+/** Which photos of a report were not taken, and why. */
+function notTaken(report) {
+  const refused = report.photos.filter((photo) => photo.refused);
+  if (!refused.length) return "";
+  const why = [...new Set(refused.map((photo) => told(photo.refused)))].join(t("；", "; "));
+  return t(`${refused.length} 张照片未收：${why}`, `${refused.length} photo(s) not taken: ${why}`);
+}
+
 function showSent(report) {
+  const photos = report.photos.filter((photo) => photo.sent).length;
   $("sent").hidden = false;
   $("sent-title").textContent = report.body.category ? t("已上报并立案", "Reported and filed") : t("已上报", "Reported");
-  $("sent-text").textContent = `${report.case}${report.photos.length ? t(` · 照片 ${report.photos.length} 张`, ` · photos: ${report.photos.length}`) : ""}`;
+  $("sent-text").textContent = [report.case, photos && t(`照片 ${photos} 张`, `photos: ${photos}`), notTaken(report)].filter(Boolean).join(" · ");
   $("sent-case").href = `/console/cases/${encodeURIComponent(report.case)}`;
 }
 
 async function showWaiting() {
-  const reports = (await kept.all(person)).filter((report) => report.state !== "draft");
+  const reports = (await kept.all(person).catch(() => [])).filter((report) => report.state !== "draft");
   $("waiting").hidden = !reports.length;
   $("waiting-count").textContent = String(reports.length);
   $("send-all").hidden = !reports.some((report) => report.state === "waiting");
@@ -417,16 +476,17 @@ async function showWaiting() {
     const state = document.createElement("small");
     state.className = report.state === "refused" ? "red" : "quiet";
     state.textContent = report.state === "refused"
-      ? (report.case ? t(`已上报 ${report.case}，但照片未收：`, `Reported as ${report.case}, but a photo was not taken: `) : t("未被受理：", "Refused: ")) + t(report.error.zh, report.error.en)
-      : report.tried && !report.case && Date.now() - report.tried > KEY_LIVES
+      ? (report.case ? t(`已上报 ${report.case}，`, `Reported as ${report.case}; `) + notTaken(report) : t("未被受理：", "Refused: ") + told(report.error))
+      : forgotten(report)
         ? t("等待已久，发送前请先确认没有上报过", "It has waited long: check that it was not reported before you send it")
         : report.case ? t(`已上报 ${report.case}，照片待发`, `Reported as ${report.case}; photos wait`) : hindered ? told(hindered) : t("等待网络", "Waits for the network");
     said.append(words, state);
     item.append(said);
-    if (report.state === "refused" && !report.case) item.append(button("pencil", t("修改", "Edit"), () => edit(report), true));
-    if (report.state === "refused" || !report.tried) item.append(button("trash", t("删除", "Delete"), async () => { await kept.drop(report.id); await showWaiting(); }, true));
+    if (report.state === "refused" && !report.case && !form.hidden) item.append(button("pencil", t("修改", "Edit"), () => edit(report), true));
+    if (report.state === "refused" || !report.tried || forgotten(report)) item.append(button("trash", t("删除", "Delete"), async () => { await kept.drop(report.id); await showWaiting(); }, true));
     return item;
   }));
+  plan(reports.some((report) => report.state === "waiting" && !forgotten(report)));
 }
 
 /** What was refused becomes the draft again, as a new request. */
@@ -435,9 +495,10 @@ async function edit(report) {
     draft.state = "draft";
     if (!window.confirm(t("当前草稿将被替换，确定？", "The present draft will be replaced. Go on?"))) return;
   }
-  await kept.drop(draft.id);
+  await kept.putDraft(draft.id, null);
   await kept.drop(report.id);
   show({ ...begun(), fields: report.fields, photos: report.photos });
+  saved = "";
   await save();
   await showWaiting();
   form.elements.description.focus();
@@ -459,63 +520,97 @@ form.addEventListener("submit", async (event) => {
     form.elements[missing[0]].focus();
     return;
   }
-  form.setAttribute("aria-busy", "true");
-  $("send").classList.add("busy");
+  showBusy(true);
   $("sent").hidden = true;
-  sending = true;
-  const report = { ...draft, state: "waiting", written: Date.now(), created: Date.now(), fields: { ...draft.fields, files: mayFile() ?? false } };
   try {
-    await saving;
-    await kept.put(report);
+    await save();
+    sending = true;
+    const report = { ...draft, state: "waiting", written: Date.now(), created: Date.now(), fields: { ...draft.fields, files: mayFile() ?? false } };
+    const own = await kept.putDraft(report.id, report).catch((error) => {
+      if (!navigator.onLine) throw error;
+      report.unkept = true; // then it is sent without
+      return true;
+    });
+    if (!own) {
+      show(begun());
+      window.wangge.toast(t("这件上报已在另一个页面提交。", "This report has been sent from another page."));
+      return;
+    }
     const became = await alone(() => deliver(report));
     if (became === "refused" && !report.case) {
-      await kept.drop(report.id);
+      if (!report.unkept) await kept.drop(report.id);
       draft.id = key();
+      saved = "";
       sending = false;
       await save();
       showProblem(form, report.error);
       return;
     }
+    if (became === "waiting" && report.unkept) {
+      box.textContent = t("未能发出，也不能保存在本设备：请不要离开此页，稍后再按一次。", "It was not sent and cannot be kept on this device: stay on this page and press once more later.");
+      box.hidden = false;
+      return;
+    }
     show(begun());
     $("alike").hidden = true;
-    $("kept").textContent = "";
-    if (became === "sent") showSent(report);
-    else window.wangge.toast(t("已存入待发，有网络后自动发送。", "Kept. It is sent as soon as there is a network."));
+    $("kept").textContent = report.unkept ? t("本设备不能保存，已直接上报", "This device keeps nothing; it was sent without") : "";
+    if (report.case) showSent(report);
+    if (became === "waiting") window.wangge.toast(t("已存入待发，有网络后自动发送。", "Kept. It is sent as soon as there is a network."));
     window.scrollTo({ top: 0 });
   } catch (error) {
     box.textContent = t("无法保存在本设备，请检查存储空间。", "It cannot be kept on this device; check its storage. ") + error.message;
     box.hidden = false;
   } finally {
     sending = false;
-    $("send").classList.remove("busy");
-    form.removeAttribute("aria-busy");
-    await showWaiting().catch(() => {});
+    showBusy(false);
+    await showWaiting();
   }
 });
+
+/** While it is sent nobody types into it: that would be lost. */
+function showBusy(yes) {
+  if (yes) form.setAttribute("aria-busy", "true"); else form.removeAttribute("aria-busy");
+  $("send").classList.toggle("busy", yes);
+  $("clear").disabled = yes;
+  for (const part of form.children) if (!part.matches(".send")) part.inert = yes;
+}
 
 $("send-all").addEventListener("click", async () => {
   if (!await sendAll(true) && !$("waiting").hidden) window.wangge.toast(t("仍未发出，请稍后再试。", "Not sent yet; try again later."), true);
 });
 
 function showNetwork() { $("offline").hidden = navigator.onLine; }
-window.addEventListener("online", () => { showNetwork(); sendAll(); });
+window.addEventListener("online", () => { patience = SOON; showNetwork(); sendAll(); });
 window.addEventListener("offline", showNetwork);
 
 /** The kept draft, with what was typed and taken while it was fetched. */
 async function resume() {
-  const before = (await kept.all(person).catch(() => [])).findLast(({ state, id }) => state === "draft" && id !== draft.id);
+  const stored = await kept.all(person).catch(() => []);
+  const unsaved = JSON.parse(sessionStorage.getItem(UNSAVED));
+  sessionStorage.removeItem(UNSAVED);
+  const own = stored.filter(({ state, id }) => state === "draft" && id !== draft.id);
+  let before = own.find(({ id }) => id === unsaved?.id) ?? own.at(-1);
+  const late = unsaved && !stored.some(({ id, state }) => id === unsaved.id && state !== "draft");
+  if (late) before = { ...(before?.id === unsaved.id ? before : begun()), ...unsaved };
   read();
   const untouched = begun().fields;
   const typed = Object.entries(draft.fields).filter(([name, value]) => value && value !== untouched[name]);
-  if (!before) return show(draft);
+  if (!before) {
+    show(draft);
+    if (typed.length || draft.photos.length) saved = "";
+    return;
+  }
   const early = draft.id;
   show({ ...before, fields: { ...before.fields, ...Object.fromEntries(typed) }, photos: [...before.photos, ...draft.photos].slice(0, MOST_PHOTOS) });
-  if (typed.length || draft.photos.length > before.photos.length) saving = save().then(() => kept.drop(early));
+  if (typed.length || late || draft.photos.length > before.photos.length) {
+    saved = "";
+    saving = save().then(() => kept.drop(early)).catch(() => {});
+  }
   $("kept").textContent = t("已恢复草稿", "Draft restored");
 }
 
 await resume();
 showNetwork();
-await showWaiting().catch(() => {});
+await showWaiting();
 form.dataset.ready = "yes";
 if (navigator.onLine) sendAll();

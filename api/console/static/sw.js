@@ -35,7 +35,10 @@ self.addEventListener("fetch", (event) => {
 
 async function form(request) {
   const kept = await caches.match(FORM, { ignoreVary: true });
-  const fresh = fetch(request).then(async (page) => { await keep(page.clone()); return page; });
+  const fresh = fetch(request).then(async (page) => {
+    await keep(page.clone());
+    return kept && page.status >= 500 ? kept.clone() : page; // a proxy's word that nobody is behind it
+  });
   if (!kept) return fresh;
   const late = new Promise((settle) => setTimeout(() => settle(kept.clone()), PATIENCE));
   return Promise.race([fresh.catch(() => kept.clone()), late]);

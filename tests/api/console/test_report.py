@@ -64,6 +64,20 @@ def test_who_may_not_report_is_told_so_in_both_languages(served: Served) -> None
     assert "Your role cannot report cases" in opened(served, "dispatcher", wangge_lang="en")
 
 
+def test_what_waits_on_the_device_is_shown_when_the_grid_is_split_or_the_role_gone(
+    served: Served,
+) -> None:
+    assert 'id="waiting"' in opened(served, "dispatcher")
+    lived = {"households": 150, "residents": 400}  # half of the grid each
+    into = [{"id": f"g{n}", "name": name, **lived} for n, name in enumerate("甲乙", 98)]
+    split = {"path": samples.GRID, "into": into, "effective": f"{served.clock():%Y-%m-%d}"}
+    served.as_("administrator").post("/territory/split", split)
+    html = opened(served, "li")
+    assert "您负责的网格已撤并" in html
+    assert 'id="waiting"' in html
+    assert static.address("report.js") in html
+
+
 def test_names_with_markup_are_shown_as_they_are(served: Served) -> None:
     markup = "<script>alert(1)</script>"
     administrator = served.as_("administrator")
