@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv6Address
 from typing import Any, Final, assert_never
-from urllib.parse import urlsplit
 
 from domain import words
 from domain.errors import Refused
@@ -29,7 +28,8 @@ KINDS: Final = frozenset(name for name in words.EVENTS if name.startswith("case.
 """What a receiver may be told of, by stored names."""
 
 _URL: Final = re.compile(
-    r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"https?://(?:(?P<name>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)|\[(?P<six>[0-9A-Fa-f:.]+)\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?:[/?][!$-;=?-Z_a-z~%]*)?"
 )
 """A host that is a name or an address, and no user, password or fragment."""
@@ -247,7 +247,7 @@ def _add(webhooks: Webhooks, command: AddReceiver) -> ReceiverAdded:
 
 
 def _demand_sensible(url: str, events: tuple[str, ...]) -> None:
-    if len(url) > LONGEST_URL or not _URL.fullmatch(url) or not _leads_somewhere(url):
+    if len(url) > LONGEST_URL or not _leads_somewhere(url):
         raise Refused("webhook.bad_url", longest=LONGEST_URL)
     for event in events:
         if event not in KINDS:
@@ -255,16 +255,18 @@ def _demand_sensible(url: str, events: tuple[str, ...]) -> None:
 
 
 def _leads_somewhere(url: str) -> bool:
-    """Whether the port is one, and the host an address or a name whose parts are neither empty nor
-    too long: anything else would be tried for days."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if parts.netloc.startswith("["):
-            IPv6Address(host)
-    except ValueError:
+    """Whether it is an address whose port can be, and whose host is an address of IPv6, or a name
+    of parts that are neither empty nor too long: anything else would be tried for days."""
+    found = _URL.fullmatch(url)
+    if found is None or not 0 < int(found["port"] or 443) < 2**16:
         return False
-    return port != 0 and all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
+    if found["six"] is not None:
+        try:
+            IPv6Address(found["six"])
+        except ValueError:
+            return False
+        return True
+    return all(0 < len(part) < 64 for part in found["name"].split("."))
 
 
 def _with(webhooks: Webhooks, receiver: Receiver) -> Webhooks:

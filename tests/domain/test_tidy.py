@@ -41,8 +41,8 @@ EVENTS = [e for _, events in AGGREGATES.values() for e in _each(events.Event)]
 
 PURE = {
     "__future__", "bisect", "collections", "dataclasses", "datetime", "decimal", "domain", "enum",
-    "fractions", "functools", "hashlib", "itertools", "math", "operator", "re", "string", "types",
-    "typing", "unicodedata", "zoneinfo",
+    "fractions", "functools", "hashlib", "ipaddress", "itertools", "math", "operator", "re",
+    "string", "types", "typing", "unicodedata", "zoneinfo",
 }  # fmt: skip
 """What the rules may import. There is no door here to a clock, a file, a network, or chance."""
 
