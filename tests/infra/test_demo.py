@@ -53,7 +53,6 @@ def test_a_year_of_casework_with_a_bit_of_everything(
     assert unused == by_others | {
         "case.rule_waived",
         "case.due_recomputed",
-        "case.contact_due_reckoned",
         "case.child_reopened",
     }
     cases = [(at, data) for _, stream, _, _, at, _, data in rows if stream.startswith("case:")]
