@@ -280,6 +280,7 @@ class GroupCommit:
         )
         self._deciding = asyncio.Lock()
         self._sent: dict[asyncio.Event, set[str]] = {}
+        self._staff_version = 0
         self._in_flight: set[tuple[str, str]] = set()
         self._tidying = asyncio.create_task(self._tidy())
         return self
@@ -438,6 +439,7 @@ class GroupCommit:
             # kept.
             streams = decided.batch.streams
             self.store.keep({n: s for n, s in streams.items() if not s.decider.single})
+            self._staff_version = max(self._staff_version, streams[STREAM].version)
         except IntegrityError:
             return False
         finally:
@@ -486,10 +488,11 @@ class GroupCommit:
         return _Decided(batch, pending)
 
     async def _staff(self, *, again: bool) -> dict[str, Stream]:
-        """The staff as every request has just looked it up, and as a group under way leaves it."""
+        """The staff as every request has just looked it up, or as a group since has left it."""
+        kept = self.store.kept(_STAFF)
         on_its_way = any(STREAM in written for written in self._sent.values())
-        if not again and not on_its_way:
-            return self.store.kept(_STAFF)
+        if not again and not on_its_way and kept[STREAM].version >= self._staff_version:
+            return kept
         await self._wait_for(_STAFF)
         found = Batch(self.store)
         await self._load(found, _STAFF, [])

@@ -130,11 +130,10 @@ def test_what_waits_together_is_one_append_with_dense_positions(
     assert len({row[3] for row in rows}) == 1, "one transaction"
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_who_is_suspended_by_then_is_refused(
-    store: EventStore, conninfo: str, together: bool
-) -> None:
-    """Whether the suspension is decided with what was sent before it, or is on its way already."""
+@pytest.mark.parametrize("when", ["together", "on its way", "stored"])
+def test_who_is_suspended_by_then_is_refused(store: EventStore, conninfo: str, when: str) -> None:
+    """Whether the suspension is decided with what was sent before it, is on its way already, or is
+    stored and nobody has looked since."""
     by: dict[str, Any] = {"by": samples.ADMINISTRATOR, "at": samples.NOW}
     li = samples.GRID_WORKER
     store.execute(AddUser(**by, id=li.id, name="李", grants=li.grants))
@@ -143,12 +142,14 @@ def test_who_is_suspended_by_then_is_refused(
     suspend = SuspendUser(**by, user=li.id, reason="离职")
 
     async def story(group: Group) -> None:
-        if together:
+        if when == "together":
             await group.gather()
         before = group.submit(samples.note(by=li))
         suspended = group.submit(suspend)
-        if not together:
+        if when == "on its way":
             await asyncio.wait_for(group.held.reached.wait(), 30)
+        elif when == "stored":
+            await group.release(before, suspended)
         sent = [group.submit(samples.note(by=li)), group.submit(samples.report(case="x", by=li))]
         others = group.submit(samples.note(by=samples.DISPATCHER))
         _, receipt, *refused, noted = await group.release(before, suspended, *sent, others)
