@@ -29,6 +29,9 @@ PARTS: Final[dict[Part, dict[str, str]]] = {
 LOGIN_ROLES: Final = PARTS["log"] | PARTS["vault"]
 """All roles that sign in."""
 
+ROLES: Final = ("wangge_owner", "wangge_vault_owner", *LOGIN_ROLES)
+"""All roles: those that own what is in the database, and those that sign in."""
+
 ATTEMPTS: Final = 20
 """How often to try what another database of the cluster may be doing at the same moment."""
 
@@ -133,6 +136,7 @@ def _apply(dsn: str, parts: Collection[Part]) -> list[str]:
         done = {number: (name, digest) for number, name, digest in rows}
         known = migrations()
         _demand_same(known, done)
+        _demand_roles(connection, [each for each in known if each.number in done])
         fresh = [each for each in known if each.part in parts and each.number not in done]
         for migration in fresh:
             connection.execute(migration.text.encode())
@@ -156,6 +160,22 @@ def _demand_same(known: list[Migration], done: dict[int, tuple[str, str]]) -> No
             )
         if migration.digest != digest:
             raise MigrationError(f"The file {migration.name} was changed after it was applied.")
+
+
+def _demand_roles(connection: psycopg.Connection, applied: Collection[Migration]) -> None:
+    """The roles that files made are there: a dump of a database has none of them."""
+    rows = connection.execute("SELECT rolname FROM pg_roles").fetchall()
+    known = {name for (name,) in rows}
+    wanted = [each for each in ROLES if any(each in file.text for file in applied)]
+    if absent := [each for each in wanted if each not in known]:
+        raise MigrationError(
+            f"数据库中有 wangge 的数据，但缺少角色 {'、'.join(absent)}：恢复备份时须先恢复角色。"
+            "请先恢复角色，再把备份恢复到空数据库（见 README 的 Restoring 一节）。\n"
+            f"The database holds data of wangge, but the roles are missing: {', '.join(absent)}. A "
+            "dump of one database has no roles, and without them its rights were not restored "
+            "either: restore the roles, then the dump once more into an empty database (README, "
+            "Restoring)."
+        )
 
 
 def admit(

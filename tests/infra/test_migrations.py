@@ -1,5 +1,6 @@
 """Migrations among several databases and installations on one cluster."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from infra.migrations import (
     role_dsn,
     role_password,
 )
-from infra.postgres import EmbeddedPostgres
+from infra.postgres import EmbeddedPostgres, find_binaries
 from infra.settings import Settings
 
 OTHER = b"the secret of another installation"
@@ -164,3 +165,42 @@ def test_an_installation_shows_no_secret(folder: Path) -> None:
     secrets = {"secret": b"hidden-secret", "dsn": "password=hidden-too"}
     shown = repr(Installation(**anything | secrets | {"settings": Settings(data=folder)}))
     assert "hidden" not in shown
+
+
+def test_a_dump_is_restored_as_readme_has_it_and_without_the_roles_it_is_said(
+    postgres: EmbeddedPostgres, database: str, secret: bytes, folder: Path
+) -> None:
+    programs = find_binaries().path
+
+    def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(programs / program), *words]
+        return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+
+    assert run("pg_dump", "-Fc", "-d", database, "-f", "wangge.dump").returncode == 0
+    everything = run("pg_dumpall", "--globals-only", "-d", database).stdout.splitlines(True)
+    (folder / "roles.sql").write_text("".join(line for line in everything if "wangge_" in line))
+    folder.chmod(0o755)
+    with EmbeddedPostgres(folder, durable=False) as server:
+        dsn = server.dsn("restored")
+
+        def created() -> None:
+            with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+                connection.execute("DROP DATABASE IF EXISTS restored")
+                connection.execute("CREATE DATABASE restored")
+
+        created()
+        run("pg_restore", "-d", dsn, "wangge.dump")
+        with pytest.raises(MigrationError, match=r"roles are missing: wangge_owner.*Restoring"):
+            migrate(dsn, secret)
+        created()
+        for program, *words in (
+            ("psql", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", "roles.sql"),
+            ("pg_restore", "--exit-on-error", "-d", dsn, "wangge.dump"),
+        ):
+            done = run(program, *words)
+            assert (done.returncode, done.stderr) == (0, "")
+        assert migrate(dsn, secret) == []
+        sign_in(dsn, secret)
+        app = role_dsn(dsn, secret, "wangge_app")
+        with psycopg.connect(app) as connection:
+            assert connection.execute("SELECT position FROM log.head").fetchone() == (0,)
