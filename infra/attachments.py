@@ -23,7 +23,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -82,6 +82,10 @@ _BUCKET: Final = re.compile(r"s3://[A-Za-z0-9._-]+(?:[/?]|$)")
 _NAME: Final = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
 
 
+_MARKER: Final = "log"
+"""The object beside the files that says which log they belong to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Orphan:
     """A stored object that no event names. ``size`` is in bytes."""
@@ -94,15 +98,17 @@ class Orphan:
 class Attachments:
     """The files of all cases, in one place."""
 
-    def __init__(self, place: str, vault: Vault, scratch: Path) -> None:
+    def __init__(self, place: str, vault: Vault, scratch: Path, log: Callable[[], str]) -> None:
         """``place`` is a folder or ``s3://bucket/prefix``; ``scratch`` is for temporary files,
-        which are encrypted and have no name.
+        which are encrypted and have no name. ``log`` tells which log names the files.
 
         Raises:
             SettingError: the place cannot be used.
         """
         self.vault = vault
         self.scratch = scratch
+        self._place, self._log = place, log
+        self._is_own = False
         self._store, self._folder = _opened(place)
         self._transfers = threading.BoundedSemaphore(TRANSFERS)
         self._work = threading.BoundedSemaphore(AT_WORK)
@@ -140,7 +146,9 @@ class Attachments:
 
         Raises:
             Refused: ``attachment.unavailable``.
+            SettingError: the place belongs to another log, whose sweep would delete it.
         """
+        self._demand_own()
         path = _path(address)
         try:
             file.seek(0)
@@ -178,15 +186,68 @@ class Attachments:
 
         Raises:
             Refused: ``attachment.unavailable``.
+            SettingError: the place belongs to another log, or may do so.
         """
+        self._demand_own(known)
+        for each in self._objects():
+            if each.address not in known and each.stored < before:
+                yield each
+
+    def _objects(self) -> Iterator[Orphan]:
         try:
             for page in obstore.list(self._store):
                 for each in page:
-                    name = _NAME.fullmatch(each["path"])
-                    if name and name[1] not in known and each["last_modified"] < before:
+                    if name := _NAME.fullmatch(each["path"]):
                         yield Orphan(name[1], each["size"], each["last_modified"])
         except (BaseError, OSError) as error:
             _unavailable(error)
+
+    def _demand_own(self, known: Collection[str] | None = None) -> None:
+        """The place belongs to this log; one that belongs to none is this log's from now on.
+
+        With ``known``, what its events name, only if that is among what is stored, if anything is.
+
+        Raises:
+            Refused: ``attachment.unavailable``.
+            SettingError: it belongs to another log, or may do so.
+        """
+        if self._is_own:
+            return
+        log = self._log()
+        found = self._marked()
+        if found is None:
+            stored = None if known is None else [each.address for each in self._objects()]
+            if known is not None and stored and not set(known).intersection(stored):
+                raise SettingError(
+                    f"WANGGE_ATTACHMENTS: {self._place} 中的附件没有一个属于本库，可能是另一库的，"
+                    "未作任何改动。\n"
+                    f"This log names none of the files in {self._place}: they may be another's, "
+                    "and nothing was changed. Set WANGGE_ATTACHMENTS to a place of this log's own."
+                )
+            try:
+                obstore.put(self._store, _MARKER, log.encode())
+            except (BaseError, OSError) as error:
+                _unavailable(error)
+            found = self._marked()  # of two logs at once the second one's is there
+        if found != log:
+            raise SettingError(
+                f"WANGGE_ATTACHMENTS: {self._place} 存放的是另一日志（{found}）的附件。"
+                f"请为本库另设位置；如确属本库，请删除其中名为 {_MARKER} 的对象。\n"
+                f"{self._place} keeps the files of another log ({found}; this one is {log}): set "
+                "WANGGE_ATTACHMENTS to a place of its own. Only if the files are this log's all "
+                f"the same, delete the object named {_MARKER} in it."
+            )
+        self._is_own = True
+
+    def _marked(self) -> str | None:
+        """Which log the place belongs to."""
+        try:
+            marker = obstore.get(self._store, _MARKER).bytes()
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            _unavailable(error)
+        return bytes(marker).decode(errors="replace")
 
     def remove(self, address: str) -> None:
         """Delete an object, if it is there.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,7 +26,7 @@ from infra.attachments import Attachments
 from infra.codec import Codec
 from infra.event_store import EventStore, LogRecorder
 from infra.group_commit import GroupCommit
-from infra.log_source import LogSource
+from infra.log_source import LogSource, identity
 from infra.migrations import Part, migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.settings import Settings
@@ -114,9 +115,19 @@ def opened(
             spans=spans,
             vault=vault,
             source=LogSource(reading, codec, vault),
-            attachments=Attachments(settings.attachments_place, vault, settings.data / "scratch"),
+            attachments=Attachments(
+                settings.attachments_place,
+                vault,
+                settings.data / "scratch",
+                partial(_identity, role_dsn(dsn, secret, "wangge_relay")),
+            ),
             server=server,
         )
+
+
+def _identity(dsn: str) -> str:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return identity(connection)
 
 
 def _spans(settings: Settings) -> Spans | None:
@@ -166,15 +177,19 @@ def published_years() -> dict[int, tuple[tuple[date, ...], tuple[date, ...]]]:
 def demo_settings(settings: Settings) -> Settings:
     """Where the demonstration lives: a folder of its own, or on an outside server a database.
 
-    Never beside the real vault: giving up an epoch of one would take the other's key away.
+    Never beside the real vault: giving up an epoch of one would take the other's key away. Nor
+    beside the real attachments: to a sweep each would be full of what no case names.
     """
-    apart: dict[str, Any] = {"vault_dsn": None, "kek": None}
+    apart: dict[str, Any] = {"vault_dsn": None}
     if settings.dsn is None:
         # Root's server runs as somebody else, who must get through our folder to the one in it.
         data = settings.make_folder()
         if os.geteuid() == 0:
             data.chmod(data.stat().st_mode | 0o001)
-        return settings.model_copy(update=apart | {"data": data / "demo"})
+        own = data / "demo"
+        apart["kek"] = own / "kek" if settings.kek else None
+        apart["attachments"] = str(own / "attachments") if settings.attachments else ""
+        return settings.model_copy(update=apart | {"data": own})
     name = f"{conninfo_to_dict(settings.dsn).get('dbname') or 'wangge'}_demo"
     with psycopg.connect(
         settings.dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
@@ -182,9 +197,10 @@ def demo_settings(settings: Settings) -> Settings:
         known = "SELECT FROM pg_database WHERE datname = %s"
         if connection.execute(known, (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    kek = settings.make_folder() / "demo-kek"
+    data = settings.make_folder()
+    apart["kek"], apart["attachments"] = data / "demo-kek", str(data / "demo-attachments")
     dsn = make_conninfo(settings.dsn, dbname=name)
-    return settings.model_copy(update=apart | {"dsn": dsn, "kek": kek})
+    return settings.model_copy(update=apart | {"dsn": dsn})
 
 
 def pooled(dsn: str, secret: bytes, role: str, size: int) -> ConnectionPool:

@@ -37,6 +37,7 @@ from infra.kafka_topic import (
     headers,
 )
 from infra.kafka_topic import received as read
+from infra.log_source import identity
 
 PAGE: Final = 2_000
 """Events in a round, at most."""
@@ -138,7 +139,7 @@ class Relay:
             connection.execute("LISTEN log")
             # Should the database forget a round's end, the round comes twice: no reason to wait.
             connection.execute("SET synchronous_commit = off")
-            log = _identity(connection)
+            log = identity(connection)
             positions, offsets, position = self._resume(connection, log)
             with _producer(self._topic) as producer:
                 run = _Run(connection, producer, log, position, positions, offsets)
@@ -266,14 +267,6 @@ class Relay:
             rate=round(run.carried / (now - run.began)),
         )
         run.told = now
-
-
-def _identity(connection: psycopg.Connection) -> str:
-    """Which log this is, among those of all districts."""
-    connection.execute("INSERT INTO relay.log DEFAULT VALUES ON CONFLICT DO NOTHING")
-    row = connection.execute("SELECT id::text FROM relay.log").fetchone()
-    assert row is not None
-    return str(row[0])
 
 
 def _page(connection: psycopg.Connection, after: int, most: int) -> list[Entry]:

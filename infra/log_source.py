@@ -5,6 +5,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, Final, LiteralString
 
+import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
@@ -15,6 +16,17 @@ from infra.vault import Vault
 
 SAMPLES: Final = 16
 """How many streams are looked at for each stretch that a build is divided into."""
+
+
+def identity(connection: psycopg.Connection) -> str:
+    """Which log this is, among those of all districts; made when it is first asked for.
+
+    ``connection`` signs in as ``wangge_relay``.
+    """
+    connection.execute("INSERT INTO relay.log DEFAULT VALUES ON CONFLICT DO NOTHING")
+    row = connection.execute("SELECT id::text FROM relay.log").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 class LogSource:

@@ -131,11 +131,16 @@ def demo() -> None:
 
 def _chosen(settings: Settings) -> str:
     """What to set so that a command works on this data; a password is not shown."""
-    if settings.dsn is None:
-        return f"WANGGE_DATA={shlex.quote(str(settings.data))}"
-    known = conninfo_to_dict(settings.dsn)
-    shown = make_conninfo(settings.dsn, **({"password": "…"} if "password" in known else {}))
-    return f"WANGGE_DSN={shlex.quote(shown)}"
+    chosen = {"WANGGE_DATA": str(settings.data)}
+    if settings.dsn is not None:
+        known = conninfo_to_dict(settings.dsn)
+        shown = make_conninfo(settings.dsn, **({"password": "…"} if "password" in known else {}))
+        chosen = {"WANGGE_DSN": shown}
+    if settings.kek is not None:
+        chosen["WANGGE_KEK"] = str(settings.kek)
+    if settings.attachments:
+        chosen["WANGGE_ATTACHMENTS"] = settings.attachments
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in chosen.items())
 
 
 def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ()) -> Any:

@@ -248,7 +248,7 @@ def serving(
             receivers=Receivers(store, pool),
             vault=vault,
             webhook_secret=partial(secret_of, secret),
-            attachments=Attachments(str(files / "store"), vault, files / "scratch"),
+            attachments=Attachments(str(files / "store"), vault, files / "scratch", lambda: name),
             forget=Forgetting(store, source, vault, passwords.drop).finish,
             render=render,
             names={event: name for name, event in NAMES.items()},

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Collection, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -66,7 +67,12 @@ def events(served: Served, stream: str) -> list[Any]:
 
 def stored(served: Served) -> list[str]:
     """The addresses of what is stored."""
-    return sorted(path.name for path in served.files.rglob("*") if path.is_file())
+    return sorted(path.name for path in paths(served))
+
+
+def paths(served: Served) -> list[Path]:
+    """What is stored, but for the marker of whose it is."""
+    return [path for path in served.files.rglob("*") if path.is_file() and path.name != "log"]
 
 
 # --- in and out -------------------------------------------------------------------------------
@@ -94,7 +100,7 @@ def test_the_log_has_the_address_of_what_is_stored_and_the_size_of_what_was_sent
     event = events(served, f"case:{case}")[-1]
     assert isinstance(event, FileAttached)
     assert (event.attachment, event.media_type, event.size) == (attachment, "text/plain", 300_000)
-    (path,) = (path for path in served.files.rglob("*") if path.is_file())
+    (path,) = paths(served)
     assert event.sha256 == path.name == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -439,7 +445,7 @@ def test_an_attachment_that_never_was(shared: Served) -> None:
 def test_what_is_damaged_or_lost_is_said_to_be(served: Served) -> None:
     case = served.in_hand()
     attachment = attach(served, case)
-    (path,) = (path for path in served.files.rglob("*") if path.is_file())
+    (path,) = paths(served)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert problem(fetch(served, case, attachment)) == (500, "attachment.damaged")

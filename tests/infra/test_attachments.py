@@ -25,6 +25,11 @@ from tests.files import ALLOWED, REFUSED, exif, picture
 from tests.object_store import CREDENTIALS, ObjectStore, object_store
 
 LATER = datetime.now(UTC) + timedelta(days=1)
+LOG = "a log"
+
+
+def of_the_log() -> str:
+    return LOG
 
 
 @pytest.fixture(scope="session")
@@ -45,18 +50,20 @@ def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def kept(request: pytest.FixtureRequest, folder: Path, vault: Vault) -> tuple[Attachments, Path]:
     """Attachments of each kind of store, with the folder in which their objects can be found."""
     if request.param == "folder":
-        return Attachments(str(folder / "store"), vault, folder / "scratch"), folder / "store"
+        return Attachments(
+            str(folder / "store"), vault, folder / "scratch", of_the_log
+        ), folder / "store"
     request.getfixturevalue("signed_in")
     server: ObjectStore = request.getfixturevalue("bucket")
     prefix = folder.name
-    made = Attachments(server.place(f"some/{prefix}"), vault, folder / "scratch")
+    made = Attachments(server.place(f"some/{prefix}"), vault, folder / "scratch", of_the_log)
     return made, server.bucket / "some" / prefix
 
 
 @pytest.fixture
 def files(folder: Path, vault: Vault) -> Attachments:
     """Attachments in a folder."""
-    return Attachments(str(folder / "store"), vault, folder / "scratch")
+    return Attachments(str(folder / "store"), vault, folder / "scratch", of_the_log)
 
 
 def put(files: Attachments, data: bytes, case: str = "c1", attachment: str = "a1") -> str:
@@ -82,8 +89,8 @@ def get(files: Attachments, address: str, case: str = "c1", attachment: str = "a
 
 
 def objects(store: Path) -> list[Path]:
-    """What is stored."""
-    return [path for path in store.rglob("*") if path.is_file()]
+    """What is stored, but for the marker of whose it is."""
+    return [path for path in store.rglob("*") if path.is_file() and path.name != "log"]
 
 
 def refusal(act: Callable[..., object], *given: object) -> str:
@@ -407,7 +414,7 @@ def test_a_service_that_is_away_is_said_to_be(vault: Vault, folder: Path) -> Non
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         place = f"s3://b/p?endpoint=http://127.0.0.1:{taken.getsockname()[1]}&region=x"
-        files = Attachments(place, vault, folder / "scratch")
+        files = Attachments(place, vault, folder / "scratch", of_the_log)
         assert refusal(put, files, b"words") == "attachment.unavailable"
         assert refusal(get, files, "0" * 64) == "attachment.unavailable"
         assert refusal(lambda: list(files.orphans((), LATER))) == "attachment.unavailable"
@@ -418,7 +425,7 @@ def test_wrong_credentials_keep_and_tell_nothing(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tester")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
-    files = Attachments(bucket.place("private"), vault, folder / "scratch")
+    files = Attachments(bucket.place("private"), vault, folder / "scratch", of_the_log)
     assert refusal(put, files, b"words") == "attachment.unavailable"
     assert refusal(get, files, "0" * 64) == "attachment.unavailable"
     assert not (bucket.bucket / "private").exists()
@@ -463,6 +470,39 @@ def test_what_no_event_names_is_found_and_removed(kept: tuple[Attachments, Path]
     assert get(files, named) == b"named"
 
 
+def test_a_place_belongs_to_one_log(
+    kept: tuple[Attachments, Path], vault: Vault, folder: Path
+) -> None:
+    """A sweep of the demonstration deleted all files of the real installation, which no case of
+    its own named."""
+    files, store = kept
+    address = put(files, b"words")
+    assert (store / "log").read_text() == LOG
+    other = Attachments(files._place, vault, folder / "scratch", lambda: "another log")
+    with pytest.raises(SettingError, match=r"another log \(a log; this one is another log\)"):
+        list(other.orphans((), LATER))
+    with pytest.raises(SettingError, match="another log"):
+        put(other, b"words", attachment="a2")
+    assert get(files, address) == b"words"
+    again = Attachments(files._place, vault, folder / "scratch", of_the_log)
+    assert [each.address for each in again.orphans((), LATER)] == [address]
+
+
+def test_a_place_from_before_is_not_swept_by_a_log_that_names_nothing_in_it(
+    kept: tuple[Attachments, Path], vault: Vault, folder: Path
+) -> None:
+    files, store = kept
+    named, orphan = put(files, b"named"), put(files, b"orphan", attachment="a2")
+    (store / "log").unlink()
+    other = Attachments(files._place, vault, folder / "scratch", lambda: "another log")
+    with pytest.raises(SettingError, match="names none of the files"):
+        list(other.orphans({"0" * 64}, LATER))
+    assert not (store / "log").exists()
+    own = Attachments(files._place, vault, folder / "scratch", of_the_log)
+    assert [each.address for each in own.orphans({named}, LATER)] == [orphan]
+    assert (store / "log").read_text() == LOG
+
+
 # --- settings ---------------------------------------------------------------------------------
 
 
@@ -483,13 +523,13 @@ def test_what_no_event_names_is_found_and_removed(kept: tuple[Attachments, Path]
 )
 def test_a_place_that_cannot_be_is_named(vault: Vault, folder: Path, place: str) -> None:
     with pytest.raises(SettingError, match="WANGGE_ATTACHMENTS"):
-        Attachments(place, vault, folder / "scratch")
+        Attachments(place, vault, folder / "scratch", of_the_log)
 
 
 def test_a_folder_that_cannot_be_made_is_named(vault: Vault, folder: Path) -> None:
     (folder / "file").write_text("")
     with pytest.raises(SettingError, match="WANGGE_ATTACHMENTS"):
-        Attachments(str(folder / "file" / "store"), vault, folder / "scratch")
+        Attachments(str(folder / "file" / "store"), vault, folder / "scratch", of_the_log)
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -498,7 +538,7 @@ def test_the_environment_cannot_switch_encryption_off(
 ) -> None:
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ENDPOINT", bucket.endpoint)
-    files = Attachments("s3://bucket/private", vault, folder / "scratch")
+    files = Attachments("s3://bucket/private", vault, folder / "scratch", of_the_log)
     assert refusal(put, files, b"words") == "attachment.unavailable"
     assert not (bucket.bucket / "private").exists()
 
@@ -506,5 +546,5 @@ def test_the_environment_cannot_switch_encryption_off(
 def test_a_store_can_be_moved_by_copying_it(files: Attachments, folder: Path, vault: Vault) -> None:
     address = put(files, b"words")
     shutil.copytree(folder / "store", folder / "copy")
-    moved = Attachments(str(folder / "copy"), vault, folder / "scratch")
+    moved = Attachments(str(folder / "copy"), vault, folder / "scratch", of_the_log)
     assert get(moved, address) == b"words"

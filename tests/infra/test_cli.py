@@ -366,6 +366,10 @@ def test_the_bar_of_a_metric_is_shown_only_when_it_takes_a_while(
 def test_a_password_is_not_shown_with_what_to_set(folder: Path) -> None:
     data = Settings(data=folder / "a b")
     assert servers._chosen(data) == f"WANGGE_DATA='{folder}/a b'"
+    apart = Settings(data=folder, kek=folder / "k", attachments="s3://b/p?region=x")
+    assert servers._chosen(apart) == (
+        f"WANGGE_DATA={folder} WANGGE_KEK={folder}/k WANGGE_ATTACHMENTS='s3://b/p?region=x'"
+    )
     outside = servers._chosen(Settings(dsn="postgresql://u:hush@db.example/wangge_demo"))
     assert "dbname=wangge_demo" in outside
     assert "hush" not in outside

@@ -2,10 +2,13 @@
 
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
+import pytest
 
-from infra.installation import pooled
+from infra.installation import demo_settings, pooled
+from infra.settings import Settings
 
 
 def test_connections_that_the_database_has_ended_are_not_handed_out(
@@ -28,3 +31,23 @@ def test_connections_that_the_database_has_ended_are_not_handed_out(
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_the_demonstration_shares_nothing_with_the_real_installation(
+    database: str, folder: Path, outside: bool
+) -> None:
+    real = Settings(
+        data=folder,
+        dsn=database if outside else None,
+        vault_dsn="host=vault",
+        kek=folder / "kek",
+        attachments="s3://city/files",
+    )
+    for settings in (real, real.model_copy(update={"kek": None, "attachments": ""})):
+        demo = demo_settings(settings)
+        assert demo.vault_dsn is None
+        assert demo.kek_file != settings.kek_file
+        assert demo.attachments_place != settings.attachments_place
+        assert "://" not in demo.attachments_place
+        assert (demo.dsn, demo.data) != (settings.dsn, settings.data)
