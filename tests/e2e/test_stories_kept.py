@@ -218,6 +218,8 @@ def test_one_photo_is_refused_and_the_server_is_busy_once(visit: Begin) -> None:
     asked = hold(page, "**/api/v1/cases", times=1)
     page.locator("#send").click()
     page.wait_for_function("() => document.querySelector('#f-description').closest('[inert]')")
+    while not asked:
+        page.wait_for_timeout(20)
     asked[0].fulfill(
         status=503, json={"code": "request.overloaded", "zh": "系统繁忙", "en": "busy"}
     )
