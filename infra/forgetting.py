@@ -92,12 +92,12 @@ class Forgetting:
         return destroyed
 
     def follow(self, stop: threading.Event) -> None:
-        """Finish now and every minute, until told to stop, through lost connections."""
+        """Finish now and every minute, until told to stop, whatever comes in between."""
         while not stop.is_set():
             try:
                 self.finish()
-            except psycopg.Error as error:
-                _log.warning("forgetting.interrupted", error=str(error).strip())
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
+                _log.warning("forgetting.interrupted", error=repr(error))
             stop.wait(EVERY_SECONDS)
 
     def _forget(self, event: PersonForgotten, recorded_at: datetime) -> int:

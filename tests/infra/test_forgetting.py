@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import psycopg
 import pytest
+from eventsourcing.persistence import OperationalError
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
@@ -480,11 +481,15 @@ def test_what_is_new_is_found_page_by_page(
     assert running.finish() == 2
 
 
+@pytest.mark.parametrize(
+    "error", [psycopg.OperationalError("the database is away"), OperationalError("the log is away")]
+)
 def test_it_goes_on_after_the_database_was_away(
     store: EventStore,
     vault: Vault,
     forgetting: Callable[[], Forgetting],
     monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     forget_wang(store)
     done, stop, running = threading.Event(), threading.Event(), forgetting()
@@ -493,7 +498,7 @@ def test_it_goes_on_after_the_database_was_away(
     def once_away() -> int:
         tries[0] += 1
         if tries[0] == 1:
-            raise psycopg.OperationalError("the database is away")
+            raise error
         destroyed = finish()
         done.set()
         return destroyed

@@ -64,8 +64,8 @@ def cases(store: EventStore) -> EventStore:
     whistle = samples.whistle(at=samples.NOW)
     for command in (*samples.PATHS["in_progress"], samples.escalate(note="joint"), whistle):
         store.execute(replace(command, case="b"))
-    elsewhere = samples.report(case="c", place=samples.place(samples.OTHER_GRID))
-    store.execute(replace(elsewhere, by=samples.HOTLINE, at=samples.NEXT_DAY))
+    place = samples.place(samples.OTHER_GRID)
+    store.execute(samples.report(samples.HOTLINE, samples.NEXT_DAY, case="c", place=place))
     return store
 
 
