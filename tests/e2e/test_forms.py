@@ -194,8 +194,9 @@ def test_a_long_name_fits_a_phone(visit: Begin) -> None:
     grid = {"tier": "grid", "parent": path, "id": name, "name": "W" * 100}
     grid["effective"] = "2026-01-01"
     casework.send(administrator, "/territory/create", grid)
-    for each in (path, f"{path}{name}/"):
-        administrator.go(f"/administration?path={each}")
+    nodes = [f"/administration?path={each}" for each in (path, f"{path}{name}/")]
+    for page in (*nodes, f"/metrics?territory={path}", "/metrics"):
+        administrator.go(page)
         administrator.inspect()
 
 

@@ -100,11 +100,11 @@ window.addEventListener("pagehide", () => {
   if (!sending && content() !== saved) sessionStorage.setItem(UNSAVED, JSON.stringify({ id: draft.id, fields: draft.fields }));
   save();
 });
-$("clear").addEventListener("click", async () => {
+$("clear").addEventListener("click", () => {
+  const { id } = draft;
   clearTimeout(pause);
-  await saving;
-  await kept.putDraft(draft.id, null).catch(() => {}); // where nothing can be kept, nothing is
-  show(begun());
+  show(begun()); // at once: what is typed from now on is the next one
+  saving = saving.then(() => kept.putDraft(id, null)).catch(() => {}); // where nothing can be kept, nothing is
   $("kept").textContent = "";
   $("alike").hidden = true;
   form.elements.description.focus();
