@@ -666,7 +666,8 @@ def _opened(place: str) -> tuple[LocalStore | S3Store, Path | None]:
     endpoint_is_one = endpoint is None or is_http(endpoint)
     if not parts.netloc or options or not endpoint_is_one:
         raise SettingError(
-            f"WANGGE_ATTACHMENTS: {place} — 应为文件夹，或 s3://桶/前缀?endpoint=https://…&region=…。"
+            # Not what it is: somebody may have put a key of the store into it.
+            "WANGGE_ATTACHMENTS: 应为文件夹，或 s3://桶/前缀?endpoint=https://…&region=…。"
             "A folder, or s3://bucket/prefix?endpoint=https://…&region=… is expected."
         )
     clear_text = endpoint is not None and endpoint.startswith("http://")

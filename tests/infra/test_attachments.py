@@ -513,7 +513,8 @@ def test_a_place_from_before_is_not_swept_by_a_log_that_names_nothing_in_it(
         "s3://b/p?endpoint=http://example.org",
         "s3://b/p?endpoint=http://127.0.0.1.example.org:9000",
         "s3://b/p?endpoint=http://",
-        "s3://b/p?secret=x",
+        "s3://b/p?secret=hunter2",
+        "s3://key:hunter2@b/p",
         "s3://b/p?endpoint=foo",
         "s3://b/p?endpoint=https://[",
         "s3://[",
@@ -522,8 +523,9 @@ def test_a_place_from_before_is_not_swept_by_a_log_that_names_nothing_in_it(
     ],
 )
 def test_a_place_that_cannot_be_is_named(vault: Vault, folder: Path, place: str) -> None:
-    with pytest.raises(SettingError, match="WANGGE_ATTACHMENTS"):
+    with pytest.raises(SettingError, match="WANGGE_ATTACHMENTS") as told:
         Attachments(place, vault, folder / "scratch", of_the_log)
+    assert "hunter2" not in str(told.value)
 
 
 def test_a_folder_that_cannot_be_made_is_named(vault: Vault, folder: Path) -> None:

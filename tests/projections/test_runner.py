@@ -232,6 +232,29 @@ def test_following_sees_new_events_soon_and_survives_a_lost_connection(
         follower.join()
 
 
+def test_following_goes_on_after_any_error_of_who_listens(
+    store: EventStore, runner: Runner, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, failed = runner.source.head, threading.Event()
+
+    def once_wrong(part: str) -> int:
+        if threading.current_thread().name == "projector ear" and not failed.is_set():
+            failed.set()
+            raise RuntimeError("of no kind that anybody thought of")
+        return head(part)
+
+    monkeypatch.setattr(runner.source, "head", once_wrong)
+    stop = threading.Event()
+    follower = threading.Thread(target=runner.follow, args=(stop,))
+    follower.start()
+    try:
+        assert failed.wait(60)
+        assert _reached(pool, store.execute(samples.report(case="a")).position)
+    finally:
+        stop.set()
+        follower.join()
+
+
 def test_followers_stay_together_through_a_lost_connection(
     store: EventStore, runner: Runner, database: str, pool: Any
 ) -> None:
