@@ -50,6 +50,7 @@ def test_times_of_recording_never_go_back_when_the_clock_does(
         connection.execute("ALTER TABLE log.event DISABLE TRIGGER append_only")
         connection.execute("UPDATE log.event SET recorded_at = recorded_at + interval '1 hour'")
         connection.execute("ALTER TABLE log.event ENABLE TRIGGER append_only")
+        connection.execute("UPDATE log.head SET recorded_at = recorded_at + interval '1 hour'")
         ahead = store.history("case:a")[0].recorded_at
         tomorrow = ahead + timedelta(days=1)
 

@@ -160,6 +160,31 @@ def test_no_password_stands_in_a_server_log(
         assert role_password(secret, role) not in said
 
 
+def test_a_log_from_before_keeps_its_times_of_recording_in_order(
+    empty: str, secret: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = [each for each in migrations() if each.number < 12]
+    with monkeypatch.context() as before:
+        before.setattr("infra.migrations.migrations", lambda: earlier)
+        migrate(empty, secret)
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            "INSERT INTO log.event SELECT 1, 'case:a', 1, 'case.reported', t, t, '', '', '', '', '', ''"
+            " FROM (SELECT now() + interval '1 hour' AS t)"
+        )
+        connection.execute("UPDATE log.head SET position = 1")
+    migrate(empty, secret)
+    with psycopg.connect(role_dsn(empty, secret, "wangge_app")) as connection:
+        columns = (["case:a"], [2], ["case.filed"], [None], *[[""]] * 5, [b""])
+        connection.execute(
+            "SELECT log.append(%s,%s,%s,%s::timestamptz[],%s,%s,%s,%s,%s,%s)", columns
+        )
+        first, second = connection.execute(
+            "SELECT recorded_at FROM log.event ORDER BY position"
+        ).fetchall()
+    assert first == second
+
+
 def test_an_installation_shows_no_secret(folder: Path) -> None:
     anything: dict[str, Any] = dict.fromkeys(each.name for each in fields(Installation))
     secrets = {"secret": b"hidden-secret", "dsn": "password=hidden-too"}
