@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -55,17 +56,24 @@ OFFICE: Final = {d.stream(None): d for d in (TERRITORY, STAFF, CATALOGUE, CALEND
 """The streams of the office's configuration."""
 
 
-@dataclass(frozen=True)
-class Entry(StoredEvent):
-    """A stored event with what stands beside its bytes. ``at`` None means: when the log takes
-    it."""
+class Entry(NamedTuple):
+    """A row to be appended: a stored event with what stands beside its bytes. ``at`` None means:
+    when the log takes it.
 
+    A tuple, in the order of ``log.append``: it is made in a fifth of the time of the library's
+    frozen dataclass, and many are turned into columns as one.
+    """
+
+    stream: str
+    version: int
+    name: str
     at: datetime | None = None
     actor: str = ""
     roles: str = ""
     territory: str = ""
     correlation: str = ""
     causation: str = ""
+    data: bytes = b""
 
 
 APPEND: Final = "SELECT log.append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -80,20 +88,14 @@ STREAMS: Final = (
 """The events of several streams after the versions already known, in order of position."""
 
 
+_COLUMNS: Final = (Texts, Integers, Texts, Instants, Texts, Texts, Texts, Texts, Texts, Blobs)
+"""What the fields of an ``Entry`` are."""
+
+
 def columns_of(entries: Sequence[Entry]) -> tuple[Column, ...]:
     """Entries as ``log.append`` takes them: an array for each column."""
-    return (
-        Texts([str(e.originator_id) for e in entries]),
-        Integers([e.originator_version for e in entries]),
-        Texts([e.topic for e in entries]),
-        Instants([e.at for e in entries]),
-        Texts([e.actor for e in entries]),
-        Texts([e.roles for e in entries]),
-        Texts([e.territory for e in entries]),
-        Texts([e.correlation for e in entries]),
-        Texts([e.causation for e in entries]),
-        Blobs([e.state for e in entries]),
-    )
+    columns = zip(*entries, strict=True) if entries else repeat(())
+    return tuple([kind(values) for kind, values in zip(_COLUMNS, columns, strict=False)])
 
 
 def known_of(streams: Mapping[str, int]) -> tuple[Column, ...]:
@@ -120,11 +122,20 @@ class LogRecorder(ApplicationRecorder):
         """
         if not stored_events:
             return None
-        entries = [e if isinstance(e, Entry) else Entry(**vars(e)) for e in stored_events]
+        first = self.append(
+            [
+                Entry(str(e.originator_id), e.originator_version, e.topic, data=e.state)
+                for e in stored_events
+            ]
+        )
+        return list(range(first, first + len(stored_events)))
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """The same of rows as they are; returns the position of the first."""
         with self._connection() as connection:
             row = connection.execute(APPEND, columns_of(entries)).fetchone()
         assert row is not None
-        return list(range(row[0], row[0] + len(entries)))
+        return int(row[0])
 
     def select_events(
         self,
@@ -356,10 +367,11 @@ class Batch:
             IntegrityError: another writer was faster. Nothing is stored.
         """
         keys = self.store.vault.provide(self.store.subjects_of(self.decided))
-        positions = self.store.recorder.insert_events(self.store.sealed(self.decided, keys))
+        entries = self.store.sealed(self.decided, keys)
+        last = self.store.recorder.append(entries) + len(entries) - 1 if entries else 0
         self.store.vault.settle(keys.values())
         self.decided = []
-        return positions[-1] if positions else 0
+        return last
 
 
 class EventStore:
@@ -467,16 +479,16 @@ class EventStore:
             name, data = self.codec.encode(each.event, each.stream, each.version, keys)
             entries.append(
                 Entry(
-                    originator_id=each.stream,
-                    originator_version=each.version,
-                    topic=name,
-                    state=data,
+                    stream=each.stream,
+                    version=each.version,
+                    name=name,
                     at=each.event.at,
                     actor=each.by.id,
                     roles=",".join(each.by.roles),
                     territory=getattr(each.event, "territory", ""),
                     correlation=each.correlation,
                     causation=each.causation,
+                    data=data,
                 )
             )
         return entries

@@ -173,11 +173,8 @@ class _Look:
     )
 
 
-class _Append(NamedTuple):
-    """A ready event that waits."""
-
-    entry: Entry
-    future: asyncio.Future[int]
+_Append: TypeAlias = tuple[Entry, asyncio.Future[int]]
+"""A ready event that waits, and what tells its position."""
 
 
 class _Decided(NamedTuple):
@@ -365,7 +362,7 @@ class GroupCommit:
             Overloaded, OperationalError: as ``execute``.
         """
         future: asyncio.Future[int] = self._loop.create_future()
-        self._appends.add(_Append(entry, future))
+        self._appends.add((entry, future))
         return await future
 
     # --- looking ---
@@ -601,10 +598,10 @@ class GroupCommit:
         try:
             ((position,),) = await self._writing.ask(
                 _SETTLED,
-                Texts([str(one.originator_id)]),
-                Integers([one.originator_version]),
+                Texts([one.stream]),
+                Integers([one.version]),
                 Texts([one.correlation]),
-                Blobs([one.state]),
+                Blobs([one.data]),
             )
         except OperationalError:
             return None
@@ -614,11 +611,11 @@ class GroupCommit:
 
     async def _append_all(self, waiting: list[_Append]) -> None:
         try:
-            position = await self._append([each.entry for each in waiting], [])
+            position = await self._append([entry for entry, _ in waiting], [])
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
-            for each in waiting:
-                if not each.future.done():
-                    each.future.set_exception(error)
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
             return
         for _, future in waiting:
             if not future.done():

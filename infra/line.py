@@ -53,12 +53,14 @@ class Line:
     """Opened when it is needed, and again after it broke. In one event loop."""
 
     def __init__(self, conninfo: str) -> None:
-        # Plans are made once a connection, perhaps while the log is empty, when reading all of it
-        # looks cheap. Every query here looks few rows up by their keys.
+        # Plans are made once a connection, and kept: left to itself PostgreSQL may plan every call
+        # anew, which takes longer than the call. Perhaps the log is still empty, when reading all
+        # of it looks cheap. Every query here looks few rows up by their keys.
         by_index = " ".join(
             f"-c enable_{way}=off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan")
         )
-        self._conninfo = make_conninfo(conninfo, options=by_index)
+        kept = "-c plan_cache_mode=force_generic_plan"
+        self._conninfo = make_conninfo(conninfo, options=f"{by_index} {kept}")
         self._opening = asyncio.Lock()
         self._wire: _Wire | None = None
 

@@ -269,15 +269,15 @@ def _groups(events: int) -> Iterator[list[Entry]]:
 
 def _entry(stream: str, version: int) -> Entry:
     return Entry(
-        originator_id=stream,
-        originator_version=version,
-        topic="case.note_added",
-        state=PAYLOAD,
+        stream=stream,
+        version=version,
+        name="case.note_added",
         at=datetime.now(UTC),
         actor="li",
         roles="grid_worker",
         territory="d1/s1/c1/g1/",
         correlation="5b1c6f3e5b1c6f3e",
+        data=PAYLOAD,
     )
 
 

@@ -107,14 +107,14 @@ def _entries(installation: Installation, events: int) -> list[Entry]:
     steps = biglog.steps(Codec(), installation.vault, lives, cases, chance)
     return [
         Entry(
-            originator_id=step.stream,
-            originator_version=step.version,
-            topic=step.name,
-            state=step.data,
+            stream=step.stream,
+            version=step.version,
+            name=step.name,
             at=step.at,
             actor="li",
             roles="grid_worker",
             territory=step.territory,
+            data=step.data,
         )
         for step in list(steps)[:events]
     ]

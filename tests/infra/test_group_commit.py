@@ -430,7 +430,7 @@ def test_ready_events_share_an_append_too(store: EventStore, conninfo: str) -> N
     versions = count(1)
 
     def entry() -> Entry:
-        return Entry("bare", next(versions), "test.happened", b"{}")
+        return Entry("bare", next(versions), "test.happened", data=b"{}")
 
     async def story(group: Group) -> None:
         first = asyncio.create_task(group.commits.append(entry()))
@@ -439,7 +439,7 @@ def test_ready_events_share_an_append_too(store: EventStore, conninfo: str) -> N
         assert await group.release(first, *more) == list(range(1, 11))
         assert group.held.appends == [1, 9]
         with pytest.raises(IntegrityError):
-            await group.commits.append(Entry("bare", 1, "test.happened", b"{}"))
+            await group.commits.append(Entry("bare", 1, "test.happened", data=b"{}"))
 
     holding(store, conninfo, story)
 
@@ -452,7 +452,7 @@ def test_many_ready_events_go_in_two_halves(
 ) -> None:
     async def story(group: Group) -> None:
         written = [
-            asyncio.create_task(group.commits.append(Entry("bare", n, "test.happened", b"{}")))
+            asyncio.create_task(group.commits.append(Entry("bare", n, "test.happened", data=b"{}")))
             for n in range(1, events + 1)
         ]
         assert await group.release(*written) == list(range(1, events + 1))

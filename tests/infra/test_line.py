@@ -10,6 +10,7 @@ import pytest
 from eventsourcing.persistence import OperationalError
 from psycopg.pq import ExecStatus
 
+from infra.arrays import Integers, Texts
 from infra.line import Line, Query, connected, integer
 
 ONE = Query(b"one", "SELECT 1", (integer,))
@@ -34,6 +35,30 @@ def test_queries_that_fail_fail_alone(database: str) -> None:
         DIVIDES: psycopg.errors.DivisionByZero,
     }
     assert [type(answer) for answer in asyncio.run(go())] == [expected[query] for query in asked]
+
+
+def test_what_takes_arrays_is_not_planned_for_each_of_them(database: str) -> None:
+    """Left to itself PostgreSQL finds a plan for so few of them the cheaper one, every time."""
+    few = Query(
+        b"few",
+        "SELECT e.version FROM unnest($1::text[], $2::int[]) AS known(stream, version)"
+        " JOIN log.event e ON e.stream = known.stream AND e.version > known.version",
+        (integer,),
+    )
+    plans = Query(
+        b"plans", "SELECT custom_plans FROM pg_prepared_statements WHERE name = 'few'", (integer,)
+    )
+
+    async def go() -> object:
+        line = Line(database)
+        try:
+            for _ in range(10):
+                await line.ask(few, Texts(["case:a"]), Integers([0]))
+            return await line.ask(plans)
+        finally:
+            await line.close()
+
+    assert asyncio.run(go()) == [(0,)]
 
 
 def test_a_caller_that_leaves_does_not_take_the_answer_of_the_next(database: str) -> None:

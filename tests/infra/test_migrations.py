@@ -169,8 +169,8 @@ def test_a_log_from_before_keeps_its_times_of_recording_in_order(
         migrate(empty, secret)
     with psycopg.connect(empty) as connection:
         connection.execute(
-            "INSERT INTO log.event SELECT 1, 'case:a', 1, 'case.reported', t, t, '', '', '', '', '', ''"
-            " FROM (SELECT now() + interval '1 hour' AS t)"
+            "INSERT INTO log.event SELECT 1, 'case:a', 1, 'case.reported', t, t,"
+            " '', '', '', '', '', '' FROM (SELECT now() + interval '1 hour' AS t)"
         )
         connection.execute("UPDATE log.head SET position = 1")
     migrate(empty, secret)

@@ -138,8 +138,8 @@ class World:
         with self.connect(self.district, "wangge_relay") as connection:
             for each in logged(connection):
                 entry = Entry(
-                    each.stream, each.version, each.name, each.data, each.at, each.actor,
-                    each.roles, each.territory, each.correlation, each.causation,
+                    each.stream, each.version, each.name, each.at, each.actor, each.roles,
+                    each.territory, each.correlation, each.causation, each.data,
                 )  # fmt: skip
                 by_stream.setdefault(each.stream, []).append(entry)
         self.templates = [
@@ -153,7 +153,7 @@ class World:
         while left > 0:
             way = self.rng.choice(self.templates)
             self.cases += 1
-            old, new = str(way[0].originator_id)[5:], f"case-{self.cases:08}"
+            old, new = way[0].stream[5:], f"case-{self.cases:08}"
             ways.append([_renamed(entry, old, new) for entry in way])
             left -= len(way)
         turns = [entry for n in range(max(map(len, ways))) for w in ways for entry in w[n : n + 1]]
@@ -364,10 +364,9 @@ def _nursery() -> Iterator[subprocess.Popen[str]]:
 
 
 def _renamed(entry: Entry, old: str, new: str) -> Entry:
-    return replace(
-        entry,
-        originator_id=f"case:{new}",
-        state=entry.state.replace(f'"{old}"'.encode(), f'"{new}"'.encode()),
+    return entry._replace(
+        stream=f"case:{new}",
+        data=entry.data.replace(f'"{old}"'.encode(), f'"{new}"'.encode()),
     )
 
 

@@ -172,9 +172,9 @@ def _like(log: list[Entry], dsn: str, secret: bytes, root: str) -> None:
 
     rows = [
         Stored(
-            other(each.stream), each.version, each.name,
-            other(each.data.decode()).encode(), each.at, each.actor, each.roles,
+            other(each.stream), each.version, each.name, each.at, each.actor, each.roles,
             other(each.territory), each.correlation, each.causation,
+            other(each.data.decode()).encode(),
         )
         for each in log
     ]  # fmt: skip

@@ -18,7 +18,6 @@ from itertools import count, pairwise
 from typing import Any, Final
 
 import psycopg
-from eventsourcing.persistence import StoredEvent
 from psycopg_pool import ConnectionPool
 
 from domain.aggregates import CASE, case_stream
@@ -35,7 +34,7 @@ from domain.roles import Actor
 from domain.sla import Limit, Unit
 from infra.codec import Codec
 from infra.deadlines import Deadlines
-from infra.event_store import EventStore, LogRecorder
+from infra.event_store import Entry, EventStore, LogRecorder
 from infra.vault import Vault
 from projections.deadlines import Action, Backlog, Place, Settled
 from projections.runner import Runner
@@ -100,13 +99,11 @@ class MortalRecorder(LogRecorder):
         super().__init__(pool)
         self._life = life
 
-    def insert_events(
-        self, stored_events: Sequence[StoredEvent], **kwargs: Any
-    ) -> Sequence[int] | None:
+    def append(self, entries: Sequence[Entry]) -> int:
         self._life.step()
-        positions = super().insert_events(stored_events, **kwargs)
+        first = super().append(entries)
         self._life.step()
-        return positions
+        return first
 
 
 class MortalBacklog(Backlog):
