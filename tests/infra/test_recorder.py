@@ -80,8 +80,11 @@ def test_eight_writers_interleave_with_dense_positions(
     with ThreadPoolExecutor(8) as writers:
         list(writers.map(write, range(8)))
     with psycopg.connect(database) as connection:
-        rows = connection.execute("SELECT position, stream FROM log.event ORDER BY 1").fetchall()
-    assert [position for position, _ in rows] == list(range(1, 401))
+        rows = connection.execute(
+            "SELECT position, stream, recorded_at FROM log.event ORDER BY 1"
+        ).fetchall()
+    assert [position for position, *_ in rows] == list(range(1, 401))
+    assert all(one[2] <= other[2] for one, other in pairwise(rows)), "times go with positions"
     changes = sum(one[1] != other[1] for one, other in pairwise(rows))
     assert changes > 8, "the writers took turns, so the test has seen them interleave"
 
