@@ -135,7 +135,7 @@ class Deadlines:
                 with self._connect() as connection:
                     self._lead(connection, stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("deadlines.interrupted", error=repr(error))
+                _log.warning("deadlines.interrupted", exc_info=error)
                 stop.wait(EVERY_SECONDS)
 
     def _lead(self, connection: psycopg.Connection, stop: threading.Event) -> None:

@@ -144,7 +144,7 @@ class Feed:
                 async with await connected(self._conninfo) as connection:
                     await self._follow_by(connection)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("feed.interrupted", error=repr(error))
+                _log.warning("feed.interrupted", exc_info=error)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_by(self, connection: psycopg.AsyncConnection) -> None:

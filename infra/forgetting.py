@@ -97,7 +97,7 @@ class Forgetting:
             try:
                 self.finish()
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("forgetting.interrupted", error=repr(error))
+                _log.warning("forgetting.interrupted", exc_info=error)
             stop.wait(EVERY_SECONDS)
 
     def _forget(self, event: PersonForgotten, recorded_at: datetime) -> int:

@@ -8,6 +8,7 @@ import time
 from functools import lru_cache
 from typing import Any, Final
 
+import psycopg
 import structlog
 from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
@@ -24,6 +25,7 @@ def set_up(settings: Settings, *, lasting: bool = False) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         _stamp,
+        _brief,
     ]
     lines: list[Processor] = (
         [
@@ -128,6 +130,17 @@ def _harmless(text: str) -> str:
 def _for_machines(logger: WrappedLogger, method: str, event: EventDict) -> str:
     """One JSON object."""
     return _harmless(str(_json(logger, method, event)))
+
+
+def _brief(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What an error is, and where it came from unless the database was away: that may go on for
+    hours, and there is nothing more to know."""
+    error = event.get("exc_info")
+    if isinstance(error, Exception):
+        event["error"] = repr(error)
+        if isinstance(error, psycopg.OperationalError):
+            del event["exc_info"]
+    return event
 
 
 def _harmless_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

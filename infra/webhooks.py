@@ -200,7 +200,7 @@ class Deliveries:
                 with self._connect() as leading, self._connect() as working:
                     self._lead(leading, working, stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("webhooks.interrupted", error=repr(error))
+                _log.warning("webhooks.interrupted", exc_info=error)
                 stop.wait(EVERY_SECONDS)
 
     def _lead(

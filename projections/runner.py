@@ -159,8 +159,8 @@ class Runner:
                             # Of several that have come meanwhile the last says it all.
                             for told in connection.notifies(timeout=0.2, stop_after=1):
                                 bell.ring(int(told.payload))
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would listen
-                log.warning("projector.deaf", error=repr(error))
+            except Exception as error:  # whatever it is, nobody else would listen
+                log.warning("projector.deaf", exc_info=error)
                 bell.stop.wait(0.5)
 
     def _follow_together(

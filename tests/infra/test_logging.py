@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 import structlog
 
@@ -44,6 +45,23 @@ def test_an_error_is_written_without_the_values_of_variables(
     assert written.count("_fail") >= 2, "it says where"
     assert "open sesame" not in written
     assert len(written) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(psycopg.OperationalError("the database is away"), False), (RuntimeError("a mistake"), True)],
+)
+def test_where_it_went_wrong_is_told_unless_the_database_is_away(
+    error: Exception, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(Settings())
+    try:
+        raise error
+    except (psycopg.OperationalError, RuntimeError) as raised:
+        structlog.get_logger().warning("feed.interrupted", exc_info=raised)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert str(error) in first
+    assert bool(rest) is told
 
 
 def test_json_has_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
