@@ -399,16 +399,18 @@ class GroupCommit:
                     return
             error: Exception = Conflict()
         except OperationalError as away:
-            error = away
+            for request in group:
+                request.fail(away)
+            return
         except Exception as unexpected:  # noqa: BLE001 - whoever waits must hear of anything
-            if len(group) > 1:
-                # One of them cannot be decided or stored: the others shall not pay for it.
-                for request in group:
-                    await self._commit([request])
-                return
             error = unexpected
+        if len(group) == 1:
+            group[0].fail(error)
+            return
+        # One of them cannot be decided or stored, or is for a stream that others write to all the
+        # time: the rest shall not pay for it.
         for request in group:
-            request.fail(error)
+            await self._commit([request])
 
     async def _attempt(self, group: list[_Request], *, again: bool) -> bool:
         """Decide and append a group once; False when another process was faster.

@@ -257,6 +257,33 @@ def test_one_that_cannot_be_stored_fails_alone(
     holding(store, conninfo, story)
 
 
+def test_one_that_others_are_always_faster_than_fails_alone(
+    store: EventStore, conninfo: str
+) -> None:
+    """Many at one case in several server processes; each loses only the own race."""
+    store.execute(samples.report(case="wanted"))
+    others = EventStore(store.recorder, store.codec, store.vault)
+
+    class Slower(Line):
+        async def ask(self, query: Query, *columns: Column, only_on: object = None) -> Any:
+            if "log.append" in query.statement and "case:wanted" in columns[0].values:
+                await asyncio.to_thread(others.execute, samples.note(case="wanted"))
+            return await super().ask(query, *columns, only_on=only_on)
+
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            commits._writing = Slower(conninfo)
+            beaten, *good = await asyncio.gather(
+                commits.execute(samples.note(case="wanted")),
+                *(commits.execute(samples.report(case=f"c{n}")) for n in range(5)),
+                return_exceptions=True,
+            )
+        assert isinstance(beaten, Conflict)
+        assert all(isinstance(receipt, Receipt) for receipt in good), good
+
+    run(story)
+
+
 def test_everybody_hears_of_a_database_that_is_away(store: EventStore, conninfo: str) -> None:
     gone = psycopg.conninfo.make_conninfo(conninfo, port="1")
 
