@@ -7,7 +7,7 @@ under a role that may append and read but never change. ``EventStore`` loads, de
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -132,10 +132,20 @@ class LogRecorder(ApplicationRecorder):
 
     def append(self, entries: Sequence[Entry]) -> int:
         """The same of rows as they are; returns the position of the first."""
-        with self._connection() as connection:
+        with self.appending() as append:
+            return append(entries)
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[Sequence[Entry]], int]]:
+        """``append``, by a connection that is there from here on."""
+
+        def append(entries: Sequence[Entry]) -> int:
             row = connection.execute(APPEND, columns_of(entries)).fetchone()
-        assert row is not None
-        return int(row[0])
+            assert row is not None
+            return int(row[0])
+
+        with self._connection() as connection:
+            yield append
 
     def select_events(
         self,
@@ -365,10 +375,16 @@ class Batch:
 
         Raises:
             IntegrityError: another writer was faster. Nothing is stored.
+            OperationalError: the database is away. It may have been stored.
         """
-        keys = self.store.vault.provide(self.store.subjects_of(self.decided))
-        entries = self.store.sealed(self.decided, keys)
-        last = self.store.recorder.append(entries) + len(entries) - 1 if entries else 0
+        if not self.decided:
+            return 0
+        # A new key is not on the disk before the append that uses it, which a crash in between
+        # must therefore break: it goes by a connection that there was before.
+        with self.store.recorder.appending() as append:
+            keys = self.store.vault.provide(self.store.subjects_of(self.decided))
+            entries = self.store.sealed(self.decided, keys)
+            last = append(entries) + len(entries) - 1
         self.store.vault.settle(keys.values())
         self.decided = []
         return last

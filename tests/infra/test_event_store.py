@@ -1,5 +1,6 @@
 """The way of a command: load, decide, append, all or nothing, whoever else is writing."""
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +17,8 @@ from domain.case.states import Closed, InProgress
 from domain.errors import Conflict, Refused, VersionMismatch
 from infra.codec import Codec
 from infra.event_store import Batch, EventStore, LogRecorder
-from infra.vault import Vault
+from infra.installation import pooled
+from infra.vault import Key, Vault
 from projections.past import moment
 from tests import samples
 
@@ -133,6 +135,30 @@ def test_a_lost_race_means_that_nothing_was_stored(store: EventStore) -> None:
     with pytest.raises(Exception, match="event_stream_version"):
         batch.append()
     assert store.case("a")[1] == 5
+
+
+def test_nothing_is_appended_by_another_connection_than_there_was_before_the_keys(
+    vault: Vault, database: str, secret: bytes
+) -> None:
+    """A new key may be lost with a crash of the database, and then the append must be too."""
+
+    class Crashing(Vault):
+        def provide(self, subjects: Collection[str]) -> dict[str, Key]:
+            keys = super().provide(subjects)
+            with psycopg.connect(database, autocommit=True) as owner:
+                owner.execute(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                    " WHERE usename = 'wangge_app' AND datname = current_database()"
+                )
+            return keys
+
+    with pooled(database, secret, "wangge_app", 2) as pool:
+        store = EventStore(LogRecorder(pool), Codec(), vault)
+        vault.__class__ = Crashing
+        with pytest.raises(OperationalError):
+            store.execute(samples.report(case="a"))
+        vault.__class__ = Vault
+        assert store.execute(samples.report(case="b")).position == 1
 
 
 def test_a_refused_command_leaves_a_batch_as_it_was(store: EventStore) -> None:
