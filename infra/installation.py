@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, LiteralString
 
 import psycopg
 import structlog
@@ -29,7 +29,7 @@ from infra.group_commit import GroupCommit
 from infra.log_source import LogSource, identity
 from infra.migrations import Part, migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
-from infra.settings import Settings
+from infra.settings import SettingError, Settings
 from infra.vault import KeyFile, Vault
 
 CONNECT_SECONDS: Final = 10
@@ -100,6 +100,7 @@ def opened(
         reading = stack.enter_context(pooled(dsn, secret, "wangge_projector", 6))
         # One beside that of the group commit, so that neither waits for the other.
         keys = stack.enter_context(pooled(vault_dsn, secret, "wangge_vault", 1))
+        _demand_vault(pool, keys)
         vault = Vault(keys, KeyFile(settings.kek_file), apart=vault_dsn != dsn)
         codec = Codec()
         store = EventStore(LogRecorder(pool), codec, vault)
@@ -122,6 +123,30 @@ def opened(
                 partial(_identity, role_dsn(dsn, secret, "wangge_relay")),
             ),
             server=server,
+        )
+
+
+def _demand_vault(log: ConnectionPool, vault: ConnectionPool) -> None:
+    """A vault without any key belongs to a log without any event.
+
+    Raises:
+        SettingError: it is another one. Nothing is written to either then.
+    """
+
+    def is_used(pool: ConnectionPool, query: LiteralString) -> bool:
+        with pool.connection() as connection:
+            return connection.execute(query).fetchone() == (True,)
+
+    # In this order: somebody else may be making the first of both.
+    if is_used(log, "SELECT position > 0 FROM log.head") and not is_used(
+        vault, "SELECT EXISTS (SELECT FROM vault.kek)"
+    ):
+        raise SettingError(
+            "WANGGE_VAULT_DSN: 日志中已有事件，而密钥库是空的：个人信息将无法读取。请改回原来的设置"
+            "（原先未设置则取消），或先把密钥库恢复到此数据库。\n"
+            "WANGGE_VAULT_DSN: the log has events and the vault is empty, no personal data could "
+            "be read. Set it to what it was (or unset it, if it was not set), or first restore "
+            "the vault into this database (README, Restoring)."
         )
 
 

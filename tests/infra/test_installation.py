@@ -7,8 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.installation import demo_settings, pooled
-from infra.settings import Settings
+from infra.installation import demo_settings, opened, pooled
+from infra.postgres import EmbeddedPostgres
+from infra.settings import SettingError, Settings
+from tests import samples
+from tests.databases import copied
 
 
 def test_connections_that_the_database_has_ended_are_not_handed_out(
@@ -31,6 +34,31 @@ def test_connections_that_the_database_has_ended_are_not_handed_out(
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("moved", ["to a database of its own", "into the log's"])
+def test_a_vault_that_is_empty_is_not_the_one_of_a_log_with_events(
+    database: str,
+    postgres: EmbeddedPostgres,
+    template: str,
+    folder: Path,
+    secret: bytes,
+    moved: str,
+) -> None:
+    """Who sets WANGGE_VAULT_DSN later, or no longer, would lose all personal data."""
+    (folder / "secret").write_text(secret.decode())
+    with copied(postgres, template, "wangge_vault_apart") as apart:
+        together = Settings(data=folder, dsn=database)
+        of_its_own = Settings(data=folder, dsn=database, vault_dsn=apart)
+        ways = [together, of_its_own]
+        before, after = ways if moved == "to a database of its own" else reversed(ways)
+        with opened(before) as installation:
+            installation.store.execute(samples.report(case="a"))
+        with pytest.raises(SettingError, match="WANGGE_VAULT_DSN"), opened(after):
+            pass
+        with opened(before) as installation:
+            (reported,) = installation.store.history("case:a", opened=True)
+            assert reported.event.description == samples.report().description
 
 
 @pytest.mark.parametrize("outside", [False, True])
