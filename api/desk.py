@@ -52,10 +52,14 @@ class Desk:
         )
         return respond(answered)
 
-    async def change(self, *commands: Any, status: int = 200) -> Response:
+    async def change(
+        self, *commands: Any, status: int = 200, expected: int | None = None
+    ) -> Response:
         """Have commands that change the office's configuration stored, and answer."""
         return await self.answer(
-            *commands, answering=lambda verdict, _: self.worded(verdict, status)
+            *commands,
+            answering=lambda verdict, _: self.worded(verdict, status),
+            expected=expected,
         )
 
     def worded(self, verdict: Verdict, status: int, **more: Any) -> Answer:

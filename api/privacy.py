@@ -17,7 +17,7 @@ from fastapi import Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api.auth import AtDesk, Seen, routes
-from api.cases import known_by
+from api.cases import Expected, known_by
 from api.desk import Desk
 from api.errors import problems
 from api.schemas import personal as s
@@ -47,7 +47,10 @@ from projections.looks import LookRow
 from projections.worklist import CaseRow
 
 CHANGED: Final = problems(404, 409, 413, 415)
-"""What asking, approving and declining may answer besides success."""
+"""What asking may answer besides success."""
+
+DECIDED: Final = problems(404, 409, 412, 413, 415)
+"""What approving and declining may."""
 
 OF_REPORTER: Final = (
     PersonalField.REPORTER_NAME,
@@ -204,6 +207,7 @@ def _requests(history: list[Recorded[Any]]) -> list[s.ForgetAnswer]:
                 found.append(
                     s.ForgetAnswer(
                         position=each.position,
+                        version=each.version,
                         person=asked.person,
                         territory=asked.territory,
                         reason=asked.reason,
@@ -247,15 +251,16 @@ async def ask_forget(person: Person, body: s.AskForget, desk: AtDesk, seen: Seen
     "/people/{person}/forget/approve",
     summary="批准删除个人信息 · Forget a person",
     response_model=Done,
-    responses=CHANGED,
+    responses=DECIDED,
 )
-async def approve_forget(person: Person, desk: AtDesk) -> Response:
+async def approve_forget(person: Person, desk: AtDesk, expected: Expected) -> Response:
     """不可恢复：此人和相关事项的密钥被销毁，账号停用。For good: the keys of the person and of the
-    cases are destroyed, and an account is suspended."""
+    cases are destroyed, and an account is suspended. `If-Match` holds the `version` of the request
+    that was seen: another one may have taken its place."""
     commands = await run_in_threadpool(
         approving, desk.services.gateway, desk.office.staff, desk.by, desk.at, person
     )
-    done = await desk.change(*commands)
+    done = await desk.change(*commands, expected=expected)
     await run_in_threadpool(_destroy, desk)
     return done
 
@@ -264,11 +269,12 @@ async def approve_forget(person: Person, desk: AtDesk) -> Response:
     "/people/{person}/forget/decline",
     summary="不同意删除 · Decline to forget a person",
     response_model=Done,
-    responses=CHANGED,
+    responses=DECIDED,
 )
-async def decline_forget(person: Person, desk: AtDesk) -> Response:
+async def decline_forget(person: Person, desk: AtDesk, expected: Expected) -> Response:
     """不同意，或由申请人撤回。Declined, or taken back by the one who asked."""
-    return await desk.change(DeclineForget(by=desk.by, at=desk.at, person=person))
+    command = DeclineForget(by=desk.by, at=desk.at, person=person)
+    return await desk.change(command, expected=expected)
 
 
 def demand_in_scope(gateway: Gateway, command: AskForget, position: int = 0) -> None:

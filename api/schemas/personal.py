@@ -79,9 +79,11 @@ class ForgetQuery(Paged):
 
 class ForgetAnswer(BaseModel):
     """A request that a person be forgotten, and what became of it. `cases` are those that were
-    named: they mention the person, who did not report them."""
+    named: they mention the person, who did not report them. `version` is what `If-Match` names when
+    it is approved or declined."""
 
     position: int
+    version: int
     person: str = Field(examples=["p-7k2qx9ma"])
     territory: str
     reason: ForgetReason

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from domain.privacy import PersonalShown, PersonForgotten
 from tests import samples
-from tests.api.conftest import Served
+from tests.api.conftest import Caller, Served
 
 NAME, PHONE, HOME = "欧阳晓燕", "13812345678", "和平路12号3单元502"
 TEXT, SPOT, NOTE = "三号楼楼道里堆着旧家具，堵住消防通道", "和平路12号楼下", "晓燕家门口也有"
@@ -203,6 +203,31 @@ def test_a_person_is_forgotten_by_two(served: Served, case: str) -> None:
     assert shown["reporter"]["name"] == NAME
     served.app.state.services.forget()
     assert li.get(f"/cases/{back}")["reporter_phone"] == "138****5678"
+
+
+def test_who_approves_or_declines_decides_on_the_request_that_was_seen(
+    served: Served, case: str
+) -> None:
+    """It cannot be undone, and another request may have taken its place meanwhile."""
+
+    def seen_by(person: Caller) -> str:
+        return f'"{person.get("/people/forget")["rows"][0]["version"]}"'
+
+    supervisor, administrator = served.as_("supervisor"), served.as_("administrator")
+    asked: dict[str, Any] = {"territory": samples.COMMUNITY, "reason": "request", "cases": []}
+    supervisor.post("/people/p-ou/forget/ask", asked)
+    served.runner.catch_up()
+    seen = seen_by(administrator)
+    supervisor.post("/people/p-ou/forget/decline", If_Match=seen)
+    other = served.report(description="与此人无关")
+    served.runner.catch_up()
+    supervisor.post("/people/p-ou/forget/ask", asked | {"cases": [other]})
+    served.runner.catch_up()
+    for decision in ("approve", "decline"):
+        refused = administrator.post(f"/people/p-ou/forget/{decision}", expect=412, If_Match=seen)
+        assert refused["code"] == "request.version_mismatch"
+    seen = seen_by(administrator)
+    administrator.post("/people/p-ou/forget/approve", If_Match=seen)
 
 
 def test_evidence_and_who_refused_are_hidden_shown_and_forgotten_like_a_note(

@@ -128,8 +128,8 @@ def asked_to_forget(served: Served, person: str) -> None:
 def test_another_person_decides_who_is_forgotten(served: Served) -> None:
     assert "没有删除申请" in opened(served, "administrator", "/forgetting")
     asked_to_forget(served, "p-ou")
-    approves = 'data-command="/api/v1/people/p-ou/forget/approve"'
-    declines = 'data-command="/api/v1/people/p-ou/forget/decline"'
+    approves = 'data-command="/api/v1/people/p-ou/forget/approve" data-version="1"'
+    declines = 'data-command="/api/v1/people/p-ou/forget/decline" data-version="1"'
     html = opened(served, "administrator", "/forgetting")
     assert approves in html
     assert declines in html
