@@ -31,6 +31,7 @@ from infra.kafka_topic import (
     WAIT_SECONDS,
     Entry,
     NotOurs,
+    Received,
     Topic,
     at_offsets,
     client,
@@ -160,7 +161,8 @@ class Relay:
                 "between them. Use a new topic (WANGGE_KAFKA_TOPIC)."
             )
         nothing = [0] * count, [-1] * count, 0
-        held = self._holds(log, row[0], row[1]) if row else self._holds(log, *nothing[:2])
+        known = row[:2] if row else nothing[:2]
+        held = self._holds(connection, log, *known)
         if row is None:
             connection.execute(
                 "INSERT INTO relay.topic (topic, positions, offsets, position)"
@@ -178,35 +180,59 @@ class Relay:
             return nothing
         return row
 
-    def _holds(self, log: str, positions: Sequence[int], offsets: Sequence[int]) -> bool:
+    def _holds(
+        self,
+        connection: psycopg.Connection,
+        log: str,
+        positions: Sequence[int],
+        offsets: Sequence[int],
+    ) -> bool:
         """Whether the topic still has the last record that each partition was given.
 
         Raises:
-            NotOurs: it has records of something else.
+            NotOurs: it has records of something else, or events that the log does not have.
         """
         everything = self._topic.all(len(offsets))
         with closing(self._topic.consumer()) as consumer:
             begins = consumer.beginning_offsets(everything)
             ends = consumer.end_offsets(everything)
+            last = {p: ends[p] - 1 for p in everything if ends[p] > begins[p]}
+            for record in at_offsets(consumer, last):
+                self._demand_ours(connection, log, read(record))
             known = dict(zip(everything, offsets, strict=True))
             if any(ends[p] <= offset for p, offset in known.items()):
                 return False
-            # Of a partition that we know nothing of, at least whose its last record is.
-            looks = {p: known[p] if known[p] >= 0 else ends[p] - 1 for p in everything}
-            looks = {p: offset for p, offset in looks.items() if begins[p] <= offset}
-            for record in at_offsets(consumer, looks) if looks else ():
+            looks = {p: offset for p, offset in known.items() if begins[p] <= offset}
+            for record in at_offsets(consumer, looks):
                 found = read(record)
-                if found.log != log:
-                    raise NotOurs(
-                        f"主题 {self._topic.name} 已存有另一日志（{found.log}）的事件，"
-                        "请换用其他主题。"
-                        f"The topic {self._topic.name} holds another log's events ({found.log}): "
-                        "use a topic of its own (WANGGE_KAFKA_TOPIC)."
-                    )
-                partition = record.partition
-                if offsets[partition] >= 0 and found.entry.position != positions[partition]:
+                self._demand_ours(connection, log, found)
+                if found.entry.position != positions[record.partition]:
                     return False
         return True
+
+    def _demand_ours(self, connection: psycopg.Connection, log: str, found: Received) -> None:
+        """A topic has nothing but events of this log as it is.
+
+        Raises:
+            NotOurs: this one is not.
+        """
+        name = self._topic.name
+        if found.log != log:
+            raise NotOurs(
+                f"主题 {name} 已存有另一日志（{found.log}）的事件，请换用其他主题。"
+                f"The topic {name} holds another log's events ({found.log}): use a topic of its "
+                "own (WANGGE_KAFKA_TOPIC)."
+            )
+        entry = found.entry
+        same = "SELECT FROM log.event WHERE position = %s AND stream = %s AND data = %s"
+        if connection.execute(same, (entry.position, entry.stream, entry.data)).rowcount != 1:
+            raise NotOurs(
+                f"主题 {name} 存有本日志没有的事件（位置 {entry.position}），"
+                "日志可能是从备份恢复的：请换用新主题，读取方须在空库中重建。"
+                f"The topic {name} holds events that this log does not have (position "
+                f"{entry.position}), as after restoring a backup: use a new topic "
+                "(WANGGE_KAFKA_TOPIC), from which readers build anew, in an empty database."
+            )
 
     def _catch_up(self, run: _Run, stop: threading.Event) -> None:
         while not stop.is_set():

@@ -340,12 +340,14 @@ def at_offsets(consumer: Any, wanted: Mapping[TopicPartition, int]) -> Iterable[
     consumer.assign(list(wanted))
     for partition, offset in wanted.items():
         consumer.seek(partition, offset)
+        consumer.resume(partition)
     left = dict(wanted)
     for _ in range(10):
+        if not left:
+            return
         for partition, records in consumer.poll(timeout_ms=WAIT_SECONDS * 100).items():
             if left.pop(partition, None) is not None:
                 consumer.pause(partition)
                 yield records[0]
-        if not left:
-            return
-    raise KafkaError(f"no answer about {', '.join(f'{p.topic}/{p.partition}' for p in left)}")
+    if left:
+        raise KafkaError(f"no answer about {', '.join(f'{p.topic}/{p.partition}' for p in left)}")

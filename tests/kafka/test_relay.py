@@ -129,6 +129,34 @@ def test_a_topic_of_another_log_is_not_written_to(
         relay.catch_up()
 
 
+def test_a_topic_that_knows_more_than_a_restored_log_is_not_written_to(
+    store: EventStore, relay: Relay, as_relay: Connect, topic: Topic, database: str
+) -> None:
+    """Its positions come again, with other events, which readers would take for those they know."""
+    fill(store, 5)
+    kept = relay.catch_up()
+    with as_relay() as connection:
+        row = connection.execute("SELECT positions, offsets FROM relay.topic").fetchone()
+    assert row is not None
+    fill(store, 5, seed=2)
+    relay.catch_up()
+    before = held(topic)
+    with psycopg.connect(database) as owner:
+        owner.execute("SET session_replication_role = replica")
+        owner.execute("DELETE FROM log.event WHERE position > %s", (kept,))
+        owner.execute("UPDATE log.head SET position = %s", (kept,))
+        owner.execute(
+            "UPDATE relay.topic SET position = %s, positions = %s, offsets = %s", (kept, *row)
+        )
+    with pytest.raises(NotOurs, match="restoring a backup"):
+        relay.catch_up()
+    # Other events have their positions by now.
+    fill(EventStore(store.recorder, store.codec, store.vault), 20, seed=3)
+    with pytest.raises(NotOurs, match="restoring a backup"):
+        relay.catch_up()
+    assert held(topic) == before
+
+
 def test_a_topic_of_something_else_is_not_written_to(
     store: EventStore, relay: Relay, topic: Topic
 ) -> None:
