@@ -3,9 +3,10 @@
 import fcntl
 import os
 import select
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
@@ -272,11 +273,25 @@ def _embedded(data: Path, *, lasting: bool, alone: bool) -> Iterator[EmbeddedPos
         else:
             server.start()
         try:
-            yield server
+            with _kept_up(server) if lasting and not server.attached else nullcontext():
+                yield server
             if not lasting and not server.attached:
                 _wait_for_others(server)
         finally:
             server.stop()
+
+
+@contextmanager
+def _kept_up(server: EmbeddedPostgres) -> Iterator[None]:
+    """Should the server end by itself, it is started again: nobody else would."""
+    stop = threading.Event()
+    thread = threading.Thread(target=server.keep_up, args=(stop,), name="postgres", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _start_lasting(server: EmbeddedPostgres, stack: ExitStack, alone: bool) -> None:

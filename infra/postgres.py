@@ -49,6 +49,8 @@ WAIT_SECONDS: Final = (
 RETRY_SECONDS: Final = 10.0  # for what a dead server left behind, such as its shared memory
 STOP_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.005
+WATCH_SECONDS: Final = 0.5  # how often it is looked whether a server of ours still runs
+AGAIN_SECONDS: Final = 5.0  # until the next try to start one that has ended
 LOG_BYTES: Final = 10_000_000  # a longer log is set aside, once, at the next start
 
 _SYSTEM_BINARIES: Final = "/usr/lib/postgresql"
@@ -429,13 +431,35 @@ class EmbeddedPostgres:
         :raises PostgresUnavailable: with a code of ``REASONS``
         """
         assert threading.current_thread() is threading.main_thread()
+        self._begin()
+
+    def keep_up(self, stop: threading.Event) -> None:
+        """Start a server of ours again when it has ended by itself, until told to stop.
+
+        By itself it ends after a recovery that failed, as on a full disk, or when its postmaster is
+        killed. It comes back on the port that everybody has; whoever has started one meanwhile is
+        waited for. The thread that does this has to last as long as the server: see ``start``.
+        """
+        port = self.port
+        while not stop.wait(WATCH_SECONDS):
+            if self.pid is not None:
+                continue
+            if not self.attached:
+                _log.error("postgres.ended", folder=str(self.folder), log=str(self.log_file))
+            try:
+                self._begin(port)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
+                _log.error("postgres.still_away", error=repr(error))
+                stop.wait(AGAIN_SECONDS)
+
+    def _begin(self, port: int = 0) -> None:
         if sys.platform != "linux":
             raise PostgresUnavailable("postgres.platform")
         began = time.monotonic()
         account = _unprivileged(self.data)
         self._make_home(account)
         with self._starter_lock():
-            self._start(account)
+            self._start(account, port)
             self._create_database()
         _log.info(
             "postgres.ready", folder=str(self.folder), port=self.port, attached=self.attached,
@@ -491,7 +515,7 @@ class EmbeddedPostgres:
                     time.sleep(POLL_SECONDS)
             yield
 
-    def _start(self, account: _Account | None) -> None:
+    def _start(self, account: _Account | None, port: int) -> None:
         """Attach or start, and try again while a former server is still going away."""
         deadline = time.monotonic() + WAIT_SECONDS
         retry_until = time.monotonic() + RETRY_SECONDS
@@ -499,7 +523,7 @@ class EmbeddedPostgres:
         while not self._attach(deadline):
             if binaries is None:
                 binaries = self._prepare(account)
-            self._launch(binaries, account)
+            self._launch(binaries, account, port or _free_port())
             failure = self._wait_ready(deadline)
             if failure is None:
                 return
@@ -578,9 +602,9 @@ class EmbeddedPostgres:
             raise PostgresUnavailable("postgres.failed", log="initdb", tail=made.stderr.strip())
         unfinished.rename(self.data)
 
-    def _launch(self, binaries: Path, account: _Account | None) -> None:
-        """Fork the postmaster, on a free port of loopback, to die with this process."""
-        self.port = _free_port()
+    def _launch(self, binaries: Path, account: _Account | None, port: int) -> None:
+        """Fork the postmaster, on a port of loopback, to die with this process."""
+        self.port = port
         settings = SETTINGS | ({} if self.durable else TEST_SETTINGS)
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         if self.log_file.exists() and self.log_file.stat().st_size > LOG_BYTES:

@@ -416,6 +416,35 @@ def test_up_serves_beside_other_commands_and_stops_cleanly(
     assert not (folder / "postgres" / "data" / "postmaster.pid").exists()
 
 
+@pytest.mark.e2e
+def test_up_outlives_its_database(folder: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANGGE_")}
+    environment |= {"WANGGE_DATA": str(folder), "WANGGE_PORT": "0"}
+    errors = folder / "errors"
+    with errors.open("w") as file:
+        process = subprocess.Popen([*PROGRAM, "up"], env=environment, stderr=file)
+    try:
+        address = _address(process, errors)
+        pid = (folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]
+        os.kill(int(pid), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while not _is_well(address):
+            assert time.monotonic() < deadline, errors.read_text()
+            time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        returned = process.wait(60)
+    assert returned == 0, errors.read_text()
+
+
+def _is_well(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/api/v1/health", timeout=30) as response:
+            return bool(json.load(response)["status"] == "ok")
+    except OSError:  # 503 too
+        return False
+
+
 def _address(process: subprocess.Popen[bytes], errors: Path) -> str:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

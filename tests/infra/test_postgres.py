@@ -259,6 +259,48 @@ def test_a_killed_server_recovers_what_was_committed(cluster: Path) -> None:
     assert "automatic recovery in progress" in server.log_file.read_text()
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "another process", "an error"])
+def test_a_server_that_has_ended_comes_back_on_its_port(
+    cluster: Path, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where somebody else has started one before it was noticed, and after any error."""
+    server, stop = EmbeddedPostgres(cluster, durable=False), threading.Event()
+    keeper = threading.Thread(target=server.keep_up, args=(stop,))
+    with server, ExitStack() as stack:
+        dsn, first = server.dsn(), server.pid
+        ask(dsn, "CREATE TABLE kept AS SELECT 7 AS x")
+        ask(dsn, "CHECKPOINT")  # this one does not wait for the disk
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        other = None
+        if meanwhile == "another process":
+            other = stack.enter_context(process(cluster))
+            assert not other.report()["attached"]
+        if meanwhile == "an error":
+            monkeypatch.setattr("infra.postgres.AGAIN_SECONDS", 0.01)
+            tries, prepare = iter([RuntimeError("no thread can be started")]), server._prepare
+
+            def failing(*given: Any) -> Path:
+                for error in tries:
+                    raise error
+                return prepare(*given)
+
+            monkeypatch.setattr(server, "_prepare", failing)
+        keeper.start()
+        try:
+            if other is not None:
+                until(lambda: server.attached, "it was noticed", 30)
+                other.end()
+            until(lambda: answers(dsn), "the server is back", 30)
+            assert ask(dsn, "SELECT x FROM kept") == 7
+            assert server.pid not in (None, first)
+        finally:
+            stop.set()
+            keeper.join()
+        server.stop()
+        assert not answers(dsn)
+
+
 def test_an_unfinished_first_start_is_done_again(folder: Path) -> None:
     unfinished = folder / "postgres" / "data.new"
     unfinished.mkdir(parents=True)
