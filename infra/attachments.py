@@ -181,6 +181,20 @@ class Attachments:
         if digest.hexdigest() != address:
             _damaged(address)
 
+    def holds(self, address: str) -> bool:
+        """Whether an object is there.
+
+        Raises:
+            Refused: ``attachment.unavailable``.
+        """
+        try:
+            obstore.head(self._store, _path(address))
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as error:
+            _unavailable(error)
+        return True
+
     def orphans(self, known: Collection[str], before: datetime) -> Iterator[Orphan]:
         """What no event names and was stored ``before``: an upload under way is no orphan yet.
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from domain.case.events import FileAttached
+from domain.errors import Refused
 from domain.history import CLOCKS_APART
 from domain.roles import system
 from infra.installation import AlreadyRunning, Installation
@@ -25,6 +27,15 @@ from infra.settings import SettingError, Settings
 
 FREE_BYTES: Final = 1 << 30
 """Less room than this, and the log may soon have nowhere to go."""
+
+RECENT: Final = 1_000
+"""So many of the last positions are asked for their keys: in a vault that was restored from a
+moment before that of the log, those are what is missing."""
+
+FILES: Final = 20
+AMONG: Final = 100_000
+"""So many of the last files, of those among so many positions, are looked for where attachments are
+kept."""
 
 LAG: Final = 10_000
 """Positions a read model may be behind while it is catching up."""
@@ -59,6 +70,8 @@ def examine(
             yield _migrated(opened.installation)
             yield _clock(opened)
             yield from _rights(opened.installation)
+            yield _keys(opened.installation)
+            yield _files(opened.installation)
             yield from _lag(opened)
     except PostgresUnavailable as error:
         yield Finding("database", False, error.code, error.zh, error.en)
@@ -230,6 +243,52 @@ def _rights(installation: Installation) -> Iterator[Finding]:
             f"角色 {role} 的权限不对，请恢复 infra/sql 中的授权。",
             f"The rights of {role} were changed: restore those of infra/sql.",
         )
+
+
+def _keys(installation: Installation) -> Finding:
+    """The vault has the keys of what is newest in the log, or has had them."""
+    store = installation.store
+    with installation.pool.connection() as connection:
+        rows = connection.execute(
+            "SELECT data FROM log.event WHERE position > (SELECT position - %s FROM log.head)",
+            (RECENT,),
+        ).fetchall()
+    named = {key for (data,) in rows for key in store.codec.keys_in(data)}
+    found = installation.vault.find(named)
+    lost = named - found.keys() - found.destroyed.keys() - found.broken
+    return Finding(
+        "keys",
+        not lost,
+        f"{len(named) - len(lost)} / {len(named)}",
+        "密钥库缺少日志中的密钥，相应的个人信息无法读取：它可能是从早于日志的备份恢复的。"
+        "请恢复较新的备份。",
+        "The vault lacks keys that the log names, and what they sealed cannot be read: it may have "
+        "been restored from a moment before that of the log. Restore a later one.",
+    )
+
+
+def _files(installation: Installation) -> Finding:
+    """The newest files that the log names are where attachments are kept."""
+    store = installation.store
+    with installation.pool.connection() as connection:
+        rows = connection.execute(
+            "SELECT name, data FROM log.event WHERE name = ANY(%s)"
+            " AND position > (SELECT position - %s FROM log.head) ORDER BY position DESC LIMIT %s",
+            (store.codec.names_of((FileAttached,)), AMONG, FILES),
+        ).fetchall()
+    named = {store.codec.decode(*row).sha256 for row in rows}
+    try:
+        held = sum(map(installation.attachments.holds, named))
+    except Refused as away:
+        return Finding("attachments", False, away.code, away.zh, away.en)
+    return Finding(
+        "attachments",
+        held == len(named),
+        f"{held} / {len(named)}",
+        "附件存放处缺少事项中的文件：请检查 WANGGE_ATTACHMENTS，或把附件恢复到那里。",
+        "Files of cases are not where attachments are kept: look at WANGGE_ATTACHMENTS, or restore "
+        "the files there.",
+    )
 
 
 def _lag(opened: Any) -> Iterator[Finding]:

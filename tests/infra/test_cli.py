@@ -29,6 +29,7 @@ from infra.installation import published_years
 from infra.settings import Settings
 from projections.catalog import NAMES as READ_MODELS
 from projections.runner import Progress
+from tests import samples
 from tests.forked import Nursery
 from tests.infra.test_importers import HEADER, request, trace, xes
 
@@ -312,6 +313,21 @@ def test_the_doctor_finds_nothing_and_then_something(
     assert "✗ secret: 0644" in ill.stdout
     assert "✗ role wangge_app" in ill.stdout
     assert "chmod 600" in ill.stdout
+
+
+def test_the_doctor_finds_a_vault_and_files_that_do_not_go_with_the_log(
+    wangge: Wangge, store: EventStore, database: str
+) -> None:
+    store.execute(samples.report(case="a"), samples.attach(case="a"))
+    whole = wangge("doctor")
+    assert "✓ keys: 2 / 2" in whole.stdout
+    assert "✗ attachments: 0 / 1" in whole.stdout
+    with psycopg.connect(database) as owner:
+        owner.execute("SET session_replication_role = replica")
+        owner.execute("DELETE FROM vault.key")
+    ill = wangge("doctor")
+    assert ill.returncode == 1
+    assert "✗ keys: 0 / 2" in ill.stdout
 
 
 @pytest.mark.parametrize("data", ["/etc/passwd", "/etc/passwd/x", "/proc/x"])
