@@ -62,7 +62,9 @@ _log = structlog.get_logger(__name__)
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "100",
+    # Each of many server processes (``wangge serve --workers``) has 7 connections while it idles,
+    # and up to 22 at work; room for one more costs 35 KB.
+    "max_connections": "500",
     "shared_buffers": "256MB",
     "effective_cache_size": "2GB",
     "work_mem": "16MB",

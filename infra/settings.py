@@ -61,7 +61,11 @@ class Settings(BaseSettings):
         default=1_000_000, ge=1_000, description="Largest request body, in bytes."
     )
     connections: int = Field(
-        default=8, ge=2, le=64, description="Database connections of one server process, at most."
+        default=8,
+        ge=2,
+        le=64,
+        description="Database connections by which one server process answers, at most; it has up "
+        "to 14 others beside them.",
     )
     attachments: str = Field(
         default="",

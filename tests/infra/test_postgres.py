@@ -137,6 +137,12 @@ def test_a_cold_start_makes_a_server_that_keeps_what_it_was_given(folder: Path) 
     assert not (server.data / "postmaster.pid").exists()
 
 
+def test_there_is_room_for_the_connections_of_many_server_processes(cluster: Path) -> None:
+    with EmbeddedPostgres(cluster, durable=False) as server, ExitStack() as held:
+        for _ in range(8 * 22):
+            held.enter_context(psycopg.connect(server.dsn(), autocommit=True))
+
+
 def test_a_warm_start_finds_the_data_again(cluster: Path) -> None:
     with EmbeddedPostgres(cluster, durable=False) as server:
         ask(server.dsn(), "CREATE TABLE kept AS SELECT 7 AS n")
