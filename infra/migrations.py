@@ -227,10 +227,13 @@ def _demand_sign_in(dsn: str, secret: bytes, role: str) -> None:
         locked_out = " ".join(f"ALTER ROLE {each} NOLOGIN;" for each in LOGIN_ROLES)
         raise MigrationError(
             f"数据库角色 {role} 的密码与本安装的密钥（WANGGE_DATA/secret）不符。"
-            "请从已在使用该数据库"
-            "服务器的机器复制 secret 文件。\n"
+            "请从已在使用该数据库服务器的机器复制 secret 文件。仅当该文件已丢失：停止全部进程，"
+            f"执行 {locked_out} 重新启动，再运行 wangge rebuild search（查询索引依赖该密钥）；"
+            "消息推送的接收方须换用新密钥。\n"
             f"The secret of this installation (WANGGE_DATA/secret) does not belong to this "
             f"database: {role} cannot sign in. Copy the file secret from the data folder of a "
             "machine that already uses this database server. Only if that file is lost: stop all "
-            f"of them, run {locked_out} and start again.\n{str(error).strip()}"
+            f"of them, run {locked_out} start again, and run `wangge rebuild search`, for what was "
+            "to be found is keyed by it; receivers of webhooks need their new secrets."
+            f"\n{str(error).strip()}"
         ) from error
