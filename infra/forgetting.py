@@ -2,16 +2,16 @@
 
 The log says first that a person is forgotten; only then are keys destroyed. A process that ends in
 between leaves keys that should not be there: the next start destroys them, and every server looks
-once a minute, also for what another process has approved.
+every few seconds, also for what another process has approved.
 
 Whoever approves looks first which cases are the person's. One that is reported between that look
 and the event is at an earlier position as well, and not named: it is found here, and named by a
 second event, so that read models wipe it wherever they are built.
 
 **The term.** Once a key is destroyed nothing sealed with it can be read from the vault; a process
-that had it at hand may use it for another minute (``vault.CACHE_SECONDS``). What was clear text
-before (names of staff, masks) is gone from the read models as soon as they have followed the log.
-``wipe`` takes its bytes off the disk: pages, statistics, write-ahead log.
+that had it at hand drops it when it looks, and anyhow after a minute (``vault.CACHE_SECONDS``).
+What was clear text before (names of staff, masks) is gone from the read models as soon as they have
+followed the log. ``wipe`` takes its bytes off the disk: pages, statistics, write-ahead log.
 """
 
 import threading
@@ -31,10 +31,11 @@ from domain.privacy import ForgetMissed, PersonForgotten
 from domain.roles import system
 from infra.event_store import EventStore
 from infra.log_source import LogSource
-from infra.vault import CACHE_SECONDS, Vault
+from infra.vault import Vault
 
-EVERY_SECONDS: Final = CACHE_SECONDS
-"""How often a server looks whether somebody was forgotten."""
+EVERY_SECONDS: Final = 5.0
+"""How often a server looks whether somebody was forgotten. Until then it seals with the keys that
+it has at hand, and what somebody types into a case that goes on is lost with them."""
 
 PAGE: Final = 20_000
 """Positions looked through at a time."""
@@ -92,7 +93,7 @@ class Forgetting:
         return destroyed
 
     def follow(self, stop: threading.Event) -> None:
-        """Finish now and every minute, until told to stop, whatever comes in between."""
+        """Finish now and every few seconds, until told to stop, whatever comes in between."""
         while not stop.is_set():
             try:
                 self.finish()
@@ -117,14 +118,14 @@ class Forgetting:
         event = forgotten.event
         if forgotten.actor == _BY.id:
             return
-        missed = self._reported_meanwhile(forgotten) - set(event.cases)
-        if missed:
-            named = tuple(sorted(missed))
-            command = ForgetMissed(by=_BY, at=event.at, person=event.person, cases=named)
-            try:
+        try:
+            missed = self._reported_meanwhile(forgotten) - set(event.cases)
+            if missed:
+                named = tuple(sorted(missed))
+                command = ForgetMissed(by=_BY, at=event.at, person=event.person, cases=named)
                 self._store.execute(command, correlation=forgotten.correlation)
-            except (OperationalError, Conflict) as error:
-                raise psycopg.OperationalError(str(error)) from error
+        except (OperationalError, Conflict) as error:
+            raise psycopg.OperationalError(str(error)) from error
 
     def _reported_meanwhile(self, forgotten: Recorded[PersonForgotten]) -> set[str]:
         """The cases of the person that were reported shortly before the event."""

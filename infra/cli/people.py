@@ -15,8 +15,8 @@ from domain.roles import Actor, Grant, Role, permitted, system
 from domain.staff import AddUser, is_user_id
 from infra.cli.composition import Opened, composed
 from infra.cli.frame import Wrong, err, one_of, out, progress, progress_if_long
-from infra.forgetting import EVERY_SECONDS, Forgetting, wipe
-from infra.vault import KeyFile
+from infra.forgetting import Forgetting, wipe
+from infra.vault import CACHE_SECONDS, KeyFile
 
 ROLES: Final = tuple(role.value for role in Role if role not in (Role.SYSTEM, Role.IMPORTER))
 """The roles of people; the others are those of processes."""
@@ -232,9 +232,9 @@ def _finish_forgetting(opened_: Opened) -> None:
         installation.connect_projector, installation.dsn, settings.vault_dsn or installation.dsn
     )
     out.print(
-        f"本次销毁密钥 {keys} 个；其他进程最迟 {EVERY_SECONDS:.0f} 秒后不再持有。\n"
+        f"本次销毁密钥 {keys} 个；其他进程最迟 {CACHE_SECONDS:.0f} 秒后不再持有。\n"
         f"Keys destroyed now: {keys}. Other processes have none of them in "
-        f"{EVERY_SECONDS:.0f} seconds.",
+        f"{CACHE_SECONDS:.0f} seconds.",
         "查询数据已更新，磁盘残留已清除。Read models are up to date and the disk is wiped."
         if not left
         else "查询数据已更新；磁盘上尚有残留 · Read models are up to date; left on the disk:",

@@ -37,7 +37,7 @@ from infra.event_store import EventStore
 from infra.forgetting import Forgetting, wipe
 from infra.log_source import LogSource
 from infra.migrations import role_dsn
-from infra.vault import Vault
+from infra.vault import CACHE_SECONDS, KeyFile, Vault
 from projections.catalog import NAMES
 from projections.runner import Runner
 from tests import samples
@@ -511,6 +511,47 @@ def test_it_goes_on_after_the_database_was_away(
     stop.set()
     thread.join()
     assert vault.find(WANGS).destroyed.keys() == WANGS
+
+
+def test_another_server_soon_seals_no_more_with_a_key_that_was_destroyed(
+    store: EventStore,
+    runner: Runner,
+    vault: Vault,
+    pool: ConnectionPool,
+    forgetting: Callable[[], Forgetting],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is typed there into a case that goes on was lost for a minute."""
+    subjects = {f"person:{samples.RESIDENT.id}", f"case:{samples.CASE}"}
+    there = Vault(vault._pool, KeyFile(folder / "data" / "kek"))
+    forget_wang(store)
+    there.settle(there.provide(subjects).values())
+    assert isinstance(runner.source, LogSource)
+    other = Forgetting(store, runner.source, there, StoredPasswords(pool).drop)
+    finish, looked = other.finish, threading.Event()
+
+    def noticed() -> int:
+        destroyed = finish()
+        looked.set()
+        return destroyed
+
+    monkeypatch.setattr(other, "finish", noticed)
+    stop = threading.Event()
+    thread = threading.Thread(target=other.follow, args=(stop,))
+    thread.start()
+    try:
+        assert looked.wait(60)
+        there.settle(there.provide(subjects).values())
+        store.execute(samples.ask_forget(cases=(samples.CASE,)), samples.approve_forget())
+        forgetting().finish()
+        begun = time.monotonic()
+        while there.cached(subjects) is not None:
+            assert time.monotonic() < begun + CACHE_SECONDS / 3
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_what_the_rights_do_not_reach_is_said(
