@@ -4,6 +4,9 @@ The State Council publishes the holidays and make-up working days (调休) of on
 years come in as events. A year that is not published yet is taken as plain Monday to Friday, and
 whatever is reckoned with it says so (暂定): it is recomputed when the schedule is there.
 
+Many offices change their hours twice a year (夏季作息, 冬季作息): hours hold from a day on, known
+ahead, and what was worked before that day stays what it was.
+
 All instants are taken at whole seconds, in the office's time zone.
 """
 
@@ -11,8 +14,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
+from fractions import Fraction
 from itertools import pairwise
-from typing import Final, assert_never
+from math import ceil
+from typing import Final, NamedTuple, assert_never
 from zoneinfo import ZoneInfo
 
 from domain.errors import Refused
@@ -72,11 +77,16 @@ class DeclareDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetWorkingHours:
-    """Change the hours of every working day."""
+    """Change the hours of every working day from ``since`` on, until a later change that is known.
+
+    Without ``since`` they hold for all time, in place of all hours that were ever set: for an
+    office that has never had others. Past time is then reckoned by them as well.
+    """
 
     by: Actor
     at: datetime
     periods: tuple[Period, ...]
+    since: date | None = None
 
 
 Command = PublishYear | DeclareDay | SetWorkingHours
@@ -107,13 +117,25 @@ class DayDeclared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkingHoursSet:
-    """Every working day has these hours, in order."""
+    """Every working day has these hours, in order, for all time: no change of hours is left."""
 
     at: datetime
     periods: tuple[Period, ...]
 
 
-Event = YearPublished | DayDeclared | WorkingHoursSet
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingHoursChanged:
+    """Working days have these hours, in order, from ``since`` on until the next change.
+
+    It replaces what was set for that very day; changes to other days stay.
+    """
+
+    at: datetime
+    since: date
+    periods: tuple[Period, ...]
+
+
+Event = YearPublished | DayDeclared | WorkingHoursSet | WorkingHoursChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,13 @@ class Reckoned:
     provisional: bool
 
 
+class Worked(NamedTuple):
+    """Working time as people count it: whole working days, each by its own hours, and seconds."""
+
+    days: int
+    seconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """What is published for one year."""
@@ -132,18 +161,42 @@ class Schedule:
     makeup_days: tuple[date, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Era:
+    """The days with the same hours: from ``first``, an ordinal, until the next era begins.
+
+    Before it lie ``days_before`` working days, and ``seconds_before`` of working time.
+    """
+
+    first: int
+    periods: tuple[Period, ...]
+    days_before: int
+    seconds_before: int
+
+    @property
+    def day_seconds(self) -> int:
+        """Seconds in a full working day."""
+        return sum(period.seconds for period in self.periods)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
     """The office's working time, and arithmetic on it.
 
     Working days are counted, not walked: Monday to Friday by division, then corrected by the days
     that differ. So a limit of years costs what one of hours costs, and nothing can loop for ever.
+    The few changes of hours are walked once, when the calendar is made.
+
+    ``hours`` hold until the first day of ``changes``, each of which holds until the next.
     """
 
     hours: tuple[Period, ...] = DEFAULT_HOURS
+    changes: Mapping[date, tuple[Period, ...]] = field(default_factory=dict)
     years: Mapping[int, Schedule] = field(default_factory=dict)
     declared: Mapping[date, bool] = field(default_factory=dict)
 
+    # The same in order, the first era from the beginning of time.
+    eras: tuple[Era, ...] = field(init=False, repr=False, compare=False)
     # The days that differ from Monday to Friday, as ordinals in order.
     _off: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _on: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -159,11 +212,13 @@ class Calendar:
         on = sorted(day.toordinal() for day, on in known.items() if on and not _weekday(day))
         object.__setattr__(self, "_off", tuple(off))
         object.__setattr__(self, "_on", tuple(on))
-
-    @property
-    def working_day_seconds(self) -> int:
-        """Seconds in a full working day."""
-        return sum(period.seconds for period in self.hours)
+        eras = [Era(date.min.toordinal(), self.hours, 0, 0)]
+        for since, periods in sorted(self.changes.items()):
+            first, last = since.toordinal(), eras[-1]
+            days = self._days_before(first)
+            worked = last.seconds_before + (days - last.days_before) * last.day_seconds
+            eras.append(Era(first, periods, days, worked))
+        object.__setattr__(self, "eras", tuple(eras))
 
     @property
     def exceptions(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -174,6 +229,10 @@ class Calendar:
     def is_working_day(self, day: date) -> bool:
         """Whether the office works on a day; by Monday to Friday where its year is unpublished."""
         return self.working_days(day, day + timedelta(days=1)) == 1
+
+    def hours_on(self, day: date) -> tuple[Period, ...]:
+        """The hours that a day has if the office works on it."""
+        return self._era(day.toordinal()).periods
 
     def working_days(self, start: date, end: date) -> int:
         """How many days the office works from ``start`` until, without it, ``end``."""
@@ -202,6 +261,24 @@ class Calendar:
             self._worked_before(office_time(end)) - self._worked_before(office_time(start)), 0
         )
 
+    def days_worked(self, start: datetime, end: datetime) -> Fraction:
+        """The same in working days, whatever hours each has: half of its time is half a day."""
+        era, days, seconds = self._point(office_time(start))
+        until, more_days, more = self._point(office_time(end))
+        one, other = era.day_seconds, until.day_seconds
+        run = (more_days - days) * one * other + more * one - seconds * other
+        return Fraction(max(run, 0), one * other)
+
+    def worked(self, start: datetime, end: datetime) -> Worked:
+        """The same in whole working days, and the working seconds that follow on them."""
+        begin, last = office_time(start), office_time(end)
+        era = self._era(last.toordinal())
+        if era.first <= begin.toordinal():  # the short way, for lists: all days are of one length
+            return Worked(*divmod(self.working_seconds(begin, last), era.day_seconds))
+        days = int(self.days_worked(begin, last))
+        rest = self.add_days_worked(begin, Fraction(days)).at
+        return Worked(days, self.working_seconds(rest, last))
+
     def add_working(self, start: datetime, seconds: int) -> Reckoned:
         """The first instant by which that many working seconds have passed since ``start``.
 
@@ -213,14 +290,41 @@ class Calendar:
         if seconds == 0:
             return Reckoned(begin, self.is_provisional(begin, begin))
         total = self._worked_before(begin) + seconds
-        days, rest = divmod(total - 1, self.working_day_seconds)
-        end = self._into_day(self._nth_working_day(days, begin.toordinal()), rest + 1)
-        return Reckoned(end, self.is_provisional(begin, end))
+        era = self._era_working(total - 1)
+        days, rest = divmod(total - 1 - era.seconds_before, era.day_seconds)
+        day = self._nth_working_day(era.days_before + days, begin.toordinal())
+        return self._reckoned(begin, day, rest + 1)
+
+    def add_days_worked(self, start: datetime, days: Fraction) -> Reckoned:
+        """The first second by which that many working days have passed since ``start``.
+
+        So many days later at the same point of the day's working time. Where hours have changed
+        meanwhile it is the point by which the same share of the day is worked.
+        """
+        assert days >= 0, days
+        begin = office_time(start)
+        if days == 0:
+            return Reckoned(begin, self.is_provisional(begin, begin))
+        era, full, seconds = self._point(begin)
+        total = full + Fraction(seconds, era.day_seconds) + days
+        whole = ceil(total) - 1
+        day = self._nth_working_day(whole, begin.toordinal())
+        return self._reckoned(begin, day, ceil((total - whole) * self._era(day).day_seconds))
 
     def end_of_working_day(self, start: datetime) -> Reckoned:
         """The close of the working day that contains ``start``, or follows where it is over."""
-        day = self.working_day_seconds
-        return self.add_working(start, day - self._worked_before(office_time(start)) % day)
+        worked = self._worked_before(office_time(start))
+        era = self._era_working(worked)
+        day = era.day_seconds
+        return self.add_working(start, day - (worked - era.seconds_before) % day)
+
+    def _era(self, ordinal: int) -> Era:
+        """The era that a day belongs to."""
+        return self.eras[bisect_right(self.eras, ordinal, key=lambda era: era.first) - 1]
+
+    def _era_working(self, worked: int) -> Era:
+        """The era that works on when so many seconds are worked."""
+        return self.eras[bisect_right(self.eras, worked, key=lambda era: era.seconds_before) - 1]
 
     def _days_before(self, ordinal: int) -> int:
         weeks, rest = divmod(ordinal - 1, 7)  # day 1 was a Monday
@@ -229,13 +333,18 @@ class Calendar:
 
     def _worked_before(self, local: datetime) -> int:
         """Working seconds from the beginning of time: what makes sums and differences agree."""
+        era, days, today = self._point(local)
+        return era.seconds_before + (days - era.days_before) * era.day_seconds + today
+
+    def _point(self, local: datetime) -> tuple[Era, int, int]:
+        """The era of a day, the working days before it, and the seconds of it that are worked."""
         ordinal = local.toordinal()
-        days = self._days_before(ordinal)
-        whole = days * self.working_day_seconds
+        era, days = self._era(ordinal), self._days_before(ordinal)
         if self._days_before(ordinal + 1) == days:
-            return whole
+            return era, days, 0
         second = local.hour * 3600 + local.minute * 60 + local.second
-        return whole + sum(min(max(second - p.start * 60, 0), p.seconds) for p in self.hours)
+        today = sum(min(max(second - p.start * 60, 0), p.seconds) for p in era.periods)
+        return era, days, today
 
     def _nth_working_day(self, count: int, since: int) -> int:
         """The day, not before ``since``, that has ``count`` working days before it; as ordinals."""
@@ -246,15 +355,17 @@ class Calendar:
         later = range(since + 1, since + reach + 1)
         return since + bisect_right(later, count, key=self._days_before)
 
-    def _into_day(self, ordinal: int, worked: int) -> datetime:
+    def _reckoned(self, begin: datetime, ordinal: int, worked: int) -> Reckoned:
         """The instant on a working day by which that many seconds of it are worked."""
-        second = self.hours[0].start * 60 + worked
+        periods = self._era(ordinal).periods
+        second = periods[0].start * 60 + worked
         before = 0
-        for earlier, later in pairwise(self.hours):
+        for earlier, later in pairwise(periods):
             before += earlier.seconds
             if worked > before:
                 second += (later.start - earlier.end) * 60
-        return _midnight(date.fromordinal(ordinal)) + timedelta(seconds=second)
+        end = _midnight(date.fromordinal(ordinal)) + timedelta(seconds=second)
+        return Reckoned(end, self.is_provisional(begin, end))
 
 
 initial: Final = Calendar()
@@ -300,9 +411,18 @@ def decide(calendar: Calendar, command: Command) -> list[Event]:
             declared = DayDeclared(at=command.at, day=day, working=working, reason=command.reason)
             _demand_working_day(evolve(calendar, declared), day.year)
             return [declared]
+        case SetWorkingHours(since=date() as since):
+            periods = _hours(command)
+            if not FIRST_YEAR <= since.year <= LAST_YEAR:
+                raise Refused("calendar.bad_year", year=since.year)
+            # The hours of the day before are news, too: they end a change that is set for an
+            # earlier day, be it later on.
+            if calendar.changes.get(since) == periods:
+                return []
+            return [WorkingHoursChanged(at=command.at, since=since, periods=periods)]
         case SetWorkingHours():
             periods = _hours(command)
-            if periods == calendar.hours:
+            if periods == calendar.hours and not calendar.changes:
                 return []
             return [WorkingHoursSet(at=command.at, periods=periods)]
         case _:
@@ -318,7 +438,9 @@ def evolve(calendar: Calendar, event: Event) -> Calendar:
         case DayDeclared(day=day, working=working):
             return replace(calendar, declared={**calendar.declared, day: working})
         case WorkingHoursSet(periods=periods):
-            return replace(calendar, hours=periods)
+            return replace(calendar, hours=periods, changes={})
+        case WorkingHoursChanged(since=since, periods=periods):
+            return replace(calendar, changes={**calendar.changes, since: periods})
         case _:
             assert_never(event)
 

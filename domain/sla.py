@@ -8,6 +8,7 @@ or the calendar, changes.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final, assert_never
 
 from domain.calendar import Calendar, Reckoned, office_time
@@ -20,7 +21,7 @@ class Unit(StrEnum):
     """What a limit counts: ``wh``, ``wd``, ``same_day`` working time, ``h``, ``d`` all time."""
 
     WORKING_HOUR = "wh"
-    WORKING_DAY = "wd"  # as many seconds as a full working day has
+    WORKING_DAY = "wd"  # full working days, each as long as its own hours
     HOUR = "h"
     DAY = "d"  # 24 hours
     SAME_DAY = "same_day"  # to the close of the working day; its amount is 1
@@ -80,6 +81,9 @@ def reckon(
     pause takes nothing from the working clock, and where pauses overlap the time is taken once. A
     pause that begins when the time is up moves nothing.
 
+    Working days are counted in days and shares of a day: where the office changes its hours, a day
+    after the change counts as much as one before it, however long each is.
+
     Extensions follow one after another: each begins where the time before it ended and runs on the
     clock of its own unit, through the pauses that are still to come. Two working days, then one
     day, end 24 hours after the second working day's worth of time.
@@ -103,21 +107,22 @@ def elapsed(
     limit: Limit | None,
     pauses: tuple[Pause, ...] = (),
 ) -> int:
-    """Seconds that the clock of a limit has run from ``start`` to ``until``, without its pauses.
+    """Seconds that the clock of a limit has run from ``start`` to ``until``, without its pauses:
+    of working time, also for working days, or of all.
 
     Without a limit it is the calendar clock that runs. 0 when ``until`` is not later.
     """
-    unit = Unit.DAY if limit is None else limit.unit
+    works = limit is not None and _works(limit.unit)
     run, at = 0, start
     for pause in _in_order(pauses):
-        run += _between(calendar, unit, at, min(pause.start, until))
+        run += _seconds(calendar, works, at, min(pause.start, until))
         at = max(at, pause.end)
-    return run + _between(calendar, unit, at, until)
+    return run + _seconds(calendar, works, at, until)
 
 
 def _run(calendar: Calendar, start: datetime, limit: Limit, pauses: tuple[Pause, ...]) -> Reckoned:
     """One limit on its own clock."""
-    left, at = _seconds(calendar, start, limit), start
+    left, at = _amount(calendar, start, limit), start
     end = _later(calendar, limit.unit, at, left)
     for pause in _in_order(pauses):
         if end <= pause.start:
@@ -128,17 +133,18 @@ def _run(calendar: Calendar, start: datetime, limit: Limit, pauses: tuple[Pause,
     return Reckoned(end, _works(limit.unit) and calendar.is_provisional(start, end))
 
 
-def _seconds(calendar: Calendar, start: datetime, limit: Limit) -> int:
-    """What a limit amounts to on its clock."""
+def _amount(calendar: Calendar, start: datetime, limit: Limit) -> Fraction:
+    """What a limit amounts to on its clock: working days, of all other clocks seconds."""
     match limit.unit:
-        case Unit.WORKING_HOUR | Unit.HOUR:
-            return limit.amount * 3600
         case Unit.WORKING_DAY:
-            return limit.amount * calendar.working_day_seconds
+            return Fraction(limit.amount)
+        case Unit.WORKING_HOUR | Unit.HOUR:
+            return Fraction(limit.amount * 3600)
         case Unit.DAY:
-            return limit.amount * 24 * 3600
+            return Fraction(limit.amount * 24 * 3600)
         case Unit.SAME_DAY:
-            return calendar.working_seconds(start, calendar.end_of_working_day(start).at)
+            close = calendar.end_of_working_day(start).at
+            return Fraction(calendar.working_seconds(start, close))
         case _:
             assert_never(limit.unit)
 
@@ -147,18 +153,27 @@ def _works(unit: Unit) -> bool:
     return unit not in (Unit.HOUR, Unit.DAY)
 
 
-def _between(calendar: Calendar, unit: Unit, start: datetime, end: datetime) -> int:
-    """Seconds of a clock from one instant to another; 0 when the other is not later."""
-    if _works(unit):
+def _between(calendar: Calendar, unit: Unit, start: datetime, end: datetime) -> Fraction:
+    """How long a clock runs from one instant to another; 0 when the other is not later."""
+    if unit is Unit.WORKING_DAY:
+        return calendar.days_worked(start, end)
+    return Fraction(_seconds(calendar, _works(unit), start, end))
+
+
+def _seconds(calendar: Calendar, works: bool, start: datetime, end: datetime) -> int:
+    """Seconds from one instant to another, of working time or of all."""
+    if works:
         return calendar.working_seconds(start, end)
     return max(int((office_time(end) - office_time(start)).total_seconds()), 0)
 
 
-def _later(calendar: Calendar, unit: Unit, start: datetime, seconds: int) -> datetime:
+def _later(calendar: Calendar, unit: Unit, start: datetime, amount: Fraction) -> datetime:
     """The first instant by which a clock has run that long."""
+    if unit is Unit.WORKING_DAY:
+        return calendar.add_days_worked(start, amount).at
     if _works(unit):
-        return calendar.add_working(start, seconds).at
-    return office_time(start) + timedelta(seconds=seconds)
+        return calendar.add_working(start, int(amount)).at
+    return office_time(start) + timedelta(seconds=int(amount))
 
 
 def _in_order(pauses: tuple[Pause, ...]) -> list[Pause]:

@@ -315,6 +315,7 @@ EVENTS: Final = {
     "calendar.year_published": Word("发布年度放假安排", "a year's schedule was published"),
     "calendar.day_declared": Word("指定上班或放假", "a day was declared"),
     "calendar.working_hours_set": Word("设置工作时段", "the working hours were set"),
+    "calendar.working_hours_changed": Word("调整工作时段", "the working hours were changed"),
 }
 """What has happened, by the stored name of the event."""
 

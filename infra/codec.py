@@ -120,6 +120,7 @@ NAMES: Final[dict[str, type]] = {
     "calendar.year_published": calendar.YearPublished,
     "calendar.day_declared": calendar.DayDeclared,
     "calendar.working_hours_set": calendar.WorkingHoursSet,
+    "calendar.working_hours_changed": calendar.WorkingHoursChanged,
 }
 
 

@@ -5,12 +5,13 @@ need not be fetched.
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-from domain.calendar import Calendar, initial
+from domain.calendar import Calendar, Period, initial
 from projections.past import Moment, quoted
 from projections.timeliness import restored
 
@@ -109,7 +110,7 @@ def _second(at: Sql) -> Sql:
 
 def _worked_before(at: Sql, known: Calendar) -> Sql:
     """Working seconds before an instant since the beginning of time, as the calendar counts them:
-    Monday to Friday by division, corrected by the days that differ."""
+    Monday to Friday by division, corrected by the days that differ, with the hours of each era."""
     local = sql.SQL("({} AT TIME ZONE 'Asia/Shanghai')").format(at)
     # Day 1 is 1 January of the year 1, a Monday, as Python counts.
     day = sql.SQL("({}::date - DATE '0001-01-01' + 1)").format(local)
@@ -122,15 +123,32 @@ def _worked_before(at: Sql, known: Calendar) -> Sql:
             " - width_bucket({n} - 1, {off}::integer[]) + width_bucket({n} - 1, {on}::integer[]))"
         ).format(n=ordinal, off=off, on=on)
 
+    firsts = quoted([era.first for era in known.eras[1:]])
+
+    def of_era(values: list[int]) -> Sql:
+        """One of some numbers, each of an era: that of the day."""
+        if len(set(values)) == 1:
+            return sql.SQL("{}::bigint").format(quoted(values[0]))
+        return sql.SQL("({}::bigint[])[1 + width_bucket({}, {}::integer[])]").format(
+            quoted(values), day, firsts
+        )
+
+    # An era that has fewer periods than another has empty ones after them.
+    periods = zip_longest(*(era.periods for era in known.eras), fillvalue=Period(0, 0))
     today = sql.SQL(" + ").join(
         sql.SQL("least(greatest({} - {}, 0), {})").format(
-            second, quoted(period.start * 60), quoted(period.seconds)
+            second,
+            of_era([period.start * 60 for period in each]),
+            of_era([period.seconds for period in each]),
         )
-        for period in known.hours
+        for each in periods
     )
-    return sql.SQL("({before} * {whole}::bigint + ({after} - {before}) * ({today}))").format(
+    # As if each era had lasted from the beginning of time, and what is too much or too little.
+    amiss = [era.seconds_before - era.days_before * era.day_seconds for era in known.eras]
+    return sql.SQL("({amiss} + {before} * {whole} + ({after} - {before}) * ({today}))").format(
+        amiss=of_era(amiss),
         before=days_before(day),
         after=days_before(sql.SQL("({} + 1)").format(day)),
-        whole=quoted(known.working_day_seconds),
+        whole=of_era([era.day_seconds for era in known.eras]),
         today=today,
     )

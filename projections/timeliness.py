@@ -7,7 +7,7 @@ reckoned at any moment; see ``domain.sla.elapsed``.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 import psycopg
@@ -195,29 +195,34 @@ CASES: Final = Spans(
     ),
 )
 CALENDARS: Final = Table("calendars", CalendarRow, key=("begun",))
-CALENDAR_EVENTS: Final = (calendar.YearPublished, calendar.DayDeclared, calendar.WorkingHoursSet)
+CALENDAR_EVENTS: Final = get_args(calendar.Event)
 
 
 class _Stored(msgspec.Struct):
     """The parts of a calendar that it is made of."""
 
     hours: tuple[calendar.Period, ...]
+    changes: dict[str, tuple[calendar.Period, ...]]
     years: dict[int, calendar.Schedule]
     declared: dict[str, bool]
 
 
 def stored(known: calendar.Calendar) -> str:
     """A calendar as text."""
+    changes = {since.isoformat(): hours for since, hours in sorted(known.changes.items())}
     declared = {day.isoformat(): works for day, works in sorted(known.declared.items())}
     years = dict(sorted(known.years.items()))
-    return msgspec.json.encode(_Stored(known.hours, years, declared)).decode()
+    return msgspec.json.encode(_Stored(known.hours, changes, years, declared)).decode()
 
 
 def restored(text: str) -> calendar.Calendar:
     """A calendar from its text."""
     parts = msgspec.json.decode(text, type=_Stored)
+    changes = {date.fromisoformat(since): hours for since, hours in parts.changes.items()}
     declared = {date.fromisoformat(day): works for day, works in parts.declared.items()}
-    return calendar.Calendar(hours=parts.hours, years=parts.years, declared=declared)
+    return calendar.Calendar(
+        hours=parts.hours, changes=changes, years=parts.years, declared=declared
+    )
 
 
 @Stepwise
@@ -243,7 +248,7 @@ def apply(
 
 TIMELINESS: Final = Projection(
     name="timeliness",
-    version=9,
+    version=10,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES.table, CALENDARS),

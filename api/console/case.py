@@ -23,7 +23,7 @@ from api.schemas import words as s
 from api.schemas.cases import CardQuery, CaseCard, CaseQuery, StepAnswer, TimelineQuery
 from api.schemas.personal import AccessQuery, LookAnswer
 from domain import words
-from domain.calendar import office_time
+from domain.calendar import Worked, office_time
 from domain.case.options import Forms, not_now, options, possible, waiting
 from domain.case.states import Facts, Known
 from domain.catalogue import Category, Size
@@ -72,11 +72,11 @@ class Moments(s.Query):
 
 
 class Step(NamedTuple):
-    """One step with what it says; ``gap`` are the working seconds since the one before."""
+    """One step with what it says; ``gap`` is the working time since the one before."""
 
     step: StepAnswer
     said: list[steps.Said]
-    gap: int
+    gap: Worked
 
 
 class Episode(NamedTuple):
@@ -201,7 +201,7 @@ def _episodes(me: Visitor, done: Sequence[StepAnswer]) -> list[Episode]:
     calendar, before = me.desk.office.calendar, None
     told = []
     for step in done:
-        gap = calendar.working_seconds(before, step.at) if before else 0
+        gap = calendar.worked(before or step.at, step.at)
         told.append(Step(step, steps.told(step), gap))
         before = step.at
     return [

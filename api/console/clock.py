@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
-from domain.calendar import Calendar, office_time
+from domain.calendar import Calendar, Worked, office_time
 from domain.sla import Limit, Unit
 
 SOON: Final = 0.75
@@ -41,15 +41,16 @@ class Bar:
     """How a case stands with its limit.
 
     ``used`` is the share of the limit that is gone, 1 at most, None where that cannot be told;
-    ``left`` are the seconds until the due on the limit's clock, negative once it has passed, and
-    ``working`` says that they are of working time. ``due`` is ``provisional`` (暂定) while a year
-    that it needs is not published; ``until`` is the end of a parking.
+    ``left`` are the seconds until the due on the limit's clock, negative once it has passed;
+    where they are of working time, ``worked`` says how much that is either way. ``due`` is
+    ``provisional`` (暂定) while a year that it needs is not published; ``until`` is the end of a
+    parking.
     """
 
     standing: Standing
     used: float | None
     left: int
-    working: bool
+    worked: Worked | None
     due: datetime | None
     provisional: bool
     until: datetime | None
@@ -61,12 +62,12 @@ def bar(calendar: Calendar, row: Timed, limit: Limit | None, now: datetime) -> B
     ended = row.closed_at is not None or row.state in ("rejected", "merged", "void")
     at = min(now, row.closed_at or now)
     left = _left(calendar, row.due, at, working) if row.due else 0
-    used = None if row.due is None else _used(calendar, limit, left)
+    used = None if row.due is None else _used(calendar, limit, left, at, row.due)
     return Bar(
         standing=_standing(row, ended, left, used),
         used=used,
         left=left,
-        working=working,
+        worked=calendar.worked(*sorted((at, row.due or at))) if working else None,
         due=row.due,
         provisional=row.provisional,
         until=row.parked_until,
@@ -99,16 +100,18 @@ def between(calendar: Calendar, start: datetime, end: datetime, working: bool = 
     return int((office_time(end) - office_time(start)) / timedelta(seconds=1))
 
 
-def _used(calendar: Calendar, limit: Limit | None, left: int) -> float | None:
+def _used(
+    calendar: Calendar, limit: Limit | None, left: int, at: datetime, due: datetime
+) -> float | None:
     if left < 0:
         return 1.0
     match limit:
         case None:
             return None
         case Limit(unit=Unit.WORKING_HOUR | Unit.HOUR):
-            whole = limit.amount * 3600
+            rest = left / (limit.amount * 3600)
         case Limit(unit=Unit.DAY):
-            whole = limit.amount * 24 * 3600
+            rest = left / (limit.amount * 24 * 3600)
         case _:  # working days, or at most one of them
-            whole = limit.amount * calendar.working_day_seconds
-    return min(max(1 - left / whole, 0.0), 1.0)
+            rest = float(calendar.days_worked(at, due) / limit.amount)
+    return min(max(1 - rest, 0.0), 1.0)

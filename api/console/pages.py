@@ -29,7 +29,7 @@ from api.console import static
 from api.console.session import Language, Visitor, keep, language_of, theme_of, unpacks
 from api.errors import TITLES, Repeated, answer, described
 from domain import words
-from domain.calendar import office_time
+from domain.calendar import Worked, office_time
 from domain.errors import Refused
 from domain.metrics import rounded
 from domain.places import EVERYWHERE, Tier, depth
@@ -268,17 +268,10 @@ def span(context: Context, length: timedelta | float) -> str:
 
 
 @pass_context
-def worked(context: Context, seconds: float, working: bool = True) -> str:
-    """So much working time, in working days of the office and hours; or of all time."""
-    if not working:
-        return span(context, seconds)
-    minutes, day_minutes = (
-        int(abs(seconds) // 60),
-        context["office"].calendar.working_day_seconds // 60,
-    )
-    days, rest = divmod(minutes, day_minutes)
-    hours, minutes = divmod(rest, 60)
-    units = ((days, "个工作日", "wd"), (hours, "小时", "h"), (minutes, "分", "min"))
+def worked(context: Context, time: Worked) -> str:
+    """So much working time, in working days of the office and hours."""
+    hours, minutes = divmod(time.seconds // 60, 60)
+    units = ((time.days, "个工作日", "wd"), (hours, "小时", "h"), (minutes, "分", "min"))
     said = [f"{n} {_say(context['language'], zh, en)}" for n, zh, en in units if n]
     return " ".join(said[:2]) or _say(context["language"], "不足 1 分", "under 1 min")
 

@@ -6,7 +6,13 @@ from functools import reduce
 import chinese_calendar.constants as published
 
 from domain import calendar
-from domain.calendar import OFFICE_TIME, Calendar, YearPublished
+from domain.calendar import OFFICE_TIME, Calendar, Period, YearPublished
+
+SUMMER = (Period(8 * 60 + 30, 12 * 60), Period(14 * 60 + 30, 18 * 60))
+"""Hours of a summer: after a longer rest at noon, as long as the ordinary ones."""
+
+SHORT = (Period(8 * 60 + 30, 12 * 60), Period(15 * 60, 17 * 60 + 30))
+"""An hour less a day than the ordinary ones."""
 
 
 def local(text: str) -> datetime:

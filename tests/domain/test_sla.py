@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from fractions import Fraction
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -10,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from domain import calendar
-from domain.calendar import Calendar, Reckoned, YearPublished
+from domain.calendar import DEFAULT_HOURS, Calendar, Reckoned, YearPublished
 from domain.catalogue import SEED
 from domain.sla import LONGEST, Limit, Pause, Unit, elapsed, reckon
-from tests.domain.schedules import knowing, local
+from tests.domain.schedules import SHORT, SUMMER, knowing, local
 
 CALENDAR = knowing(2025, 2026)
 LIMITS = {category.code: category.limit for category in SEED}
@@ -191,6 +193,68 @@ def test_a_change_of_hours_keeps_the_pauses() -> None:
     assert reckon(mornings, start, rule, parked).at == local("2026-03-04 12:00")
 
 
+# A change of hours: from Friday 1 May 2026, a holiday until Tuesday 5 May; Saturday 9 is worked.
+SEASONS = replace(CALENDAR, changes={date(2026, 5, 1): SUMMER, date(2026, 10, 1): DEFAULT_HOURS})
+SHORTENED = replace(CALENDAR, changes={date(2026, 5, 1): SHORT})
+
+
+@pytest.mark.parametrize(
+    ("known", "start", "rule", "due"),
+    [
+        # so many working days later, at the same point of the day's work
+        (SEASONS, "2026-04-29 09:00", limit(2, "wd"), "2026-05-06 09:00"),
+        (SEASONS, "2026-04-29 15:00", limit(2, "wd"), "2026-05-06 15:30"),
+        (SEASONS, "2026-04-30 07:00", limit(2, "wd"), "2026-05-06 18:00"),
+        (SEASONS, "2026-04-30 20:00", limit(2, "wd"), "2026-05-07 18:00"),
+        (SEASONS, "2026-09-30 16:00", limit(1, "wd"), "2026-10-08 15:30"),
+        # days count as days, also where they are shorter
+        (SHORTENED, "2026-04-29 08:30", limit(4, "wd"), "2026-05-07 17:30"),
+        (SHORTENED, "2026-04-29 12:00", limit(2, "wd"), "2026-05-06 11:30"),
+        # hours count as hours
+        (SEASONS, "2026-04-30 16:30", limit(4, "wh"), "2026-05-06 11:30"),
+        (SHORTENED, "2026-04-29 08:30", limit(28, "wh"), "2026-05-08 10:30"),
+        # the same day ends as that day does
+        (SHORTENED, "2026-04-30 18:00", limit(1, "same_day"), "2026-05-06 17:30"),
+        (SEASONS, "2026-05-06 17:45", limit(1, "same_day"), "2026-05-06 18:00"),
+        # before the change nothing is new
+        (SHORTENED, "2026-04-28 09:00", limit(2, "wd"), "2026-04-30 09:00"),
+    ],
+)
+def test_a_limit_across_a_change_of_hours(
+    known: Calendar, start: str, rule: Limit, due: str
+) -> None:
+    assert reckon(known, local(start), rule) == Reckoned(local(due), False)
+
+
+@pytest.mark.parametrize(
+    ("held", "extensions", "due"),
+    [
+        ((), (), "2026-05-07 17:30"),
+        # two days before the change, or one before and one after, are two days
+        ((pause("2026-04-29 08:30", "2026-05-06 08:30"),), (), "2026-05-09 17:30"),
+        ((pause("2026-04-30 08:30", "2026-05-07 08:30"),), (), "2026-05-09 17:30"),
+        # half a day of seven hours is half a day of six
+        ((pause("2026-04-30 08:30", "2026-04-30 12:00"),), (), "2026-05-08 11:30"),
+        ((pause("2026-05-06 08:30", "2026-05-06 11:30"),), (), "2026-05-08 11:30"),
+        ((), (limit(1, "wd"),), "2026-05-08 17:30"),
+        ((pause("2026-04-30 08:30", "2026-05-06 08:30"),), (limit(1, "wd"),), "2026-05-09 17:30"),
+    ],
+)
+def test_days_that_are_paused_or_added_across_a_change_of_hours(
+    held: tuple[Pause, ...], extensions: tuple[Limit, ...], due: str
+) -> None:
+    start, rule = local("2026-04-29 08:30"), limit(4, "wd")
+    assert reckon(SHORTENED, start, rule, held, extensions).at == local(due)
+
+
+def test_seconds_have_run_as_they_were_worked_whatever_the_hours_become() -> None:
+    start, until = local("2026-04-29 08:30"), local("2026-05-06 17:30")
+    parked = (pause("2026-04-30 12:00", "2026-05-06 11:30"),)
+    for rule in (limit(4, "wd"), limit(20, "wh")):
+        assert elapsed(SHORTENED, start, until, rule) == 20 * HOUR
+        assert elapsed(SHORTENED, start, until, rule, parked) == (7 + 3.5 + 3) * HOUR
+
+
 @pytest.mark.parametrize(
     ("rule", "extensions", "provisional"),
     [
@@ -278,91 +342,135 @@ pauses = st.builds(
     st.integers(0, 24 * 12),
 )
 some_pauses = st.lists(pauses, max_size=4).map(tuple)
+SOME_SEASONS = replace(
+    CALENDAR,
+    changes={
+        date(2026, 1, 20): SUMMER,
+        date(2026, 2, 16): DEFAULT_HOURS,
+        date(2026, 2, 27): SUMMER,
+    },
+)
+calendars = st.sampled_from((CALENDAR, SOME_SEASONS))
+"""Days of the same length: so many days are so many seconds, whenever the hours change."""
+uneven = st.dictionaries(
+    st.dates(START.date(), date(2026, 4, 1)),
+    st.sampled_from((DEFAULT_HOURS, SUMMER, SHORT, SHORT[:1])),
+    max_size=4,
+).map(lambda changes: replace(CALENDAR, changes=changes))
 limits = st.builds(
     Limit, st.integers(1, 12), st.sampled_from([u for u in Unit if u is not Unit.SAME_DAY])
 ) | st.just(limit(1, "same_day"))
 moderate = settings(max_examples=60, deadline=None)
 
 
-def budget(start: datetime, rule: Limit) -> int:
+def budget(known: Calendar, start: datetime, rule: Limit) -> int:
     """The seconds of a limit on its clock."""
-    return elapsed(CALENDAR, start, reckon(CALENDAR, start, rule).at, rule)
+    return elapsed(known, start, reckon(known, start, rule).at, rule)
 
 
 @moderate
-@for_all(instants, limits, some_pauses)
+@for_all(calendars, instants, limits, some_pauses)
 def test_exactly_the_limit_has_run_when_it_is_due(
-    start: datetime, rule: Limit, held: tuple[Pause, ...]
+    known: Calendar, start: datetime, rule: Limit, held: tuple[Pause, ...]
 ) -> None:
-    due = reckon(CALENDAR, start, rule, held).at
-    assert elapsed(CALENDAR, start, due, rule, held) == budget(start, rule)
+    due = reckon(known, start, rule, held).at
+    assert elapsed(known, start, due, rule, held) == budget(known, start, rule)
     # ... and not a second before.
     before = due - timedelta(seconds=1)
-    assert elapsed(CALENDAR, start, before, rule, held) == budget(start, rule) - 1
+    assert elapsed(known, start, before, rule, held) == budget(known, start, rule) - 1
 
 
 @moderate
-@for_all(instants, limits, pauses)
-def test_a_pause_within_the_time_moves_the_due_by_its_own_clock(
-    start: datetime, rule: Limit, held: Pause
+@for_all(uneven, instants, st.integers(1, 12), some_pauses)
+def test_exactly_the_days_have_run_when_it_is_due_whatever_hours_they_have(
+    known: Calendar, start: datetime, amount: int, held: tuple[Pause, ...]
 ) -> None:
-    due = reckon(CALENDAR, start, rule).at
-    moved = reckon(CALENDAR, start, rule, (held,)).at
+    due = reckon(known, start, limit(amount, "wd"), held).at
+    assert days_run(known, start, due, held) >= amount
+    assert days_run(known, start, due - timedelta(seconds=1), held) < amount
+
+
+def days_run(
+    known: Calendar, start: datetime, until: datetime, held: tuple[Pause, ...]
+) -> Fraction:
+    """The working days from an instant to another that no pause takes."""
+    edges = sorted({start, until, *(edge for each in held for edge in (each.start, each.end))})
+    return sum(
+        (
+            known.days_worked(one, two)
+            for one, two in pairwise(edge for edge in edges if start <= edge <= until)
+            if not any(each.start <= one and two <= each.end for each in held)
+        ),
+        Fraction(0),
+    )
+
+
+@moderate
+@for_all(calendars, instants, limits, pauses)
+def test_a_pause_within_the_time_moves_the_due_by_its_own_clock(
+    known: Calendar, start: datetime, rule: Limit, held: Pause
+) -> None:
+    due = reckon(known, start, rule).at
+    moved = reckon(known, start, rule, (held,)).at
     if held.start >= due:
         assert moved == due
     else:
-        lost = elapsed(CALENDAR, max(start, held.start), held.end, rule)
-        assert elapsed(CALENDAR, due, moved, rule) == lost
+        lost = elapsed(known, max(start, held.start), held.end, rule)
+        assert elapsed(known, due, moved, rule) == lost
 
 
 @moderate
-@for_all(instants, limits, some_pauses, st.randoms(use_true_random=False))
+@for_all(uneven, instants, limits, some_pauses, st.randoms(use_true_random=False))
 def test_order_and_repetition_of_pauses_do_not_matter(
-    start: datetime, rule: Limit, held: tuple[Pause, ...], random: Random
+    known: Calendar, start: datetime, rule: Limit, held: tuple[Pause, ...], random: Random
 ) -> None:
     shuffled = [*held, *held[:2]]
     random.shuffle(shuffled)
-    assert reckon(CALENDAR, start, rule, tuple(shuffled)) == reckon(CALENDAR, start, rule, held)
+    assert reckon(known, start, rule, tuple(shuffled)) == reckon(known, start, rule, held)
 
 
 @moderate
-@for_all(instants, limits, some_pauses, pauses)
+@for_all(uneven, instants, limits, some_pauses, pauses)
 def test_another_pause_never_brings_the_due_forward(
-    start: datetime, rule: Limit, held: tuple[Pause, ...], more: Pause
+    known: Calendar, start: datetime, rule: Limit, held: tuple[Pause, ...], more: Pause
 ) -> None:
-    assert reckon(CALENDAR, start, rule, held).at <= reckon(CALENDAR, start, rule, (*held, more)).at
+    assert reckon(known, start, rule, held).at <= reckon(known, start, rule, (*held, more)).at
 
 
 @moderate
-@for_all(instants, limits, some_pauses)
+@for_all(uneven, instants, limits, some_pauses)
 def test_to_cut_a_pause_in_two_changes_nothing(
-    start: datetime, rule: Limit, held: tuple[Pause, ...]
+    known: Calendar, start: datetime, rule: Limit, held: tuple[Pause, ...]
 ) -> None:
     halves = []
     for each in held:
         middle = each.start + (each.end - each.start) / 2
         halves += [Pause(middle, each.end), Pause(each.start, middle)]
-    assert reckon(CALENDAR, start, rule, tuple(halves)) == reckon(CALENDAR, start, rule, held)
+    assert reckon(known, start, rule, tuple(halves)) == reckon(known, start, rule, held)
 
 
 @moderate
-@for_all(instants, st.integers(1, 9), st.integers(1, 9), some_pauses)
+@for_all(calendars, instants, st.integers(1, 9), st.integers(1, 9), some_pauses)
 def test_an_extension_in_the_same_unit_is_a_longer_limit(
-    start: datetime, some: int, more: int, held: tuple[Pause, ...]
+    known: Calendar, start: datetime, some: int, more: int, held: tuple[Pause, ...]
 ) -> None:
     for unit in ("wh", "wd", "h", "d"):
-        extended = reckon(CALENDAR, start, limit(some, unit), held, (limit(more, unit),))
-        assert extended == reckon(CALENDAR, start, limit(some + more, unit), held)
+        extended = reckon(known, start, limit(some, unit), held, (limit(more, unit),))
+        assert extended == reckon(known, start, limit(some + more, unit), held)
 
 
 @moderate
-@for_all(instants, limits, st.lists(limits, max_size=3).map(tuple), some_pauses)
+@for_all(uneven, instants, limits, st.lists(limits, max_size=3).map(tuple), some_pauses)
 def test_a_due_is_never_before_the_start_nor_a_shorter_one_after(
-    start: datetime, rule: Limit, extensions: tuple[Limit, ...], held: tuple[Pause, ...]
+    known: Calendar,
+    start: datetime,
+    rule: Limit,
+    extensions: tuple[Limit, ...],
+    held: tuple[Pause, ...],
 ) -> None:
     due = start
     for count in range(len(extensions) + 1):
-        later = reckon(CALENDAR, start, rule, held, extensions[:count]).at
+        later = reckon(known, start, rule, held, extensions[:count]).at
         assert later > due
         due = later
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from domain import staff, territory
-from domain.calendar import PublishYear, office_time
+from domain.calendar import Period, PublishYear, SetWorkingHours, office_time
 from domain.case import commands as c
 from domain.catalogue import Policy
 from domain.errors import Refused
@@ -35,7 +35,7 @@ from projections.projection import Projection
 from projections.quality import QUALITY
 from projections.runner import Runner
 from tests import samples
-from tests.domain.schedules import local
+from tests.domain.schedules import SHORT, SUMMER, local
 from tests.domain.test_case_properties import CASES, STEP, World, steps_of
 
 LATER = samples.after(days=200)
@@ -51,6 +51,15 @@ def runner(runner: Runner) -> Runner:
     """Of the read models that metrics ask, and no others."""
     runner.projections = tuple(summed(each, METRICS.values(), STRETCH) for each in FIGURES)
     return runner
+
+
+SEASONS = {
+    date(2026, 3, 4): SHORT,
+    date(2026, 3, 6): (Period(0, 60), Period(600, 720), Period(900, 1440)),
+    date(2026, 3, 10): SUMMER,
+    date(2026, 3, 13): SHORT[:1],
+}
+"""Changes of hours while the samples are worked on: more periods, fewer, shorter and longer."""
 
 
 def supervisor(path: str = "") -> Actor:
@@ -619,11 +628,12 @@ def test_filing_is_accurate_but_for_what_was_voided(
 # --- 10: backlog ---
 
 
+@pytest.mark.parametrize("seasons", [{}, SEASONS], ids=["one set of hours", "hours that change"])
 def test_the_backlog_is_as_old_as_the_rules_say(
-    store: EventStore, runner: Runner, gateway: Gateway
+    store: EventStore, runner: Runner, gateway: Gateway, seasons: dict[date, tuple[Period, ...]]
 ) -> None:
     """Calendar ages are since filing; running ones are what ``sla.elapsed`` says."""
-    calendar = _calendar(store)
+    calendar = _calendar(store, seasons)
     carry(store, "closed", "closed")
     carry(store, "in_progress", "working")
     carry(store, "parked", "parked")
@@ -639,7 +649,12 @@ def test_the_backlog_is_as_old_as_the_rules_say(
         "resumed": (samples.SMALL, (Pause(parked.start, samples.after(days=3)),)),
         "noise": (noise, ()),
     }
-    for now in (samples.after(hours=2), samples.after(days=2), samples.after(days=13, hours=4)):
+    for now in (
+        samples.after(hours=2),
+        samples.after(days=2),
+        *(samples.after(days=days, hours=5) for days in range(2, 13)),
+        samples.after(days=13, hours=4),
+    ):
         found = gateway.figures.backlog(supervisor(), Question(now=now))
         running = sorted(
             elapsed(calendar, samples.FILED_AT, now, terms.sla.limit, pauses)
@@ -676,8 +691,34 @@ def test_a_due_that_was_given_as_a_date_is_aged_by_the_calendar_until_it_is_reop
     assert found.running.oldest == elapsed(calendar, facts.clock.started, monday, limit)
 
 
-def _calendar(store: EventStore) -> Any:
-    """The office knows the years that the samples know."""
+def test_a_change_of_hours_leaves_the_ages_before_it_as_they_were(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    calendar = _calendar(store)
+    filed, before, after = samples.FILED_AT, samples.after(days=1), samples.after(days=8)
+    carry(store, "in_progress", "a")
+    does(store, "a", samples.reclassify(terms=samples.terms("muck")))  # two working days
+
+    def running(now: datetime, as_of: int | None = None) -> int | None:
+        runner.catch_up()
+        moment = None if as_of is None else Moment(now, as_of)
+        question = Question(now=now, as_of=moment)
+        return gateway.figures.backlog(supervisor(), question).running.oldest
+
+    def worked(calendar: Any, now: datetime) -> int:
+        known: int = calendar.working_seconds(filed, now)
+        return known
+
+    then, was = store.recorder.max_notification_id(), worked(calendar, after)
+    assert (running(before), running(after)) == (worked(calendar, before), was)
+    new = _calendar(store, SEASONS)
+    assert running(before) == worked(calendar, before)
+    assert running(after) == worked(new, after) != was
+    assert running(after, as_of=then) == was
+
+
+def _calendar(store: EventStore, seasons: dict[date, tuple[Period, ...]] | None = None) -> Any:
+    """The office knows the years that the samples know, and the changes of its hours."""
     for year, schedule in samples.CALENDAR.years.items():
         publish = PublishYear(
             by=samples.ADMINISTRATOR,
@@ -687,6 +728,9 @@ def _calendar(store: EventStore) -> Any:
             makeup_days=schedule.makeup_days,
         )
         store.execute(publish)
+    for since, periods in (seasons or {}).items():
+        by, at_ = samples.ADMINISTRATOR, samples.START
+        store.execute(SetWorkingHours(by=by, at=at_, since=since, periods=periods))
     return store.office().calendar
 
 

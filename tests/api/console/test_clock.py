@@ -1,7 +1,7 @@
 """The bar of a case's time limit, on the limit's own clock."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import reduce
 from typing import Any
 
@@ -9,12 +9,14 @@ import pytest
 
 from api.console.clock import Bar, bar
 from domain.history import Recorded
-from domain.sla import Limit, Unit
+from domain.sla import Limit, Unit, reckon
 from projections import worklist
 from projections.worklist import CaseRow
 from tests import samples
+from tests.domain.schedules import SHORT, local
 
 FOUR_HOURS = Limit(4, Unit.WORKING_HOUR)
+SHORTENED = replace(samples.CALENDAR, changes={date(2026, 5, 1): SHORT})
 
 
 def row(state: str = "filed", **changes: Any) -> CaseRow:
@@ -52,7 +54,25 @@ def test_late_is_counted_in_working_time_too() -> None:
 
 def test_a_limit_of_hours_runs_through_the_night() -> None:
     by_hours = shown(row(), Limit(6, Unit.HOUR), days=1)
-    assert (by_hours.left, by_hours.working) == (-(17 * 3600 + 58 * 60), False)
+    assert (by_hours.left, by_hours.worked) == (-(17 * 3600 + 58 * 60), None)
+
+
+def test_working_days_count_as_days_when_the_hours_change() -> None:
+    """Three days are left, whether each has seven hours or six, and half of the limit is gone."""
+    start = local("2026-04-28 08:30")
+    limit = Limit(6, Unit.WORKING_DAY)
+    due = reckon(SHORTENED, start, limit).at
+    assert due == local("2026-05-08 17:30")
+    case = row(due=due)
+
+    def at(text: str) -> Bar:
+        return bar(SHORTENED, case, limit, local(text))
+
+    filed, half, late = at("2026-04-28 08:30"), at("2026-04-30 17:30"), at("2026-05-11 14:00")
+    assert (filed.used, filed.worked, filed.left) == (0, (6, 0), (3 * 7 + 3 * 6) * 3600)
+    assert (half.used, half.worked, half.left) == (0.5, (3, 0), 3 * 6 * 3600)
+    # On Saturday 9, which is worked, and on Monday until the break.
+    assert (late.used, late.worked, late.left) == (1, (1, 3.5 * 3600), -(6 + 3.5) * 3600)
 
 
 def test_without_its_limit_the_share_is_not_told() -> None:
