@@ -22,7 +22,11 @@ def calendar(desk: AtDesk) -> s.CalendarAnswer:
     """工作时段、已公布的年份和本单位的调整。Hours, published years, and the office's own days."""
     known = desk.office.calendar
     return s.CalendarAnswer(
-        hours=[s.PeriodAnswer(start=s.clock(p.start), end=s.clock(p.end)) for p in known.hours],
+        hours=_periods(known.hours_on(c.office_time(desk.at).date())),
+        eras=[
+            s.EraAnswer(since=since, periods=_periods(periods))
+            for since, periods in ((None, known.hours), *sorted(known.changes.items()))
+        ],
         years=[
             s.YearAnswer(
                 year=year,
@@ -67,6 +71,15 @@ async def declare(body: s.DeclareDay, desk: AtDesk) -> Response:
 
 @router.post("/hours", summary="工作时段 · Set the hours", response_model=Done, responses=CHANGED)
 async def hours(body: s.WorkingHours, desk: AtDesk) -> Response:
-    """每个工作日的时段。The hours of every working day."""
+    """自某日起每个工作日的时段。The hours of every working day from a day on.
+
+    已设定的以后各次调整保留。Later changes that are set already stay.
+    """
     periods = tuple(period.period() for period in body.periods)
-    return await desk.change(c.SetWorkingHours(by=desk.by, at=desk.at, periods=periods))
+    return await desk.change(
+        c.SetWorkingHours(by=desk.by, at=desk.at, periods=periods, since=body.since)
+    )
+
+
+def _periods(periods: tuple[c.Period, ...]) -> list[s.PeriodAnswer]:
+    return [s.PeriodAnswer(start=s.clock(p.start), end=s.clock(p.end)) for p in periods]

@@ -155,7 +155,8 @@ def calendar(me: AtConsole, asked: Annotated[YearQuery, Query()]) -> Response:
         months=[_month(known, year, month) for month in range(1, 13)],
         today=now.date(),
         local=f"{now:%Y-%m-%dT%H:%M}",
-        hours=[(clock(p.start), clock(p.end)) for p in known.hours],
+        hours=_clocks(known.hours_on(now.date())),
+        eras=_eras(known, year),
         units=[unit.value for unit in Unit],
         may=lambda command: _may(me, command, EVERYWHERE),
         first=c.FIRST_YEAR,
@@ -277,6 +278,17 @@ def _grounds(me: Visitor, command: str) -> list[tuple[str, str]]:
         for node in tree.subtree(EVERYWHERE, today)
         if _may(me, command, node.path)
     ]
+
+
+def _clocks(periods: tuple[c.Period, ...]) -> list[tuple[str, str]]:
+    return [(clock(p.start), clock(p.end)) for p in periods]
+
+
+def _eras(known: c.Calendar, year: int) -> list[tuple[date | None, list[tuple[str, str]]]]:
+    """The hours of a year: those it begins with, and those that begin in it, with their day."""
+    first, last = date(year, 1, 1), date(year, 12, 31)
+    changes = sorted(since for since in known.changes if first < since <= last)
+    return [(since, _clocks(known.hours_on(since or first))) for since in (None, *changes)]
 
 
 def _month(known: c.Calendar, year: int, month: int) -> list[list[Day | None]]:

@@ -149,9 +149,16 @@ class PeriodIn(Body):
 
 
 class WorkingHours(Body):
-    """The hours of every working day."""
+    """The hours of every working day from a day on."""
 
     periods: list[PeriodIn] = Field(min_length=1, max_length=24)
+    since: Day | None = Field(
+        default=None,
+        description="自该日起施行。不填：一直如此，取代全部时段，过去的时间也按它计算。"
+        "The first day with these hours. Without it: always, in place of all hours; past time is "
+        "reckoned by them as well.",
+        examples=["2027-05-01"],
+    )
 
 
 class PeriodAnswer(BaseModel):
@@ -159,6 +166,13 @@ class PeriodAnswer(BaseModel):
 
     start: str
     end: str
+
+
+class EraAnswer(BaseModel):
+    """The hours of working days from a day on, until the next such day; null: from the first."""
+
+    since: date | None
+    periods: list[PeriodAnswer]
 
 
 class YearAnswer(BaseModel):
@@ -179,7 +193,8 @@ class DayAnswer(BaseModel):
 class CalendarAnswer(BaseModel):
     """工作日历."""
 
-    hours: list[PeriodAnswer]
+    hours: list[PeriodAnswer] = Field(description="今天的时段。Those of today.")
+    eras: list[EraAnswer] = Field(description="历次时段。All hours, in order.")
     years: list[YearAnswer]
     declared: list[DayAnswer]
 

@@ -1,5 +1,7 @@
 """The office sets itself up over HTTP: territory, catalogue, calendar, staff."""
 
+from typing import Any
+
 from tests import samples
 from tests.api.conftest import Served
 
@@ -126,6 +128,40 @@ def test_the_calendar_is_published_and_reckoned_with(served: Served) -> None:
     assert calendar["hours"] == [{"start": "09:00", "end": "24:00"}]
     assert calendar["declared"] == [{"day": "2026-03-03", "working": False}]
     assert calendar["years"][-1] == holidays
+
+
+def test_hours_of_a_summer_are_set_ahead(served: Served) -> None:
+    li, administrator = served.as_("li"), served.as_("administrator")
+
+    def hours(*periods: str) -> dict[str, Any]:
+        pairs = (period.split("-") for period in periods)
+        return {"periods": [{"start": start, "end": end} for start, end in pairs]}
+
+    def due(start: str) -> str:
+        at: str = li.get("/calendar/reckon", start=f"{start}+08:00", amount=1, unit="wd")["at"]
+        return at
+
+    winter, summer = hours("08:30-12:00", "14:00-17:30"), hours("08:30-12:00", "14:30-18:00")
+    always = {"since": None, **winter}
+    assert li.get("/calendar")["eras"] == [always]
+    # October first: nothing is changed by it yet, and it ends the summer that is set afterwards.
+    october, may = winter | {"since": "2026-10-01"}, summer | {"since": "2026-05-01"}
+    assert administrator.post("/calendar/hours", october)["position"] is not None
+    administrator.post("/calendar/hours", may)
+    calendar = li.get("/calendar")
+    assert calendar["eras"] == [always, may, october]
+    assert calendar["hours"] == winter["periods"], "those of today, which is in March"
+    assert due("2026-04-30T15:00:00") == "2026-05-06T15:30:00+08:00"
+    assert due("2026-09-30T18:00:00") == "2026-10-08T17:30:00+08:00"
+    assert due("2026-03-02T15:00:00") == "2026-03-03T15:00:00+08:00"
+    for wrong in ("2026-02-30", "1948-12-31", "5月1日", 20260501):
+        problem = administrator.post("/calendar/hours", summer | {"since": wrong}, 422)
+        assert [error["field"] for error in problem["errors"]] == ["body.since"]
+    # Without a day: as if it had never been otherwise.
+    administrator.post("/calendar/hours", summer)
+    assert li.get("/calendar")["eras"] == [{"since": None, **summer}]
+    assert due("2026-03-02T15:00:00") == "2026-03-03T15:00:00+08:00"
+    assert due("2026-03-02T18:00:00") == "2026-03-03T18:00:00+08:00"
 
 
 def test_units_come_and_go(served: Served) -> None:

@@ -1,5 +1,7 @@
 """Administration at the console: who reads it, who changes it, and that names are only names."""
 
+import re
+
 import pytest
 
 from api.auth import CONSOLE
@@ -84,6 +86,34 @@ def test_the_year_says_which_days_differ_and_what_is_not_published(served: Serve
     assert 'class="declared off' in html
     assert "调休上班" in html
     assert "未公布" in opened(served, "li", "/calendar?year=2028")
+
+
+def test_the_year_says_which_hours_hold_and_from_when(served: Served) -> None:
+    def said(year: int) -> list[str]:
+        legend = opened(served, "li", f"/calendar?year={year}").partition('legend">')[2]
+        found = re.findall(r'<li class="quiet"><span>(.*?)</span>', legend.partition("</ul>")[0])
+        return [re.sub(r"<[^>]*>", "", each) for each in found]
+
+    assert said(2026) == ["工作时段 08:30–12:00、14:00–17:30"]
+    by = served.as_("administrator")
+    summer = [{"start": "08:30", "end": "12:00"}, {"start": "14:30", "end": "18:00"}]
+    by.post("/calendar/hours", {"periods": [summer[0]], "since": "2026-10-01"})
+    by.post("/calendar/hours", {"periods": summer, "since": "2026-05-01"})
+    by.post("/calendar/hours", {"periods": [summer[1]], "since": "2027-01-01"})
+    assert said(2025) == ["工作时段 08:30–12:00、14:00–17:30"]
+    assert said(2026) == [
+        "工作时段 08:30–12:00、14:00–17:30",
+        "5月1日起 08:30–12:00、14:30–18:00",
+        "10月1日起 08:30–12:00",
+    ]
+    assert said(2027) == said(2028) == ["工作时段 14:30–18:00"]
+    html = opened(served, "administrator", "/calendar?year=2026")
+    # The form begins with the hours of today, from today on, and may do without the day.
+    form = html.partition('data-command="/api/v1/calendar/hours"')[2].partition("</form>")[0]
+    assert "08:30-12:00\n14:00-17:30\n</textarea>" in form
+    (day,) = re.findall(r'<input id="hours-since"[^>]*>', form)
+    assert f'value="{served.clock():%Y-%m-%d}"' in day
+    assert "required" not in day
 
 
 def test_people_are_found_by_name_and_role(served: Served) -> None:
