@@ -330,7 +330,9 @@ def test_the_guide_of_the_administrator(visit: Begin) -> None:
     r.type("调休上班", "2029-01-06").send("公布")
     r.step(3).press("临时调整").type("日期", "2029-03-05").press("不上班").type("原因", "停电")
     r.send("确定")
-    r.step(4).see("推算时限").type("自何时起", "2026-12-01T09:00").type("数量", "2").press("推算")
+    r.step(4).press("工作时段").type("每行一段", "08:30-12:00\n14:30-18:00")
+    r.type("自何日起", "2029-05-01").send("保存")
+    r.step(5).see("推算时限").type("自何时起", "2026-12-01T09:00").type("数量", "2").press("推算")
     expect(r.page.locator("#reckoned")).to_contain_text("2026年12月3日")
 
     r.part("四、人员与角色")
