@@ -106,10 +106,9 @@ def _reclassifying(desk: Desk, body: s.Reclassify) -> dict[str, Any]:
 
 
 def _assigning(desk: Desk, body: s.Assign) -> dict[str, Any]:
-    if body.worker is not None:
-        desk.office.staff.user(body.worker)
-    unit = body.unit and desk.office.staff.unit(body.unit)
-    return _as_given(desk, body) | {"unit": unit}
+    staff = desk.office.staff
+    unit, worker = body.unit and staff.unit(body.unit), body.worker and staff.actor(body.worker)
+    return _as_given(desk, body) | {"unit": unit, "worker": worker}
 
 
 def _whistling(desk: Desk, body: s.Whistle) -> dict[str, Any]:

@@ -737,6 +737,12 @@ REASONS: Final[dict[str, Reason]] = {
     "case.not_yours": Reason(
         403, "该事项派给了 {worker}。", "The case was dispatched to {worker}."
     ),
+    "case.worker_cannot_accept": Reason(
+        422,
+        "{worker} 不能签收该事项：没有责任属地的处置角色，或不是所选单位的人员。",
+        "{worker} could not accept the case: no role to handle it in the responsible territory, or"
+        " not of the unit.",
+    ),
     "case.no_evidence": Reason(422, "处置反馈须附证据。", "A resolution needs evidence."),
     "case.checker_is_handler": Reason(
         403,

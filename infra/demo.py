@@ -708,7 +708,7 @@ class _Sample:
     def _dispatch(self, case_id: str, at: datetime) -> c.DispatchCase:
         facts, by = self._facts(case_id), self.desk["dispatcher"]
         if facts.tier is Tier.GRID:
-            worker = self.workers[facts.place.path].id
+            worker = self.workers[facts.place.path]
             return c.DispatchCase(case=case_id, by=by, at=at, worker=worker)
         code = facts.place.path.split("/")[2]
         return c.DispatchCase(case=case_id, by=by, at=at, unit=self.units[f"{code}-service"])

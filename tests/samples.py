@@ -230,7 +230,7 @@ def transfer(
     by: Actor = DISPATCHER, at: datetime = NOW, case: str = CASE, **changes: Any
 ) -> c.TransferCase:
     """转派, to another worker of the territory."""
-    given: dict[str, Any] = {"reason": "人手不足", "worker": GRID_HANDLER.id}
+    given: dict[str, Any] = {"reason": "人手不足", "worker": GRID_HANDLER}
     return c.TransferCase(case=case, by=by, at=at, **(given | changes))
 
 

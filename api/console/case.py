@@ -5,6 +5,7 @@ other. A page of the past is made by the same code from the same events, and off
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -24,6 +25,7 @@ from api.schemas.cases import CardQuery, CaseCard, CaseQuery, StepAnswer, Timeli
 from api.schemas.personal import AccessQuery, LookAnswer
 from domain import words
 from domain.calendar import Worked, office_time
+from domain.case.guards import able_to_accept
 from domain.case.options import Forms, not_now, options, possible, waiting
 from domain.case.states import Facts, Known
 from domain.catalogue import Category, Size
@@ -230,7 +232,6 @@ def _choices(me: Visitor, state: Known, able: Sequence[str]) -> Choices:
     """What the forms offer that can be opened; nothing is gathered for the others."""
     office, facts = me.desk.office, state.facts
     given = set(able)
-    today = office_time(me.desk.at).date()
     category = facts.terms.category if facts.terms else ""
     units = [unit for unit in office.staff.units.values() if not unit.closed]
     district = at_tier(facts.place.path, Tier.DISTRICT) or facts.place.path
@@ -257,9 +258,21 @@ def _choices(me: Visitor, state: Known, able: Sequence[str]) -> Choices:
             if "WhistleCase" in given and within(unit.territory, district) and unit.id not in called
         ],
         waiting=[unit for unit in units if unit.id in called],
-        workers=sorted(office.territory.workers(facts.place.path, today)) if assigning else (),
+        workers=_workers(me, facts) if assigning else (),
         tiers=[tier for tier in Tier if tier >= tier_of(facts.place.path)],
     )
+
+
+def _workers(me: Visitor, facts: Facts) -> list[str]:
+    """Who works in the grids of a case's place and could accept it where it is now."""
+    office, found = me.desk.office, []
+    for worker in sorted(
+        office.territory.workers(facts.place.path, office_time(me.desk.at).date())
+    ):
+        with suppress(Refused):  # suspended, or known to the tree alone
+            if able_to_accept(facts, office.staff.actor(worker)):
+                found.append(worker)
+    return found
 
 
 def _named(me: Visitor, refused: Refused) -> str:

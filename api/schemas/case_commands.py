@@ -92,7 +92,9 @@ class Assign(Body):
     """派遣: to a unit, a worker, or neither: the territory that holds the case."""
 
     unit: Id | None = Field(default=None, examples=["cleaning"])
-    worker: PersonId | None = None
+    worker: PersonId | None = Field(
+        default=None, description="Somebody who can accept it, and of the unit if one is named."
+    )
 
 
 class Transfer(Assign):

@@ -169,7 +169,7 @@ class DispatchCase(_CaseCommand):
     """派遣 to a unit, a worker, or (neither named) to the territory that holds the case."""
 
     unit: Unit | None = None
-    worker: str | None = None
+    worker: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ class TransferCase(_CaseCommand):
 
     reason: FreeText
     unit: Unit | None = None
-    worker: str | None = None
+    worker: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

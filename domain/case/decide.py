@@ -38,6 +38,7 @@ from domain.case.guards import (
     demand_unit,
     only_as,
     soft,
+    soft_able_worker,
     soft_callback_window,
     soft_open,
     soft_other_caller,
@@ -373,11 +374,12 @@ def _dispatch(facts: Facts, command: c.DispatchCase) -> list[e.Event]:
     nobody_yet = facts.unit is None and facts.worker is None
     return [
         *soft(nobody_yet, facts, command, "case.already_dispatched"),
+        *soft_able_worker(facts, command),
         e.CaseDispatched(
             **stamp(facts, command),
             holder=facts.holder,
             unit=None if command.unit is None else command.unit.id,
-            worker=command.worker,
+            worker=None if command.worker is None else command.worker.id,
         ),
     ]
 
@@ -388,11 +390,12 @@ def _transfer(facts: Facts, command: c.TransferCase) -> list[e.Event]:
     limit = terms_of(facts).policy.transfers_per_episode
     return [
         *soft(facts.transfers < limit, facts, command, "case.transfer_limit", limit=limit),
+        *soft_able_worker(facts, command),
         e.CaseTransferred(
             **stamp(facts, command),
             holder=facts.holder,
             unit=None if command.unit is None else command.unit.id,
-            worker=command.worker,
+            worker=None if command.worker is None else command.worker.id,
             reason=command.reason,
         ),
     ]

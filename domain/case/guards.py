@@ -99,6 +99,20 @@ def soft_second_person(facts: Facts, command: c.Command, asked: Request) -> list
     return soft(command.by.id != asked.by, facts, command, "case.second_person")
 
 
+def soft_able_worker(facts: Facts, command: c.DispatchCase | c.TransferCase) -> list[e.Event]:
+    """Who is named is who alone may accept, so it is somebody who can."""
+    worker, unit = command.worker, command.unit
+    if worker is None:
+        return []
+    kept = able_to_accept(facts, worker) and (unit is None or worker.unit == unit.id)
+    return soft(kept, facts, command, "case.worker_cannot_accept", worker=worker.id)
+
+
+def able_to_accept(facts: Facts, worker: Actor) -> bool:
+    """Whether somebody's roles let the person accept a case where it is now."""
+    return permitted(worker, c.AcceptCase.__name__, facts.place.path, facts.holder)
+
+
 def demand_import(command: c.Command, place: str) -> None:
     """Only an import of this place may carry an old system's evidence."""
     if command.imported is None:

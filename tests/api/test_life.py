@@ -79,6 +79,23 @@ def test_a_grid_worker_reports_and_files_in_one_go(served: Served) -> None:
     assert refused["code"] == "case.only_small"
 
 
+def test_a_case_is_sent_to_nobody_who_could_not_accept_it(served: Served) -> None:
+    case = served.report(category="exposed_garbage")
+    dispatcher = served.as_("dispatcher")
+
+    def refused(worker: str, path: str = "dispatch", expect: int = 422) -> str:
+        body = {"worker": worker} | ({"reason": "换人"} if path == "transfer" else {})
+        code: str = dispatcher.post(f"/cases/{case}/{path}", body, expect)["code"]
+        return code
+
+    assert refused("wang") == refused("other_worker") == "case.worker_cannot_accept"
+    served.as_("administrator").post("/staff/users/grid_handler/suspend", {"reason": "调离"})
+    assert refused("grid_handler", expect=403) == "staff.suspended"
+    dispatcher.post(f"/cases/{case}/dispatch", {"worker": "li"})
+    served.as_("li").post(f"/cases/{case}/escalate", {"reason": "resources"})
+    assert refused("li", "transfer") == "case.worker_cannot_accept"
+
+
 def test_a_case_is_split_merged_parked_and_called_together_for(served: Served) -> None:
     case, other = served.in_hand(), served.in_hand()
     whistle = {

@@ -373,9 +373,35 @@ def _of(story: Given[Case, c.Command, e.Event]) -> list[e.Event]:
 
 
 def test_only_the_named_worker_accepts() -> None:
-    story = given_steps(s.report(), s.file(), s.dispatch(worker=s.GRID_HANDLER.id))
+    story = given_steps(s.report(), s.file(), s.dispatch(worker=s.GRID_HANDLER))
     story.when(s.accept()).refused("case.not_yours")
     allowed(story.when(s.accept(by=s.GRID_HANDLER)))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        s.COMMUNITY_HANDLER,
+        s.RESIDENT,
+        s.actor(Role.GRID_WORKER, s.OTHER_GRID),
+        s.actor(Role.GRID_WORKER, s.COMMUNITY),
+    ],
+)
+def test_nobody_is_named_who_could_not_accept(named: Actor) -> None:
+    """It would wait for that person alone, and nobody else could take it."""
+    given_state("filed").when(s.dispatch(worker=named)).refused("case.worker_cannot_accept")
+    given_state("assigned").when(s.transfer(worker=named)).refused("case.worker_cannot_accept")
+
+
+def test_at_a_higher_tier_the_grid_worker_is_not_named_and_somebody_of_the_unit_is() -> None:
+    up = given_steps(s.report(), s.file(tier=Tier.COMMUNITY))
+    up.when(s.dispatch(worker=s.GRID_WORKER)).refused("case.worker_cannot_accept")
+    stranger = s.actor(Role.HANDLER, s.COMMUNITY, "lin")
+    up.when(s.dispatch(unit=s.PROPERTY, worker=stranger)).refused("case.worker_cannot_accept")
+    named = s.dispatch(unit=s.PROPERTY, worker=s.COMMUNITY_HANDLER)
+    allowed(up.when(named))
+    story = given_steps(s.report(), s.file(tier=Tier.COMMUNITY), named)
+    allowed(story.when(s.accept(by=s.COMMUNITY_HANDLER)))
 
 
 def test_a_takeover_moots_what_the_earlier_handler_asked_for() -> None:
@@ -385,9 +411,9 @@ def test_a_takeover_moots_what_the_earlier_handler_asked_for() -> None:
 
 
 def test_what_is_dispatched_to_somebody_is_transferred_not_dispatched_again() -> None:
-    story = given_steps(s.report(), s.file(), s.dispatch(worker="li"))
-    story.when(s.dispatch(worker="grid_handler")).refused("case.already_dispatched")
-    allowed(given_state("assigned").when(s.dispatch(worker="li")))
+    story = given_steps(s.report(), s.file(), s.dispatch(worker=s.GRID_WORKER))
+    story.when(s.dispatch(worker=s.GRID_HANDLER)).refused("case.already_dispatched")
+    allowed(given_state("assigned").when(s.dispatch(worker=s.GRID_WORKER)))
 
 
 def test_transfers_end_somewhere() -> None:
@@ -448,7 +474,7 @@ def test_only_the_handler_or_the_tier_above_moves_a_case() -> None:
     in_hand = given_state("in_progress")
     in_hand.when(s.escalate(by=s.GRID_HANDLER)).refused("case.not_handler")
     allowed(in_hand.when(s.escalate(by=s.COORDINATOR)))
-    named = given_steps(s.report(), s.file(), s.dispatch(worker="li"))
+    named = given_steps(s.report(), s.file(), s.dispatch(worker=s.GRID_WORKER))
     named.when(s.escalate(by=s.GRID_HANDLER)).refused("case.not_yours")
     allowed(named.when(s.escalate()))
 

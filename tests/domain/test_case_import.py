@@ -92,8 +92,13 @@ def test_imported_moves_may_jump_tiers() -> None:
         (given_state("assigned", *[s.transfer()] * 5), s.transfer(), "case.transfer_limit"),
         (
             given_state("assigned", s.transfer()),
-            s.dispatch(at=s.NOW, worker="li"),
+            s.dispatch(at=s.NOW, worker=s.GRID_WORKER),
             "case.already_dispatched",
+        ),
+        (
+            given_state("filed"),
+            s.dispatch(at=s.NOW, worker=s.COMMUNITY_HANDLER),
+            "case.worker_cannot_accept",
         ),
         (given_state("filed", s.ask_void()), s.approve_void(by=s.SHIFT_LEAD), "case.second_person"),
         (

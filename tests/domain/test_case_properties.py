@@ -73,6 +73,7 @@ TERMS: Final = (
     samples.terms("consultation", TIGHT),
     samples.terms("noise", TIGHT),
 )
+WORKERS: Final = (None, PEOPLE[1])
 UNITS: Final = (
     None,
     None,
@@ -115,10 +116,10 @@ FIELDS: Final[dict[type[Any], Builder]] = {
     },
     c.AskVoid: lambda n, at, _: {"reason": "误立"},
     c.ApproveVoid: lambda n, at, _: {},
-    c.DispatchCase: lambda n, at, _: {"unit": UNITS[n % 7], "worker": (None, "li")[n % 4 % 2]},
+    c.DispatchCase: lambda n, at, _: {"unit": UNITS[n % 7], "worker": WORKERS[n % 4 % 2]},
     c.TransferCase: lambda n, at, _: {
         "unit": UNITS[n % 7],
-        "worker": (None, "li")[n % 2],
+        "worker": WORKERS[n % 2],
         "reason": "转",
     },
     c.AcceptCase: lambda n, at, _: {},

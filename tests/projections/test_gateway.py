@@ -143,8 +143,9 @@ def test_who_is_to_act_on_a_case_reads_it_wherever_it_is(
     store: EventStore, runner: Runner, gateway: Gateway
 ) -> None:
     """The assigned worker, the assigned unit and a unit that was whistled for."""
+    far = samples.actor(Role.HANDLER, samples.DISTRICT, "far")  # and has other rights since
     for case, command in (
-        ("worker", samples.dispatch(worker="far")),
+        ("worker", samples.dispatch(worker=far)),
         ("unit", samples.dispatch(unit=samples.WORKS)),
         ("called", samples.whistle(by=samples.DISTRICT_COORDINATOR, units=(samples.WORKS,))),
     ):

@@ -151,8 +151,8 @@ def test_who_may_not_see_a_case_now_sees_nothing_of_its_past(
     store: EventStore, runner: Runner, gateway: Gateway
 ) -> None:
     store.execute(*(replace(each, case="a") for each in samples.PATHS["filed"]))
-    then = store.execute(samples.dispatch(case="a", worker="far")).position
     worker = samples.actor(Role.HANDLER, samples.GRID, "far")
+    then = store.execute(samples.dispatch(case="a", worker=worker)).position
     store.execute(samples.accept(case="a", by=worker))
     far = Actor("far", (Grant(Role.HANDLER, samples.OTHER_DISTRICT),))
     runner.catch_up()

@@ -100,6 +100,24 @@ def test_it_offers_what_the_rules_allow_and_says_why_not_for_the_rest(
         assert listed is (no is not None and no.code != "role.not_permitted")
 
 
+def test_only_who_could_accept_a_case_is_offered_for_it(served: Served) -> None:
+    case = served.report(category="exposed_garbage")
+
+    def offered() -> list[str]:
+        found = re.search(
+            r'<select id="f-(?:dispatch|transfer)-worker".*?</select>',
+            page(served, "dispatcher", case).text,
+        )
+        assert found is not None
+        return re.findall(r'<option value="(\w+)"', found[0])
+
+    assert offered() == ["li"]
+    served.as_("dispatcher").post(f"/cases/{case}/dispatch", {})
+    served.as_("li").post(f"/cases/{case}/accept")
+    served.as_("li").post(f"/cases/{case}/escalate", {"reason": "resources"})
+    assert offered() == []
+
+
 def test_a_refusal_names_units_and_not_their_ids(served: Served) -> None:
     case = served.in_hand()
     why = re.search(r'data-cannot="ReportIn">(.*?)</dd>', page(served, "coordinator", case).text)
