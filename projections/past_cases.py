@@ -44,6 +44,7 @@ CREATE TABLE cases (
     asked       text,
     asked_by    text        COLLATE "C",
     called      text[]      COLLATE "C" NOT NULL,
+    awaited     text[]      COLLATE "C" NOT NULL,
     parent      text        COLLATE "C",
     callback_days     integer,
     callback_attempts integer,
@@ -91,6 +92,7 @@ class Row:
     asked: str | None
     asked_by: str | None
     called: list[str]
+    awaited: list[str]
     parent: str | None
     callback_days: int | None
     callback_attempts: int | None
@@ -170,7 +172,7 @@ _in_order: Final = itemgetter(*map(_GIVEN.index, worklist.CASES.columns))
 
 PAST_CASES: Final = Projection(
     name="past_cases",
-    version=4,
+    version=5,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

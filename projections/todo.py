@@ -19,7 +19,7 @@ _AT_HAND: Final = (
     "state = 'assigned' AND holder = {at} AND (worker IS NULL OR worker = {me})"
     " AND (unit IS NULL OR unit = {unit})",
     "state = 'in_progress' AND handler = {me}",
-    "state IN ('assigned', 'in_progress') AND called @> {units}",
+    "awaited @> {units}",
 )
 
 _OPEN: Final = {
@@ -32,7 +32,7 @@ _OPEN: Final = {
     ),
     Role.COORDINATOR: (
         "state = 'assigned' AND holder = {at}",
-        "state IN ('assigned', 'in_progress') AND called <> '{{}}' AND holder = {at}",
+        "awaited <> '{{}}' AND holder ^@ {at}",
     ),
     Role.SUPERVISOR: (
         "state = 'resolved' AND territory ^@ {at} AND handler IS DISTINCT FROM {me}",

@@ -58,6 +58,7 @@ CREATE TABLE cases (
     asked         text,
     asked_by      text        COLLATE "C",
     called        text[]      COLLATE "C" NOT NULL,
+    awaited       text[]      COLLATE "C" NOT NULL,
     parent        text        COLLATE "C",
     survivor      text        COLLATE "C",
     outcome       text        COLLATE "C",
@@ -89,6 +90,7 @@ CREATE INDEX cases_callback ON cases (callback_until) WHERE callback_until IS NO
 CREATE INDEX cases_worker ON cases (worker) WHERE worker IS NOT NULL;
 CREATE INDEX cases_unit ON cases (unit) WHERE unit IS NOT NULL;
 CREATE INDEX cases_called ON cases USING gin (called) WHERE called <> '{{}}';
+CREATE INDEX cases_awaited ON cases USING gin (awaited) WHERE awaited <> '{{}}';
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 """
@@ -105,7 +107,8 @@ class CaseRow:
     that the resident was reached since it was closed. ``callback_until`` is the last instant of the
     callbacks that are still owed to a closed case, by the rules it was filed with, which allow
     ``callback_attempts`` within ``callback_days`` of closing. ``asked`` names the request that
-    waits for a second person, ``called`` the units that were whistled for.
+    waits for a second person, ``called`` the units that were whistled for,
+    ``awaited`` those of them that have neither reported in nor been marked absent.
     """
 
     case: str
@@ -147,6 +150,7 @@ class CaseRow:
     asked: str | None
     asked_by: str | None
     called: list[str]
+    awaited: list[str]
     parent: str | None
     survivor: str | None
     outcome: str | None
@@ -216,6 +220,7 @@ def _reported(recorded: Recorded[Any], event: e.CaseReported) -> CaseRow:
         asked=None,
         asked_by=None,
         called=[],
+        awaited=[],
         parent=event.parent,
         survivor=None,
         outcome=None,
@@ -282,6 +287,11 @@ def _returned(row: CaseRow, event: e.CaseReturned) -> None:
 
 def _whistled(row: CaseRow, event: e.CaseWhistled) -> None:
     row.called = sorted({*row.called, *event.units})
+    row.awaited = sorted({*row.awaited, *event.units})
+
+
+def _call_answered(row: CaseRow, event: e.UnitReportedIn | e.UnitAbsent) -> None:
+    row.awaited = [unit for unit in row.awaited if unit != event.unit]
 
 
 def _merged(row: CaseRow, event: e.CaseMerged) -> None:
@@ -411,6 +421,8 @@ _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
     e.CaseEscalated: (_escalated, "tier holder"),
     e.CaseReturned: (_returned, "tier holder returns"),
     e.CaseWhistled: (_whistled, "units"),
+    e.UnitReportedIn: (_call_answered, "unit"),
+    e.UnitAbsent: (_call_answered, "unit"),
     e.CaseMerged: (_merged, "into"),
     e.ParkAsked: (_park_asked, "by"),
     e.CaseParked: (_parked, "until"),
@@ -429,8 +441,6 @@ _CHANGES: Final[dict[type, tuple[Change | None, str]]] = {
     e.CaseEvaluated: (_evaluated, ""),
     e.CaseReopened: (_reopened, f"holder episode contact_due {_DUE}"),
     e.CaseVerified: (None, ""),
-    e.UnitReportedIn: (None, ""),
-    e.UnitAbsent: (None, ""),
     e.CaseSplit: (None, ""),
     e.CaseAbsorbed: (None, ""),
     e.ChildEnded: (None, ""),
@@ -463,7 +473,7 @@ def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
 
 WORKLIST: Final = Projection(
     name="worklist",
-    version=6,
+    version=7,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

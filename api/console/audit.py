@@ -215,6 +215,7 @@ FACTS: Final = {
     "asked": ("待批申请", "Request that waits"),
     "asked_by": ("申请人", "Asked by"),
     "called": ("吹哨单位", "Units called"),
+    "awaited": ("待报到单位", "Units awaited"),
     "parent": ("上级事项", "Parent"),
     "survivor": ("主事项", "Survivor"),
     "outcome": ("结果", "Outcome"),

@@ -203,6 +203,7 @@ _FACTS: Final[dict[str, tuple[Word, Kind]]] = {
     "asked": (Word("待批", "Waiting for approval"), "ASKED"),
     "asked_by": (Word("申请人", "Asked by"), "person"),
     "called": (Word("被吹哨单位", "Units called"), "units"),
+    "awaited": (Word("待报到单位", "Units awaited"), "units"),
     "episode": (Word("办理轮次", "Episode"), "number"),
     "returns": (Word("下派次数", "Returns"), "number"),
     "outcome": (Word("结案结果", "Outcome"), "OUTCOMES"),

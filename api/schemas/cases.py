@@ -179,6 +179,7 @@ class CaseCard(Answer):
     asked: Literal["void", "park", "extension"] | None
     asked_by: str | None
     called: list[str]
+    awaited: list[str] = Field(description="待报到单位: called, and not answered yet.")
     parent: str | None
     survivor: str | None
     outcome: c.Outcome | None

@@ -1,6 +1,6 @@
 """Reading: versions, the past, the own write, search, pages."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -150,6 +150,33 @@ def test_a_take_over_answers_what_was_asked(served: Served) -> None:
     card = dispatcher.get(f"/cases/{case}")
     assert (card["handler"], card["asked"], card["asked_by"]) == ("grid_handler", None, None)
     assert dispatcher.get("/cases", todo=True)["rows"] == []
+
+
+@pytest.mark.parametrize("state", ["filed", "in_progress", "parked", "resolved"])
+def test_a_call_waits_for_its_unit_and_for_who_coordinates_whatever_the_case_waits_for(
+    served: Served, state: str
+) -> None:
+    case = served.report(category="exposed_garbage") if state == "filed" else served.in_hand()
+    until = served.clock.now + timedelta(hours=1)
+    call = {"units": ["property"], "purpose": "联合清理", "reply_by": until.isoformat()}
+    served.as_("coordinator").post(f"/cases/{case}/whistle", call)
+    if state == "parked":
+        asked = {"until": samples.after(days=5).isoformat(), "reason": "等待配件"}
+        served.as_("li").post(f"/cases/{case}/ask-park", asked)
+        served.as_("dispatcher").post(f"/cases/{case}/approve-park")
+    if state == "resolved":
+        served.as_("li").post(f"/cases/{case}/resolve", {"evidence": ["照片"]})
+
+    def waits(person: str) -> bool:
+        served.runner.catch_up()
+        rows = served.as_(person).get("/cases", todo=True)["rows"]
+        return case in [row["case"] for row in rows]
+
+    people = ("community_handler", "coordinator", "subdistrict_coordinator")
+    assert all(map(waits, people))
+    assert not waits("other_coordinator")
+    served.as_("community_handler").post(f"/cases/{case}/report-in", {"unit": "property"})
+    assert not any(map(waits, people))
 
 
 def test_who_is_responsible_is_said_before_filing_too(served: Served) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from domain import case
 from domain.case import events as e
-from domain.case.states import Case, Known, Unknown
+from domain.case.states import Call, Case, Known, Unknown
 from domain.history import Recorded
 from projections import worklist
 from projections.worklist import CaseRow
@@ -68,6 +68,7 @@ def known(now: Known) -> dict[str, Any]:
         "asked": facts.request and facts.request.what,
         "asked_by": facts.request and facts.request.by,
         "called": sorted(unit for unit, _ in facts.calls),
+        "awaited": sorted(unit for unit, call in facts.calls if call is Call.WAITING),
         "parent": facts.parent,
         "survivor": facts.survivor,
         "outcome": facts.outcome,
