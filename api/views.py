@@ -9,8 +9,8 @@ from domain.aggregates import Office
 SOON_SECONDS: Final = 8 * 3600
 """即将超期: due within so much working time, or overdue."""
 
-_RUNNING: Final = ["filed", "assigned", "in_progress"]
-"""The states in which time runs out."""
+_RUNNING: Final = ["filed", "assigned", "in_progress", "resolved", "checked"]
+"""The states in which time runs out: until it is closed, and not while it is parked."""
 
 
 def views(office: Office, at: datetime) -> dict[str, dict[str, Any]]:
