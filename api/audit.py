@@ -17,7 +17,7 @@ from api.schemas import audit as s
 from api.schemas.words import Known
 from domain import words
 from domain.aggregates import CASE, case_stream
-from domain.calendar import office_time
+from domain.calendar import office_time, told_time
 from domain.reports import Cell, Column, Extract, Shape, Table
 from domain.words import Word
 from projections import worklist
@@ -72,7 +72,7 @@ def export(wanted: Annotated[s.AuditExport, Query()], desk: AtDesk, seen: Seen =
     head = desk.known(wanted.position, seen, gateway.head())
     about = [
         (Word("导出人", "Asked by"), desk.by.id),
-        (Word("导出时间", "Asked at"), _second(desk.at)),
+        (Word("导出时间", "Asked at"), told_time(desk.at)),
         (Word("日志位置", "Log position"), str(head)),
         (Word("最多条数", "At most"), str(MOST)),
     ]
@@ -198,8 +198,8 @@ def _rows(desk: Desk, wanted: s.AuditQuery, head: int) -> Iterator[tuple[Cell, .
 def _cells(row: AuditRow) -> tuple[Cell, ...]:
     return (
         row.position,
-        _second(row.at),
-        _second(row.recorded_at),
+        told_time(row.at),
+        told_time(row.recorded_at),
         row.actor,
         row.roles,
         words.EVENTS[row.action],
@@ -212,11 +212,6 @@ def _cells(row: AuditRow) -> tuple[Cell, ...]:
     )
 
 
-def _second(at: datetime) -> str:
-    """A time to the second, as nobody's spreadsheet can round it."""
-    return f"{office_time(at):%Y-%m-%d %H:%M:%S}"
-
-
 def _said(wanted: s.AuditQuery) -> Iterator[tuple[Word, Any]]:
     """What was asked for, in words."""
     action = words.EVENTS.get(wanted.action or "")
@@ -225,8 +220,8 @@ def _said(wanted: s.AuditQuery) -> Iterator[tuple[Word, Any]]:
         (Word("对象", "Object"), wanted.object),
         (Word("操作", "Action"), f"{action.zh} {action.en}" if action else wanted.action),
         (Word("属地", "Territory"), wanted.territory),
-        (Word("自", "Since"), wanted.since and _second(wanted.since)),
-        (Word("至", "Until"), wanted.until and _second(wanted.until)),
+        (Word("自", "Since"), wanted.since and told_time(wanted.since)),
+        (Word("至", "Until"), wanted.until and told_time(wanted.until)),
         (Word("关联号", "Correlation"), wanted.correlation),
     ):
         if value:

@@ -379,6 +379,12 @@ def office_time(at: datetime) -> datetime:
     return at.astimezone(OFFICE_TIME).replace(microsecond=0)
 
 
+def told_time(at: datetime) -> str:
+    """An instant as people are told it: in office time, to the second, which no spreadsheet
+    rounds."""
+    return f"{office_time(at):%Y-%m-%d %H:%M:%S}"
+
+
 def decide(calendar: Calendar, command: Command) -> list[Event]:
     """What happens next. What is known already happens not again.
 

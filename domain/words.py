@@ -351,6 +351,7 @@ _OF_FACT: Final[Mapping[str, Mapping[str, Word]]] = {
     "tier": TIERS,
     "role": ROLES,
     "what": ASKED,
+    "source": SOURCES,
     "field": FIELDS,
     "reading": READINGS,
 }

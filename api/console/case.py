@@ -283,9 +283,6 @@ def _named(me: Visitor, refused: Refused) -> str:
         unit = units.get(spoken["unit"])
         known = spoken["unit"] if me.language == "en" else unit and unit.name
         spoken["unit"] = known if unit else "—"
-    for name in ("at", "last"):
-        if name in spoken:
-            spoken[name] = f"{office_time(datetime.fromisoformat(spoken[name])):%Y-%m-%d %H:%M}"
     told = Refused(refused.code, **spoken)
     return me.t(told.zh, told.en)
 

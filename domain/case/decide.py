@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from domain.calendar import Reckoned
+from domain.calendar import Reckoned, told_time
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.clock import (
@@ -511,7 +511,7 @@ def _mark_absent(facts: Facts, command: c.MarkAbsent) -> list[e.Event]:
     demand_called(facts, command.unit)
     until = dict(facts.reply_by)[command.unit]
     return [
-        *soft(command.at >= until, facts, command, "case.too_early", at=until.isoformat()),
+        *soft(command.at >= until, facts, command, "case.too_early", at=told_time(until)),
         e.UnitAbsent(**stamp(facts, command), unit=command.unit),
     ]
 
@@ -586,7 +586,7 @@ def _resume(facts: Facts, command: c.ResumeCase) -> list[e.Event]:
     assert clock.paused_since is not None
     assert clock.paused_until is not None
     if only_as(facts, command, Role.SYSTEM) and command.at < clock.paused_until:
-        raise Refused("case.too_early", at=clock.paused_until.isoformat())
+        raise Refused("case.too_early", at=told_time(clock.paused_until))
     # A forgotten resume buys no time: the pause ends at its dated end at the latest.
     counted_to = max(clock.paused_since, min(command.at, clock.paused_until))
     pause = Pause(clock.paused_since, counted_to)
@@ -653,7 +653,7 @@ def _remind(facts: Facts, command: c.RemindDue) -> list[e.Event]:
         raise Refused("case.due_passed")
     at = reminder_at(clock.started, clock.due, command.ahead)
     if command.at < at:
-        raise Refused("case.too_early", at=at.isoformat())
+        raise Refused("case.too_early", at=told_time(at))
     return [
         e.DueReminded(
             **stamp(facts, command),
@@ -810,7 +810,7 @@ def _end_reopening(facts: Facts, command: c.EndReopening) -> list[e.Event]:
         raise Refused("case.reopening_ended")
     until = reopening_until(facts)
     if command.at <= until:
-        raise Refused("case.too_early", at=until.isoformat())
+        raise Refused("case.too_early", at=told_time(until))
     return [e.ReopeningEnded(**stamp(facts, command), closed_at=facts.closed_at)]
 
 

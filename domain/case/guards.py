@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from domain.calendar import told_time
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.states import OPEN, Asked, Call, Facts, Known, Request, terms_of
@@ -133,7 +134,7 @@ def demand_order(facts: Facts, command: c.Command) -> None:
     """Time does not run backwards, but for the clocks of two servers."""
     slack = SKEW if command.imported is None else timedelta()
     if command.at < facts.last_at - slack:
-        raise Refused("case.time_order", last=facts.last_at.isoformat())
+        raise Refused("case.time_order", last=told_time(facts.last_at))
 
 
 def demand_text(text: str, field: str) -> None:

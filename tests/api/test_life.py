@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from domain.calendar import office_time
 from tests import samples
 from tests.api.conftest import Served
 
@@ -108,6 +109,8 @@ def test_a_case_is_split_merged_parked_and_called_together_for(served: Served) -
     absent = {"unit": "cleaning"}
     early = served.as_("coordinator").post(f"/cases/{case}/mark-absent", absent, expect=409)
     assert early["code"] == "case.too_early"
+    until = office_time(served.clock.now + timedelta(hours=1))
+    assert f"{until:%Y-%m-%d %H:%M:%S}" in early["zh"]  # by the clock on the office's wall
     served.clock.pass_(hours=1)
     served.as_("coordinator").post(f"/cases/{case}/mark-absent", absent)
 
@@ -162,4 +165,6 @@ def test_where_a_report_comes_from_follows_from_the_role(served: Served) -> None
     assert {person: card["source"] for person, card in cards.items()} == expected
     for person, source in (("wang", "department"), ("li", "hotline"), ("hotline", "grid_worker")):
         report = {"territory": samples.GRID, "description": "噪音", "source": source}
-        assert served.as_(person).post("/cases", report, 403)["code"] == "case.source_not_yours"
+        refused = served.as_(person).post("/cases", report, 403)
+        assert refused["code"] == "case.source_not_yours"
+        assert source not in refused["zh"]
