@@ -303,8 +303,12 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The newest name."""
+        """The newest name, which may hold only from a day ahead."""
         return self.last.name
+
+    def called(self, on: date) -> str:
+        """Its name on a day; on one that it is not in force on, the newest."""
+        return (self.version(on) or self.last).name
 
     def version(self, on: date) -> Version | None:
         """What it is on a day, if it is in force then."""
@@ -408,18 +412,16 @@ class Territory:
         """
         return frozenset[str]().union(*(grid.workers for grid in self.grids(path, on)))
 
-    def names(self, path: str, on: date | None = None) -> tuple[str, ...]:
-        """The names from the district down, as on a day, or the newest.
+    def names(self, path: str, on: date) -> tuple[str, ...]:
+        """The names from the district down, as on a day.
 
         Raises:
-            Refused: ``territory.unknown``, ``territory.not_in_force``.
+            Refused: ``territory.unknown``.
         """
         nodes = [self.node(path)]
         while (above := parent_of(nodes[-1].path)) != EVERYWHERE:
             nodes.append(self.node(above))
-        return tuple(
-            (node.last if on is None else _standing(node, on)).name for node in reversed(nodes)
-        )
+        return tuple(node.called(on) for node in reversed(nodes))
 
 
 initial: Final = Territory()

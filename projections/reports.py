@@ -90,7 +90,7 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
     everything = Question(now=asked.now, as_of=asked.as_of, territory=asked.territory)
     backlog = figures.backlog(by, everything)
     position, at = backlog.answer.position, office_time(backlog.answer.moment.at)
-    then, names = Moment(at, position), _Names.known(events, position)
+    then, names = Moment(at, position), _Names.known(events, position, at.date())
     above = names.above(asked.territory)
     span = asked.period.around(asked.day) if asked.day else asked.period.before(at.date())
     window = replace(everything, as_of=then, since=span.since, until=span.until)
@@ -130,7 +130,7 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
             _intake("类别", "Category", ask.groups(FLOW, "category"), names.category),
             _backlog(backlog.calendar, backlog.running),
             *_below(ask, names, office_time(window.end(then) - timedelta(microseconds=1)).date()),
-            _grids(caseload),
+            _grids(caseload, names),
             _overdue(late, overdue.numerator, names, at),
         ),
         definitions=tuple(_definitions()),
@@ -166,22 +166,23 @@ class _Asking:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """What territories and categories were called as of the position."""
+    """What territories and categories were called as of the position, on the day of the report."""
 
     territories: Territory
     catalogue: Catalogue
+    on: date
 
     @classmethod
-    def known(cls, events: Events, position: int) -> "_Names":
-        return cls(_as_of(events, TERRITORY, position), _as_of(events, CATALOGUE, position))
+    def known(cls, events: Events, position: int, on: date) -> "_Names":
+        return cls(_as_of(events, TERRITORY, position), _as_of(events, CATALOGUE, position), on)
 
     def above(self, path: str) -> tuple[str, ...]:
         """The names from the district down to a territory."""
-        return self.territories.names(path)
+        return self.territories.names(path, self.on)
 
     def territory(self, path: str) -> str:
         node = self._node(path)
-        return node.name if node else path
+        return node.called(self.on) if node else path
 
     def ended(self, path: str, on: date) -> bool:
         """Whether a territory was split or merged by a day."""
@@ -405,7 +406,7 @@ def _below(ask: _Asking, names: _Names, last: date) -> list[Table]:
     ]
 
 
-def _grids(caseload: Caseload) -> Table:
+def _grids(caseload: Caseload, names: _Names) -> Table:
     """How much each grid carries."""
     zh = f"没有事项的网格 {caseload.without_cases} 个，没有网格员的 {caseload.without_workers} 个。"
     en = (
@@ -429,7 +430,7 @@ def _grids(caseload: Caseload) -> Table:
         ),
         rows=[
             (
-                grid.name,
+                names.territory(grid.path),
                 grid.cases,
                 grid.weighted,
                 grid.workers,

@@ -497,7 +497,11 @@ def _backlog(at: Board) -> dict[str, Any]:
 
 def _caseload(at: Board) -> dict[str, Any]:
     answer = at.caseload()
-    ranked = sorted(answer.grids, key=lambda grid: (-(grid.load or 0), grid.path))
+    tree, on = at.me.desk.office.territory, at.day()
+    ranked = [
+        grid.model_copy(update={"name": tree.node(grid.path).called(on)})
+        for grid in sorted(answer.grids, key=lambda grid: (-(grid.load or 0), grid.path))
+    ]
     return {
         "answer": answer,
         "figures": [shown(answer, "weight")],
@@ -573,7 +577,8 @@ def _territories(at: Board) -> dict[str, Any]:
         "single": single,
         "rows": [
             (
-                node,
+                node.path,
+                node.called(on),
                 not node.in_force(on),
                 [known[metric].get(path, {}).get(name) for metric, name in columns],
             )
@@ -627,7 +632,7 @@ def _grids(at: Board) -> dict[str, Any]:
         "shades": SHADES,
         "defined": definition,
         "links": {path: _behind(answer, name, part, path) for path, n in counts.items() if n},
-        "rows": [(path, tree.node(path).name, ratios.get(path)) for path in worst],
+        "rows": [(path, tree.node(path).called(on), ratios.get(path)) for path in worst],
     }
 
 
@@ -674,7 +679,7 @@ def places(
     if not here:
         tops = tree.children(EVERYWHERE, on) if EVERYWHERE in seen else in_tree(tree, seen)
         return [
-            (node.path, node.name, level)
+            (node.path, node.called(on), level)
             for top in tops
             for level, nodes in enumerate(((top,), tree.children(top.path, on)))
             for node in nodes
@@ -682,8 +687,8 @@ def places(
     parts = here.rstrip("/").split("/")
     paths = ["/".join(parts[: n + 1]) + "/" for n in range(len(parts))]
     line = [p for p in paths if any(within(p, top) for top in seen)]
-    found = [(path, tree.node(path).name, n) for n, path in enumerate(line)]
-    return found + [(n.path, n.name, len(line)) for n in tree.children(here, on)]
+    found = [(path, tree.node(path).called(on), n) for n, path in enumerate(line)]
+    return found + [(n.path, n.called(on), len(line)) for n in tree.children(here, on)]
 
 
 def _places_of(at: Board) -> list[tuple[str, str, int]]:
@@ -693,7 +698,7 @@ def _places_of(at: Board) -> list[tuple[str, str, int]]:
 def _report_places(at: Board) -> list[tuple[str, str]]:
     """For which territories a report can be had here."""
     if at.territory:
-        return [(at.territory, at.me.desk.office.territory.node(at.territory).name)]
+        return [(at.territory, at.me.desk.office.territory.node(at.territory).called(at.day()))]
     return [(path, name) for path, name, level in _places_of(at) if level == 0]
 
 

@@ -300,7 +300,8 @@ def place(context: Context, path: str, levels: int = 2) -> str | Markup:
     nodes = in_tree(territory, steps)
     if len(nodes) < len(steps):
         return Markup("<code>{}</code>").format(path)
-    return data(context, " / ".join(node.name for node in nodes[-levels:]))
+    today = office_time(context["now"]).date()
+    return data(context, " / ".join(node.called(today) for node in nodes[-levels:]))
 
 
 def in_tree(territory: Territory, paths: Iterable[str]) -> list[Node]:

@@ -51,6 +51,7 @@ def report(me: AtConsole) -> Response:
         "report.html",
         communities=communities,
         names={node.path: version.name for node in places if (version := node.version(today))},
+        today=today,
         files=files,
         preset=own[0] if own else places[0].path if len(places) == 1 else "",
         categories=_categories(me) if files else [],

@@ -127,7 +127,7 @@ def places(me: AtConsole, under: s.Scope | None = None) -> Response:
         below = in_tree(territory, own)
     today = office_time(me.desk.at).date()
     nodes = [node for node in below if node.in_force(today)]
-    return page(me, "worklist-places.html", nodes=nodes, leaf=4)
+    return page(me, "worklist-places.html", nodes=nodes, today=today, leaf=4)
 
 
 @router.get("/{case}/preview")

@@ -109,8 +109,8 @@ def test_a_case_is_split_merged_parked_and_called_together_for(served: Served) -
     absent = {"unit": "cleaning"}
     early = served.as_("coordinator").post(f"/cases/{case}/mark-absent", absent, expect=409)
     assert early["code"] == "case.too_early"
-    until = office_time(served.clock.now + timedelta(hours=1))
-    assert f"{until:%Y-%m-%d %H:%M:%S}" in early["zh"]  # by the clock on the office's wall
+    from_then = office_time(served.clock.now + timedelta(hours=1))
+    assert f"{from_then:%Y-%m-%d %H:%M:%S}" in early["zh"]  # by the clock on the office's wall
     served.clock.pass_(hours=1)
     served.as_("coordinator").post(f"/cases/{case}/mark-absent", absent)
 

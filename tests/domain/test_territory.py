@@ -694,11 +694,11 @@ def test_names_go_from_the_district_down_as_they_were_on_a_day() -> None:
     below = ("name of d1/s1/", f"name of {C1}", f"name of {G1}")
     assert state.names(G1, MAY - DAY) == ("name of d1/", *below)
     assert state.names(G1, MAY) == ("new", *below)
-    assert state.names(G1) == ("new", *below)
-    assert state.names("d1/") == ("new",)
-    for path, day in ((G1, JUNE), ("d1", None), (EVERYWHERE, None)):
+    assert state.names(G1, JUNE) == ("new", *below)  # it has ended
+    assert state.names("d1/", START - DAY) == ("new",)  # it is yet to begin
+    for path in ("d1", EVERYWHERE):
         with pytest.raises(Refused):
-            state.names(path, day)
+            state.names(path, MAY)
 
 
 # random scripts

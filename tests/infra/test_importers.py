@@ -590,7 +590,8 @@ def test_every_event_names_its_old_row(
         *["bpic2013:1-1#2"] * 3,
     ]
     assert {recorded.roles for recorded in history} == {"importer"}
-    assert office.office().territory.names("bpic2013/org-line-a2/fr/grid/")[:2] == (
+    territory, day = office.office().territory, history[0].at.date()
+    assert territory.names("bpic2013/org-line-a2/fr/grid/", day)[:2] == (
         "BPI Challenge 2013",
         "Org line A2",
     )

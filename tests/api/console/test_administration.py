@@ -1,10 +1,13 @@
 """Administration at the console: who reads it, who changes it, and that names are only names."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from api.auth import CONSOLE
+from api.services import API
+from domain.calendar import office_time
 from tests import samples
 from tests.api.conftest import Served
 
@@ -49,6 +52,43 @@ def test_a_grid_shows_its_history_its_worker_and_its_households(served: Served) 
     assert "3 个顶点" in html
     assert "300 / 800" in html
     assert "[121.0, 31.0]" in html  # what the editor begins with
+
+
+def test_a_planned_name_is_told_from_the_day_it_holds(served: Served) -> None:
+    case = served.in_hand()
+    served.clock.pass_(days=2)  # the report of a day that is over names the grid
+    day = office_time(served.clock()).date()
+    rename = {"path": samples.GRID, "name": "改了名的网格"}
+    effective = {"effective": str(day + timedelta(days=10))}
+    served.as_("administrator").post("/territory/rename", rename | effective)
+
+    def told() -> set[str]:
+        headers = {"Authorization": f"Bearer {served.token('supervisor')}", "Accept": "text/html"}
+        served.runner.catch_up()
+        found = set()
+        for path in (
+            f"{CONSOLE}/administration?path={samples.COMMUNITY}",
+            f"{CONSOLE}/administration?path={samples.GRID}",
+            f"{CONSOLE}/cases/{case}",
+            f"{CONSOLE}/worklist/places?under={samples.COMMUNITY}",
+            f"{CONSOLE}/metrics?territory={samples.GRID}",
+            f"{CONSOLE}/metrics/parts/territories?territory={samples.COMMUNITY}&window=year",
+            f"{CONSOLE}/metrics/parts/caseload?territory={samples.COMMUNITY}&window=year",
+            f"{CONSOLE}/metrics/parts/grids?territory={samples.COMMUNITY}&window=year",
+            f"{API}/reports/monthly/{samples.COMMUNITY}?format=csv&day={day}",
+        ):
+            answer = served.client.get(path, headers=headers)
+            assert answer.status_code == 200, answer.text
+            text = answer.text.partition('id="history"')[0]  # where every name stands
+            if rename["name"] in text:
+                found.add(path)
+            else:
+                assert samples.NAMES[samples.GRID] in text, path
+        return found
+
+    assert told() == set()
+    served.clock.pass_(days=10)
+    assert len(told()) == 9
 
 
 def test_a_grid_worker_records_households_and_changes_nothing_else(served: Served) -> None:
