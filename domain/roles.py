@@ -161,9 +161,9 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "EvaluateCase": _place(callback_desk=_DOWN, resident=_DOWN),
     "ReopenCase": _place(resident=_DOWN, supervisor=_DOWN),
     "EndReopening": _place(system=_DOWN),
-    # at any time
-    "AddNote": _either(**{r.value: _DOWN for r in Role}),
-    "AttachFile": _either(**{r.value: _DOWN for r in Role}),
+    # at any time; a handler from elsewhere where the own unit was called, which the case knows
+    "AddNote": _either(**{r.value: _DOWN for r in Role} | {"handler": _ANY}),
+    "AttachFile": _either(**{r.value: _DOWN for r in Role} | {"handler": _ANY}),
     # the territory tree; measured where the change happens
     "CreateTerritory": _ADMINISTRATION,
     "RenameTerritory": _ADMINISTRATION,

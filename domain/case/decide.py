@@ -27,6 +27,7 @@ from domain.case.guards import (
     demand_competent,
     demand_handler,
     demand_import,
+    demand_joined,
     demand_later,
     demand_no_request,
     demand_order,
@@ -818,12 +819,14 @@ def _end_reopening(facts: Facts, command: c.EndReopening) -> list[e.Event]:
 
 
 def _note(facts: Facts, command: c.AddNote) -> list[e.Event]:
+    demand_joined(facts, command)
     demand_own_report(facts, command)
     demand_text(command.text, "text")
     return [e.NoteAdded(**stamp(facts, command), text=command.text)]
 
 
 def _attach(facts: Facts, command: c.AttachFile) -> list[e.Event]:
+    demand_joined(facts, command)
     demand_own_report(facts, command)
     return [
         e.FileAttached(

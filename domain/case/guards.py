@@ -207,6 +207,21 @@ def demand_own_report(facts: Facts, command: c.Command) -> None:
         raise Refused("case.not_reporter")
 
 
+def demand_joined(facts: Facts, command: c.Command) -> None:
+    """A handler from elsewhere joins in where the own unit was called, and nowhere else."""
+    by, name = command.by, type(command).__name__
+    if any(unit == by.unit for unit, _ in facts.calls):
+        return
+    grounds = (facts.place.path, facts.holder)
+    near = tuple(
+        grant
+        for grant in by.grants
+        if grant.role is not Role.HANDLER or any(within(path, grant.territory) for path in grounds)
+    )
+    if not permitted(replace(by, grants=near), name, *grounds):
+        raise Refused("role.not_permitted", command=name)
+
+
 def demand_called(facts: Facts, unit: str) -> None:
     """A unit has been called and has not answered."""
     if (unit, Call.WAITING) not in facts.calls:

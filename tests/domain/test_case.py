@@ -213,6 +213,18 @@ def test_not_ours_names_who_said_so() -> None:
     assert closed.refused_by == "区城管局"
 
 
+def test_a_unit_that_was_called_from_elsewhere_says_what_it_did() -> None:
+    called = given_state("in_progress", early=[s.whistle(units=(s.WORKS,))])
+    elsewhere = s.actor(Role.HANDLER, s.OTHER_COMMUNITY, "wu", "works")
+    other_unit = s.actor(Role.HANDLER, s.OTHER_COMMUNITY, "wu", "property")
+    for add in (s.note, s.attach):
+        allowed(called.when(add(by=elsewhere)))
+        called.when(add(by=other_unit)).refused("role.not_permitted")
+        given_state("in_progress").when(add(by=elsewhere)).refused("role.not_permitted")
+        both = s.together(other_unit, s.actor(Role.HANDLER, s.COMMUNITY))
+        allowed(called.when(add(by=both)))
+
+
 def test_notes_and_files_may_be_added_while_a_case_is_open() -> None:
     given_state("resolved").when(s.note()).then(
         e.NoteAdded(at=s.NOW, **GRID_STAMP, text="已联系物业")

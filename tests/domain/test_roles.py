@@ -66,8 +66,8 @@ RecordCallback      P  .    .    .    .    .    .    .    .    .    ob   .    ob
 EvaluateCase        P  ob   .    .    .    .    .    .    .    .    ob   .    ob   .
 ReopenCase          P  ob   .    .    .    .    .    .    ob   .    .    .    ob   .
 EndReopening        P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
-AddNote             E  ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob
-AttachFile          E  ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob   ob
+AddNote             E  ob   ob   ob   ob   ob   obae ob   ob   ob   ob   ob   ob   ob
+AttachFile          E  ob   ob   ob   ob   ob   obae ob   ob   ob   ob   ob   ob   ob
 CreateTerritory     P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 RenameTerritory     P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 RedrawGrid          P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
