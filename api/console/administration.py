@@ -103,6 +103,7 @@ def territory(me: AtConsole, asked: Annotated[PlaceQuery, Query()]) -> Response:
             "rings": _rings(node),
             "workers": _workers(me) if is_grid and _may(me, "AssignWorker", path) else [],
             "names": me.names(history.workers or ()),
+            "unable": [each for each in history.workers or () if not _able(me, each, path)],
             "children": _children(node),
             "households": {
                 child.path: _households(tree, child, today) for child in node.children.values()
@@ -268,6 +269,15 @@ def _workers(me: Visitor) -> list[UserAnswer]:
         for user in staff_api.users(me.desk).rows
         if not user.suspended and any(grant.role is Role.GRID_WORKER for grant in user.grants)
     ]
+
+
+def _able(me: Visitor, worker: str, grid: str) -> bool:
+    """Whether the roles of a worker of a grid let the person accept its cases: to be assigned gives
+    none."""
+    try:
+        return permitted(me.desk.office.staff.actor(worker), "AcceptCase", grid)
+    except Refused:  # suspended, or known to the tree alone
+        return False
 
 
 def _grounds(me: Visitor, command: str) -> list[tuple[str, str]]:

@@ -91,6 +91,18 @@ def test_a_planned_name_is_told_from_the_day_it_holds(served: Served) -> None:
     assert len(told()) == 9
 
 
+def test_who_is_assigned_to_a_grid_without_a_role_in_it_is_marked(served: Served) -> None:
+    administrator, mark = served.as_("administrator"), "未授予本网格的角色"
+    assert mark not in opened(served, "administrator", f"?path={samples.GRID}")
+    administrator.post("/territory/assign", {"path": samples.GRID, "worker": "other_worker"})
+    assert opened(served, "administrator", f"?path={samples.GRID}").count(mark) == 1
+    role = {"role": "grid_worker", "territory": samples.GRID}
+    administrator.post("/staff/users/other_worker/grant", role)
+    assert mark not in opened(served, "administrator", f"?path={samples.GRID}")
+    administrator.post("/staff/users/li/suspend", {"reason": "调离"})
+    assert opened(served, "administrator", f"?path={samples.GRID}").count(mark) == 1
+
+
 def test_a_grid_worker_records_households_and_changes_nothing_else(served: Served) -> None:
     html = opened(served, "li", f"?path={samples.GRID}")
     assert "/territory/households" in html
