@@ -297,7 +297,7 @@ const changed = new Set();
 let last = null, source = null, wait = 3000, refreshed = Date.now(), planned;
 
 function listen() {
-  if (document.hidden || source || !$("#bulk")) return;
+  if (document.hidden || source || !$("#bulk[data-follow]")) return;
   source = new EventSource(last ? `/api/v1/feed?after=${last}` : "/api/v1/feed");
   source.onmessage = (event) => {
     wait = 3000;

@@ -96,6 +96,12 @@ def test_the_views_count_what_they_list(served: Served) -> None:
     assert count(page(served, "supervisor", "work", view="open", tier="district"), "open") == 0
 
 
+def test_who_may_not_hear_of_cases_is_not_made_to_listen(served: Served) -> None:
+    """The feed refuses a resident, each time the page asks again."""
+    assert "data-follow" in page(served, "li")
+    assert "data-follow" not in page(served, "wang")
+
+
 def test_a_list_goes_on_where_its_page_ends(served: Served) -> None:
     made = {served.report() for _ in range(5)}
     html = page(served, "acceptor", "work", view="open", limit=2)
