@@ -217,3 +217,43 @@ def test_a_category_is_filtered_by_its_letters(visit: Begin) -> None:
     expect(kinds.filter(has_text="噪音")).not_to_have_count(0)
     page.locator("#find-category").fill("")
     expect(page).not_to_have_url(re.compile("category=noise"))
+
+
+def test_what_is_wrong_in_a_part_of_a_form_is_said_there(visit: Begin) -> None:
+    """Nobody is referred to a list of errors that no page shows."""
+    administrator = visit("administrator", "zh", DESK)
+    administrator.expected += ["422", "409"]
+    page = administrator.page
+    administrator.go("/administration/people")
+    form = opened(administrator, "add")
+    form.locator("[name=id]").fill("handler")  # there is one already
+    form.locator("[name=name]").fill("新人")
+    territory = page.locator("#add-territory")
+    territory.fill("没有的社区")
+    form.locator("button.primary").click()
+    expect(form.locator(".field", has=territory).locator(".error")).to_have_text("格式不符。")
+    territory.fill("东风社区")
+    form.locator("button.primary").click()
+    expect(territory).to_have_value("qinghe/liuyin/dongfeng/")
+    expect(form.locator("[data-problem]")).to_contain_text("handler")
+    expect(form.locator(".error:not([data-problem])")).to_have_count(0)
+
+    administrator.go(f"/administration?path={GRID}")
+    form = opened(administrator, "split")
+    for nth in (1, 2):
+        for name, value in (("id", "新格" * nth), ("name", "格"), ("households", "1")):
+            form.locator(f"#split-{name}-{nth}").fill(value)
+        form.locator(f"#split-residents-{nth}").fill("1")
+    form.locator("button.danger").click()
+    second = form.locator(".field", has=page.locator("#split-id-2"))
+    expect(second.locator(".error")).to_have_text("格式不符。")
+
+    administrator.go("/administration/catalogue")
+    page.locator("[data-define]").first.click()
+    form = page.locator("dialog#define")
+    for name in ("code", "name_zh", "name_en"):
+        form.locator(f"[name={name}]").fill("new")
+    form.locator("[data-field=limit] [data-key=amount]").fill("99999")
+    form.locator("button.primary").click()
+    limit = form.locator("[data-field=limit] .error")
+    expect(limit).to_have_text("不应大于 10000。")

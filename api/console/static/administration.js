@@ -37,6 +37,13 @@ document.addEventListener("submit", (event) => {
   }
 }, true);
 
+// Whoever types the name of a territory means the one that has it.
+document.addEventListener("change", (event) => {
+  const typed = event.target.value?.trim();
+  const named = [...event.target.list?.options ?? []].filter(({ label }) => label.split(" / ").at(-1) === typed);
+  if (named.length === 1) event.target.value = named[0].value;
+});
+
 // --- the catalogue -----------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {

@@ -103,14 +103,30 @@ function bodyOf(form) {
 
 const valueAt = (body, name) => name.split(".").reduce((at, part) => at?.[part], body);
 
+/** Where a form has what a problem names: in one of several parts, else in the nearest field around it. */
+function fieldOf(form, name) {
+  const [, nth, key] = name.match(/\.(\d+)\.(\w+)$/) ?? [];
+  const part = form.querySelectorAll("[data-part]")[nth];
+  const own = part?.querySelector(`[data-key="${key}"]`)?.closest(".field");
+  if (own) return own;
+  for (let around = name; around; around = around.replace(/\.?[^.]*$/, "")) {
+    const field = form.querySelector(`[data-field="${CSS.escape(around)}"]`);
+    if (field) return field;
+  }
+}
+
 /** Show in a form why it was refused, field by field where that is known. */
 function showProblem(form, problem) {
   clearProblem(form);
   let shown = false;
+  const unplaced = [];
   for (const error of problem.errors ?? []) {
-    const name = error.field.replace(/^(body|path)\./, "").replace(/\.\d+$/, "");
-    const field = form.querySelector(`[data-field="${CSS.escape(name)}"]`);
-    if (!field) continue;
+    const name = error.field.replace(/^(body|path)\./, "");
+    const field = fieldOf(form, name);
+    if (!field) {
+      unplaced.push(t(`${name} ${error.zh}。`, `${name}: ${error.en}.`));
+      continue;
+    }
     const note = document.createElement("p");
     note.className = "error";
     note.id = `e-${name}`;
@@ -124,7 +140,8 @@ function showProblem(form, problem) {
   }
   const box = form.querySelector("[data-problem]");
   if (!box) return toast(told(problem), true);
-  box.textContent = shown ? t("请改正标出的各项。", "Correct what is marked.") : told(problem);
+  const marked = shown ? [t("请改正标出的各项。", "Correct what is marked.")] : [];
+  box.textContent = [...marked, ...unplaced].join(" ") || told(problem);
   box.hidden = false;
   if (["request.version_mismatch", "request.key_reused", "request.other_person"].includes(problem.code)) {
     // The answer to the first attempt was lost: it may have been a yes.
@@ -139,7 +156,7 @@ function showProblem(form, problem) {
 }
 
 function clearProblem(form) {
-  form.querySelectorAll(".field > .error").forEach((note) => note.remove());
+  form.querySelectorAll(":is(.field, [data-field]) > .error").forEach((note) => note.remove());
   form.querySelectorAll("[aria-invalid]").forEach((input) => { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); });
   const box = form.querySelector("[data-problem]");
   if (box) box.hidden = true;
