@@ -248,6 +248,14 @@ def test_what_is_wrong_in_a_part_of_a_form_is_said_there(visit: Begin) -> None:
     second = form.locator(".field", has=page.locator("#split-id-2"))
     expect(second.locator(".error")).to_have_text("格式不符。")
 
+    administrator.go("/administration/calendar")
+    form = page.locator("#reckon")
+    for amount, wrong in (("99999", 1), ("2", 0)):
+        form.locator("[name=amount]").fill(amount)
+        form.get_by_role("button", name="推算").click()
+        expect(form.locator("[data-field=amount] .error")).to_have_count(wrong)
+    expect(form.locator("#reckoned")).not_to_be_empty()
+
     administrator.go("/administration/catalogue")
     page.locator("[data-define]").first.click()
     form = page.locator("dialog#define")

@@ -1,6 +1,6 @@
 // 管理: forms whose bodies are more than fields, and the editor of a grid's boundary.
 
-const { t, send, showProblem } = window.wangge;
+const { t, send, showProblem, clearProblem } = window.wangge;
 
 // --- bodies that are more than fields ----------------------------------------------------------
 // A hidden input with data-compose gets its JSON from the [data-part]s near it before it is sent.
@@ -78,7 +78,7 @@ document.addEventListener("click", (event) => {
 const reckon = document.getElementById("reckon");
 reckon?.addEventListener("submit", async (event) => {
   event.preventDefault();
-  reckon.querySelector("[data-problem]").hidden = true;
+  clearProblem(reckon);
   const { start, amount, unit } = reckon.elements;
   const query = new URLSearchParams({ start: `${start.value}:00+08:00`, amount: unit.value === "same_day" ? "1" : amount.value, unit: unit.value });
   const answer = await send(`/api/v1/calendar/reckon?${query}`, undefined, { method: "GET" });

@@ -121,7 +121,7 @@ function showProblem(form, problem) {
   let shown = false;
   const unplaced = [];
   for (const error of problem.errors ?? []) {
-    const name = error.field.replace(/^(body|path)\./, "");
+    const name = error.field.replace(/^(body|path|query)\./, "");
     const field = fieldOf(form, name);
     if (!field) {
       unplaced.push(t(`${name} ${error.zh}。`, `${name}: ${error.en}.`));
@@ -395,4 +395,4 @@ document.addEventListener("DOMContentLoaded", () => { sayDone(); restoreTyped();
 document.addEventListener("htmx:configRequest", (event) => Object.assign(event.detail.headers, ofPage()));
 document.addEventListener("htmx:sendError", () => toast(t("网络不通，请稍后再试。", "No connection; try again."), true));
 
-window.wangge = { t, send, toast, told, bodyOf, showProblem, typing, setCookie, key: newKey, ofPage, ended };
+window.wangge = { t, send, toast, told, bodyOf, showProblem, clearProblem, typing, setCookie, key: newKey, ofPage, ended };
