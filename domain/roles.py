@@ -149,7 +149,8 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "ResumeCase": _either(handler=_OWN, grid_worker=_OWN, dispatcher=_DOWN, system=_DOWN),
     "AskExtension": _holder(handler=_OWN, grid_worker=_OWN),
     "ApproveExtension": _place(dispatcher=_DOWN),
-    "DeclineRequest": _place(dispatcher=_DOWN, shift_lead=_DOWN),
+    # a supervisor what a supervisor may approve, which is a void
+    "DeclineRequest": _place(dispatcher=_DOWN, shift_lead=_DOWN, supervisor=_DOWN),
     "RemindDue": _place(system=_DOWN),
     "MarkBreach": _place(system=_DOWN),
     "RecomputeDue": _place(system=_DOWN, administrator=_DOWN),

@@ -640,6 +640,8 @@ def _decline(facts: Facts, command: c.DeclineRequest) -> list[e.Event]:
     demand_text(command.reason, "reason")
     if facts.request is None:
         raise Refused("case.nothing_asked")
+    if facts.request.what is not Asked.VOID and only_as(facts, command, Role.SUPERVISOR):
+        raise Refused("role.not_permitted", command=type(command).__name__)
     asked_by = facts.request.by
     return [e.RequestDeclined(**stamp(facts, command), asked_by=asked_by, reason=command.reason)]
 

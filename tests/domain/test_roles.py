@@ -55,7 +55,7 @@ ApprovePark         P  .    .    .    .    ob   .    .    .    .    .    .    ob
 ResumeCase          E  .    o    .    .    ob   o    .    .    .    .    .    ob   ob
 AskExtension        H  .    o    .    .    .    o    .    .    .    .    .    ob   .
 ApproveExtension    P  .    .    .    .    ob   .    .    .    .    .    .    ob   .
-DeclineRequest      P  .    .    .    .    ob   .    .    .    ob   .    .    ob   .
+DeclineRequest      P  .    .    .    .    ob   .    .    ob   ob   .    .    ob   .
 RemindDue           P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
 MarkBreach          P  .    .    .    .    .    .    .    .    .    .    .    ob   ob
 RecomputeDue        P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
