@@ -325,7 +325,6 @@ def test_a_void_takes_two_persons() -> None:
         e.CaseVoided(at=s.NOW, **GRID_STAMP, asked_by="shift_lead", reason="")
     )
     assert clock_of(facts(given_state("void"))).running is Running.STOPPED
-    asked = given_state("filed", s.ask_void())
     allowed(asked.when(s.decline(by=s.SUPERVISOR)))  # who may approve may decline
     for ask in (s.ask_park(), s.ask_extension()):
         given_state("in_progress", ask).when(s.decline(by=s.SUPERVISOR)).refused(
