@@ -23,7 +23,7 @@ from api.errors import problems
 from api.schemas import personal as s
 from api.schemas.words import CaseId, Done, PersonId
 from domain.aggregates import case_stream
-from domain.case.events import CaseReported
+from domain.case.events import CaseReported, NoteAdded
 from domain.history import Recorded
 from domain.places import EVERYWHERE
 from domain.privacy import (
@@ -77,7 +77,8 @@ Person = Annotated[PersonId, Path(examples=["p-7k2qx9ma"])]
 async def show(case: CaseId, body: s.Show, desk: AtDesk, seen: Seen = 0) -> s.PersonalAnswer:
     """先记录查看人和用途，再解密。It is written down who looks and why before anything is opened.
 
-    居民只能以 `own` 查看本人上报的事项。A resident looks at the own report only, as `own`.
+    居民只能以 `own` 查看本人上报的事项，看不到工作人员的备注。A resident looks at the own report only,
+    as `own`, and at no note of the staff.
     """
     card = await run_in_threadpool(_card, desk, case, body, seen)
     looked = await desk.execute(
@@ -94,6 +95,8 @@ async def show(case: CaseId, body: s.Show, desk: AtDesk, seen: Seen = 0) -> s.Pe
         )
     )
     known = await run_in_threadpool(_known, desk, case, body, opened=True)
+    if body.purpose is Purpose.OWN:
+        known = [each for each in known if not _among_colleagues(each, desk.by.id)]
     return _shown(case, looked.position, known)
 
 
@@ -108,6 +111,12 @@ def _card(desk: Desk, case: str, body: s.Show, seen: int) -> CaseRow:
 def _known(desk: Desk, case: str, body: s.Show, *, opened: bool) -> Sequence[Recorded[Any]]:
     history = desk.services.store.history(case_stream(case), opened=opened)
     return known_by(history, case, body.version, body.at)
+
+
+def _among_colleagues(step: Recorded[Any], reporter: str) -> bool:
+    """Whether a step is what the staff tell one another: who reported the case reads on what
+    became of it, and no note but the own."""
+    return isinstance(step.event, NoteAdded) and step.actor != reporter
 
 
 def _fields(card: CaseRow) -> tuple[PersonalField, ...]:

@@ -147,6 +147,22 @@ def test_a_resident_sees_the_own_report_and_who_looked_at_it(served: Served, cas
     assert wang.get("/access", case=case)["rows"] == []
 
 
+def test_a_resident_reads_no_note_that_the_staff_wrote_to_one_another(served: Served) -> None:
+    own = served.report(by="wang", description=TEXT)
+    served.as_("li").post(f"/cases/{own}/note", {"text": "投诉的是四楼赵家"})
+    served.as_("wang").post(f"/cases/{own}/note", {"text": "晚上在家"})
+    served.as_("acceptor").post(f"/cases/{own}/verify", {"note": "属实"})
+
+    def read(person: str, purpose: str) -> list[str]:
+        served.runner.catch_up()
+        shown = served.as_(person).post(f"/cases/{own}/personal", {"purpose": purpose})
+        told = [step["details"] for step in shown["steps"]]
+        return [each.get("text") or each["note"] for each in told if {"text", "note"} & each.keys()]
+
+    assert read("wang", "own") == ["晚上在家", "属实"]
+    assert read("li", "handling") == ["投诉的是四楼赵家", "晚上在家", "属实"]
+
+
 def test_looks_come_in_pages(served: Served, case: str) -> None:
     for _ in range(5):
         served.as_("li").post(f"/cases/{case}/personal", {"purpose": "handling"})
