@@ -77,8 +77,8 @@ Person = Annotated[PersonId, Path(examples=["p-7k2qx9ma"])]
 async def show(case: CaseId, body: s.Show, desk: AtDesk, seen: Seen = 0) -> s.PersonalAnswer:
     """先记录查看人和用途，再解密。It is written down who looks and why before anything is opened.
 
-    居民只能以 `own` 查看本人上报的事项，看不到工作人员的备注。A resident looks at the own report only,
-    as `own`, and at no note of the staff.
+    居民只能以 `own` 查看本人上报的事项，看不到工作人员的备注。A resident looks at the own report
+    only, as `own`, and at no note of the staff.
     """
     card = await run_in_threadpool(_card, desk, case, body, seen)
     looked = await desk.execute(
