@@ -208,7 +208,8 @@ class Deliveries:
     ) -> None:
         leads = False
         with ThreadPoolExecutor(SENDERS, "webhooks") as senders:
-            while not stop.is_set():
+            # Losing the other one fails no question of ours, only the turns: then both are new.
+            while not stop.is_set() and not working.closed:
                 leads = leads or _leads(leading)
                 if leads:
                     self._act(leading)

@@ -450,6 +450,36 @@ def test_one_that_hangs_holds_up_nobody_else(office: Office) -> None:
             following.join()
 
 
+def test_a_connection_that_is_lost_while_there_is_nothing_to_tell_is_made_anew(
+    office: Office, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``idle_session_timeout`` does to it; the other one is asked every second."""
+    monkeypatch.setattr("infra.webhooks.EVERY_SECONDS", 0.01)
+    with hook() as city:
+        office.add(city.url)
+        office.case("before")
+        stop = threading.Event()
+        following = threading.Thread(target=office.deliveries().follow, args=(stop,))
+        following.start()
+        try:
+            for _ in range(4):
+                assert city.come.acquire(timeout=20)
+            with psycopg.connect(database, autocommit=True) as owner:
+                ended = owner.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE usename = 'wangge_projector' AND datname = current_database()"
+                    " AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+                ).fetchall()
+            assert ended == [(True,)]
+            office.case("after")
+            for _ in range(4):
+                assert city.come.acquire(timeout=20)
+        finally:
+            stop.set()
+            following.join()
+    assert {json.loads(body)["data"]["case"] for _, body in city.got} == {"before", "after"}
+
+
 def test_a_long_log_is_told_page_by_page(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.webhooks.PAGE", 3)
     monkeypatch.setattr("infra.webhooks.AT_A_TIME", 5)
