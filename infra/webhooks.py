@@ -151,11 +151,12 @@ class Receivers:
 
 @dataclass(slots=True)
 class _Turn:
-    """One receiver's turn: where it stands."""
+    """One receiver's turn: where it stands. Of the ``attempts`` so many were ``answered``."""
 
     receiver: Receiver
     position: int
     attempts: int
+    answered: int
     failing_since: datetime | None
 
 
@@ -291,7 +292,8 @@ class Deliveries:
     def _turns(self, connection: psycopg.Connection) -> list[_Turn]:
         """Those who have something to be told, and are not to be left alone for now."""
         rows = connection.execute(
-            "SELECT d.receiver, d.position, d.attempts, d.failing_since FROM webhooks.delivery d"
+            "SELECT d.receiver, d.position, d.attempts, d.answered, d.failing_since"
+            " FROM webhooks.delivery d"
             " WHERE (d.retry_at IS NULL OR d.retry_at <= %s)"
             " AND (d.position < (SELECT position FROM log.head) OR EXISTS"
             "  (SELECT FROM webhooks.dead x WHERE x.receiver = d.receiver AND x.again))",
@@ -390,16 +392,17 @@ class Deliveries:
         """A receiver was told up to a position. Only a message that was taken says that it is
         well."""
         if delivered:
-            turn.attempts, turn.failing_since = 0, None
+            turn.attempts, turn.answered, turn.failing_since = 0, 0, None
         turn.position = position
         connection.execute(
             "UPDATE webhooks.delivery SET position = %s, delivered = delivered + %s, attempts = %s,"
-            " failing_since = %s, retry_at = NULL, error = CASE WHEN %s THEN NULL ELSE error END"
-            " WHERE receiver = %s",
+            " answered = %s, failing_since = %s, retry_at = NULL,"
+            " error = CASE WHEN %s THEN NULL ELSE error END WHERE receiver = %s",
             (
                 position,
                 delivered,
                 turn.attempts,
+                turn.answered,
                 turn.failing_since,
                 delivered > 0,
                 turn.receiver.id,
@@ -412,13 +415,14 @@ class Deliveries:
         """Note a failure; whether the message was given up and the next may be tried at once."""
         now = self._clock()
         turn.attempts += 1
+        turn.answered += why.answered
         turn.failing_since = turn.failing_since or now
         pause = min(RETRY_FIRST * 3 ** min(turn.attempts - 1, 10), RETRY_LAST)
         # S311: not for secrets; so that receivers that went away together do not come back so.
         retry_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        given_up = news is not None and (
-            (why.answered and turn.attempts >= TRIES) or now - turn.failing_since >= PATIENCE
-        )
+        # Whoever is just back after an hour, and says no once, has not said so ``TRIES`` times.
+        spent = turn.answered >= TRIES if why.answered else now - turn.failing_since >= PATIENCE
+        given_up = news is not None and spent
         _log.warning(
             "webhooks.undelivered",
             receiver=turn.receiver.id,
@@ -433,15 +437,16 @@ class Deliveries:
                 " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (receiver, position) DO NOTHING",
                 (turn.receiver.id, news.position, turn.attempts, str(why)[:1000], now),
             )
-            turn.position = news.position
+            turn.position, turn.answered = news.position, 0
             if why.answered:  # it is there, and may like the next one better
                 turn.attempts, turn.failing_since, retry_at = 0, None, now
         connection.execute(
-            "UPDATE webhooks.delivery SET position = %s, attempts = %s, failing_since = %s,"
-            " retry_at = %s, error = %s WHERE receiver = %s",
+            "UPDATE webhooks.delivery SET position = %s, attempts = %s, answered = %s,"
+            " failing_since = %s, retry_at = %s, error = %s WHERE receiver = %s",
             (
                 turn.position,
                 turn.attempts,
+                turn.answered,
                 turn.failing_since,
                 retry_at,
                 str(why)[:1000],

@@ -316,6 +316,35 @@ def test_who_cannot_be_reached_is_waited_for(office: Office) -> None:
     assert office.standing().failing_since is None
 
 
+def test_who_comes_back_and_says_no_has_all_tries_for_that(office: Office) -> None:
+    with hook() as gone:
+        url = gone.url
+    office.add(url)
+    office.case()
+
+    def round_() -> None:
+        office.deliveries().run()
+        office.now += RETRY_LAST * 1.2
+
+    for _ in range(2 * TRIES):
+        round_()
+    with hook() as back:
+        office.does(ChangeReceiver, url=back.url)
+        back.script = [503] * (TRIES - 1)
+        for _ in range(TRIES):
+            round_()
+        assert office.dead() == []
+        assert back.ids == [2] * TRIES + [3, 4, 5]
+        # What it had said no to before counts for no other message.
+        office.case("next")
+        back.script = [503] * TRIES
+        for _ in range(TRIES - 1):
+            round_()
+        assert office.dead() == []
+        round_()
+        assert office.dead() == [7]
+
+
 def test_dead_letters_are_sent_again_when_somebody_says_so(office: Office) -> None:
     with hook() as city:
         city.script = [400] * 4 * TRIES
