@@ -140,7 +140,8 @@ def apply(
         case, position = case_id(recorded), recorded.position
         known = now.get(case)
         if known is None:
-            now[case] = (1, position, fold(None, recorded))
+            if isinstance(recorded.event, worklist.REPORTED):
+                now[case] = (1, position, fold(None, recorded))
         else:
             nth, begun, row = known
             rows.append((case, nth, begun, position, *_facts_of(row)))

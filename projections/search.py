@@ -253,8 +253,8 @@ def _applying(index: Index) -> Apply:
                     for subject in (f"person:{event.person}", *map("case:{}".format, event.cases)):
                         forgotten[subject] = max(recorded.position, forgotten.get(subject, 0))
         for case, category in named.items():
-            row = rows[case]
-            row.tokens = index.names(case, row.place_name, *category)
+            if (row := rows.get(case)) is not None:  # else its report was left out
+                row.tokens = index.names(case, row.place_name, *category)
         put = Table.append if fresh else Table.save
         put(CASES, connection, rows.values())
         put(STAFF_NAMES, connection, names.values())

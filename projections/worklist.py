@@ -355,14 +355,14 @@ def _closed(row: CaseRow, event: e.CaseClosed) -> None:
     row.state, row.outcome, row.closed_at = "closed", event.outcome, event.at
     row.breached = row.breached or event.on_time is False
     row.sent_back = None
-    assert row.callback_days is not None, "only a filed case is closed"
-    row.callback_until = event.at + timedelta(days=row.callback_days)
+    if row.callback_days is not None:  # else its filing was left out here
+        row.callback_until = event.at + timedelta(days=row.callback_days)
 
 
 def _called_back(row: CaseRow, event: e.CallbackMade) -> None:
     row.called_back = row.called_back or event.reached
-    assert row.callback_attempts is not None, "only a filed case is called back on"
-    if event.reached or event.attempt >= row.callback_attempts:
+    most = row.callback_attempts
+    if event.reached or most is None or event.attempt >= most:
         row.callback_until = None
 
 
@@ -459,6 +459,9 @@ of the fold takes.
 
 READS: Final = shapes({event: fields for event, (_, fields) in _CHANGES.items()})
 
+REPORTED: Final = (e.CaseReported, READS[e.CaseReported])
+"""What a row begins with. A case whose report was left out (``SkipEvent``) has none, ever."""
+
 _CHANGES_OF: Final[dict[type, Change | None]] = {
     shape: change for event, (change, _) in _CHANGES.items() for shape in (event, READS[event])
 }
@@ -468,7 +471,9 @@ assert set(_CHANGES) == set(CASE.events), "an event of a case is forgotten here"
 
 def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
     case = case_id(recorded)
-    rows[case] = fold(rows.get(case), recorded)
+    row = rows.get(case)
+    if row is not None or isinstance(recorded.event, REPORTED):
+        rows[case] = fold(row, recorded)
 
 
 WORKLIST: Final = Projection(

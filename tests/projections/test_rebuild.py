@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from domain.history import LOG
 from domain.operations import SkipEvent
 from infra.cli.models import bench
 from infra.event_store import EventStore
@@ -258,6 +259,34 @@ def test_what_is_skipped_is_left_out_and_nothing_else(
             " (SELECT FROM audit.entries a WHERE a.position = e.position)"
         ).fetchall()
     assert missing == [(17,)]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_is_left_out_of_a_case_does_not_stop_at_what_follows(
+    store: EventStore, runner: Runner, name: str
+) -> None:
+    """Or else somebody would have to leave out all later events of the case, one after another."""
+    for command in (
+        *samples.PATHS["closed"],
+        samples.call_back(at=samples.after(minutes=18)),
+        samples.evaluate(),
+    ):
+        store.execute(command)
+    store.execute(samples.reopen())
+    model, head = BY_NAME[name], runner.source.head(LOG)
+    with runner.connect() as connection:
+        for skipped in range(1, head + 1):
+            page = runner.source.read(LOG, 0, head, model.wanted(frozenset({skipped}))).events
+            made = []
+            for fresh in (False, True):
+                schemas.create(connection, model, "made", (LOG,), indexed=True)
+                with connection.transaction():
+                    schemas.use(connection, "made")
+                    for events in (page,) if fresh else ([each] for each in page):
+                        model.apply(connection, events, fresh)
+                    made.append(schemas.digest(connection, model))
+                schemas.drop(connection, "made")
+            assert made[0] == made[1], skipped
 
 
 def test_a_follower_goes_on_once_the_event_is_skipped(store: EventStore, runner: Runner) -> None:
