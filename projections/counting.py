@@ -70,7 +70,9 @@ class Question:
                 raise Refused("query.too_many_periods", most=MOST_PERIODS)
             span = period.around(office_time(since).date())
             name = str(span.first)[: len(form)]
-            found[name] = replace(self, since=since, until=min(span.until, end))
+            found[name] = replace(
+                self, since=since, until=min(span.until, self.until or span.until)
+            )
             since = span.until
         return found
 
@@ -522,6 +524,7 @@ def _known(asked: Question, then: Moment) -> dict[str, Sql]:
     return {
         "now": quoted(then.at),
         "end": quoted(asked.end(then)),
+        "until": quoted(asked.until or "infinity"),
         "in_force": in_force(asked, then),
     }
 

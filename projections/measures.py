@@ -32,9 +32,10 @@ class Rows:
     """Some rows of the table: those that ``where`` says, counted at the time ``at``.
 
     In ``where`` (and the marks of a metric), ``{now}`` is the moment of the question and ``{end}``
-    the end of the window, or that moment if it is not over. Unless it is ``owed``, ``at`` must lie
-    in the window; if it is ``passed``, before now too. ``dropped`` (void, merged, rejected) are the
-    rows that are, those that are not, or (None) both.
+    the end of the window, or that moment if it is not over; ``{until}`` is the end that the window
+    has of itself, if any: what happened by a clock that was ahead lies between the two. Unless it
+    is ``owed``, ``at`` must lie in the window; if it is ``passed``, before now too. ``dropped``
+    (void, merged, rejected) are the rows that are, those that are not, or (None) both.
 
     ``passing`` rows are few at any time, and many in all: see ``Moment.holds``.
 

@@ -230,14 +230,14 @@ TIMELINESS: Final = Metric(
         Rows(
             kind="overdue",
             at="due",
-            where="closed_at >= due AND due <= {end} AND closed_at >= {end}"
+            where="closed_at >= due AND due <= {end} AND closed_at >= {until}"
             f" AND closed_at - due <= {LATE_BY} AND due >= {{end}} - {LATE_BY}",
             owed=True,
         ),
         Rows(
             kind="overdue",
             at="due",
-            where=f"due <= {{end}} AND closed_at >= {{end}} AND closed_at - due > {LATE_BY}",
+            where=f"due <= {{end}} AND closed_at >= {{until}} AND closed_at - due > {LATE_BY}",
             owed=True,
         ),
         _dropped("dropped_daily"),

@@ -280,6 +280,25 @@ def test_what_is_due_at_the_very_end_of_a_window_is_owed_and_the_words_say_so(
     assert "at or before it" in said.formula_en
 
 
+def test_what_was_closed_late_by_a_clock_that_is_ahead_is_owed_once(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    by_size(store, "a", "small", close=False)
+    closed = samples.after(days=2)
+    finish(store, "a", closed)
+    by_size(store, "b", "small", close=False)
+    runner.catch_up()
+    moment = closed - timedelta(seconds=5)
+    for until in (None, samples.after(days=30)):
+        asked: dict[str, Any] = {"now": moment, "since": samples.START, "until": until}
+        assert pair(ask(gateway, "timeliness", **asked), "closure_rate") == (1, 2)
+        question = Question(**asked)
+        for over in ("day", "month"):
+            answer = gateway.figures.answer(supervisor(), METRICS["timeliness"], question, over)
+            rate = answer.groups[-1].figures["closure_rate"]
+            assert (rate.numerator, rate.denominator) == (1, 2)
+
+
 def test_a_window_that_ends_in_the_future_is_judged_at_the_present(
     store: EventStore, runner: Runner, gateway: Gateway
 ) -> None:
