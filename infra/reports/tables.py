@@ -75,7 +75,7 @@ _NUMBER_FORMATS: Final = {
     Shape.CHANGE: "+#,##0;-#,##0;0",
     Shape.RATE: "0.00%",
     Shape.POINTS: "+0.00;-0.00;0.00",
-    Shape.NUMBER: "#,##0.##",
+    Shape.NUMBER: "#,##0.00",
     Shape.TIME: "yyyy-mm-dd hh:mm",
 }
 
@@ -176,5 +176,7 @@ class _Paper:
                 local = cell.astimezone(OFFICE_TIME).replace(tzinfo=None)
                 sheet.write_datetime(row, column, local, form)
             case _:
+                if shape is Shape.NUMBER and isinstance(cell, int):
+                    form = self._shapes[Shape.COUNT]  # whole, without a point at its end
                 value = float(Decimal(repr(cell)) * 100) if shape is Shape.POINTS else cell
                 sheet.write_number(row, column, value, form)

@@ -4,10 +4,12 @@ import csv
 import io
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pypdf
 import pytest
@@ -129,6 +131,22 @@ def test_xlsx_holds_numbers_and_no_formulas() -> None:
     assert work[2][3] == "–"
     overdue = book.get_sheet_by_name("超期未结").to_python()
     assert overdue[1] == ["20261123-T42IKREP", FILED.replace(tzinfo=None)]
+
+
+def test_numbers_in_xlsx_read_as_on_paper() -> None:
+    """With ``0.##`` Excel shows 7 as "7." and nothing else does."""
+    made = zipfile.ZipFile(io.BytesIO(render(REPORT, "xlsx")))
+    xml = {"s": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
+    styles = ElementTree.fromstring(made.read("xl/styles.xml"))
+    own = {
+        each.get("numFmtId"): each.get("formatCode") for each in styles.iterfind(".//s:numFmt", xml)
+    }
+    built_in = {"3": "#,##0", "4": "#,##0.00"}
+    ids = [each.get("numFmtId") for each in styles.iterfind("s:cellXfs/s:xf", xml)]
+    sheet = ElementTree.fromstring(made.read("xl/worksheets/sheet2.xml"))
+    cells = {each.get("r"): int(each.get("s", 0)) for each in sheet.iterfind(".//s:c", xml)}
+    formats = [(own | built_in).get(ids[cells[cell]]) for cell in ("B2", "F2", "F3")]
+    assert formats == ["#,##0", "#,##0.00", "#,##0"]
 
 
 def test_how_cells_read() -> None:
