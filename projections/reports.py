@@ -17,6 +17,7 @@ from domain.catalogue import Catalogue
 from domain.errors import Refused
 from domain.history import Recorded
 from domain.metrics import Ratio, change, rounded
+from domain.places import depth
 from domain.reports import (
     Cell,
     Column,
@@ -130,8 +131,8 @@ def report(figures: Figures, by: Actor, asked: Asked, events: Events) -> Report:
             _intake("类别", "Category", ask.groups(FLOW, "category"), names.category),
             _backlog(backlog.calendar, backlog.running),
             *_below(ask, names, office_time(window.end(then) - timedelta(microseconds=1)).date()),
-            _grids(caseload, names),
-            _overdue(late, overdue.numerator, names, at),
+            _grids(caseload, names, asked.territory),
+            _overdue(late, overdue.numerator, names, asked.territory, at),
         ),
         definitions=tuple(_definitions()),
     )
@@ -183,6 +184,12 @@ class _Names:
     def territory(self, path: str) -> str:
         node = self._node(path)
         return node.called(self.on) if node else path
+
+    def inside(self, path: str, top: str) -> str:
+        """The names from below a territory down to one in it: many communities have a grid of the
+        same name."""
+        names = self.above(path) if self._node(path) else (path,)
+        return " / ".join(names[depth(top) :] or names[-1:])
 
     def ended(self, path: str, on: date) -> bool:
         """Whether a territory was split or merged by a day."""
@@ -406,8 +413,8 @@ def _below(ask: _Asking, names: _Names, last: date) -> list[Table]:
     ]
 
 
-def _grids(caseload: Caseload, names: _Names) -> Table:
-    """How much each grid carries."""
+def _grids(caseload: Caseload, names: _Names, top: str) -> Table:
+    """How much each grid within a territory carries."""
     zh = f"没有事项的网格 {caseload.without_cases} 个，没有网格员的 {caseload.without_workers} 个。"
     en = (
         f"Grids without cases: {caseload.without_cases}, without workers: "
@@ -430,7 +437,7 @@ def _grids(caseload: Caseload, names: _Names) -> Table:
         ),
         rows=[
             (
-                names.territory(grid.path),
+                names.inside(grid.path, top),
                 grid.cases,
                 grid.weighted,
                 grid.workers,
@@ -444,8 +451,9 @@ def _grids(caseload: Caseload, names: _Names) -> Table:
     )
 
 
-def _overdue(late: Sequence[Counted], in_all: int, names: _Names, at: datetime) -> Table:
-    """What is open although it was due: by its id, without a word of what it is about."""
+def _overdue(late: Sequence[Counted], in_all: int, names: _Names, top: str, at: datetime) -> Table:
+    """What is open in a territory although it was due: by its id, without a word of what it is
+    about."""
     note = None
     if in_all > len(late):
         note = Word(
@@ -466,7 +474,7 @@ def _overdue(late: Sequence[Counted], in_all: int, names: _Names, at: datetime) 
         rows=[
             (
                 case.case,
-                names.territory(case.territory),
+                names.inside(case.territory, top),
                 names.category(case.category),
                 _said(SIZES, case.size),
                 _said(SOURCES, case.source),
