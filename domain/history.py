@@ -90,8 +90,12 @@ class Page(NamedTuple):
 Reading: TypeAlias = Callable[[Wanted], Sequence[Recorded[Any]]]
 """A stretch that was read once, and is made into events for each of those it was read for.
 
-Raises ``Unreadable``: an event cannot be read; it is named.
+Raises ``Unreadable``: an event cannot be read; it is named. ``KeysAway``: try again later.
 """
+
+
+class KeysAway(Exception):
+    """What is sealed cannot be opened for now, whatever it is: no event is at fault."""
 
 
 class Unreadable(Exception):

@@ -10,9 +10,18 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from domain import operations
-from domain.history import BESIDE, LOG, Page, Reading, Recorded, Unreadable, Wanted
+from domain.history import (
+    BESIDE,
+    LOG,
+    KeysAway,
+    Page,
+    Reading,
+    Recorded,
+    Unreadable,
+    Wanted,
+)
 from infra.codec import Codec
-from infra.vault import Vault
+from infra.vault import Vault, WrongKeyFile
 
 SAMPLES: Final = 16
 """How many streams are looked at for each stretch that a build is divided into."""
@@ -54,6 +63,7 @@ class LogSource:
 
         Raises:
             Unreadable: an event cannot be read; it is named.
+            KeysAway: none that holds something to be opened can be for now.
         """
         assert part == LOG
         return Page(self.between(after, upto, (wanted,))(wanted), upto)
@@ -147,6 +157,8 @@ class LogSource:
         made = self._opened if wanted.opened else self._sealed
         try:
             return made(rows, wanted)
+        except KeysAway:
+            raise
         except Exception:
             for row in rows:
                 try:
@@ -181,7 +193,10 @@ class LogSource:
             for name in codec.names_of((event,))
         }
         closed = (row[3] for row in rows if row[4] in sealed)
-        keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
+        try:
+            keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
+        except (psycopg.OperationalError, WrongKeyFile) as error:
+            raise KeysAway(str(error).strip()) from error
         new, rest = tuple.__new__, _DEFAULTS[len(rows[0]) :] if rows else ()
         return [
             new(

@@ -64,6 +64,7 @@ class Source(Protocol):
 
         Raises:
             Unreadable: an event cannot be read; it is named.
+            KeysAway: none that holds something to be opened can be for now.
         """
         ...
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 import structlog
 
-from domain.history import LOG, Recorded, Unreadable, Wanted
+from domain.history import LOG, KeysAway, Recorded, Unreadable, Wanted
 from domain.traces import Spans
 from projections import bulk, schemas
 from projections.crew import Crew
@@ -106,15 +106,15 @@ class Runner:
         """Bring every projection to the head of the log; a changed one is rebuilt.
 
         Raises:
-            Poisoned, Superseded: a projection cannot go on. The others are up to date.
+            Poisoned, Superseded, KeysAway: a projection cannot go on. The others are up to date.
         """
-        stopped: Poisoned | Superseded | None = None
+        stopped: Poisoned | Superseded | KeysAway | None = None
         with self.connect() as connection:
             for projection in self.projections:
                 try:
                     self._prepare(connection, projection, on_progress)
                     self._advance(connection, projection, projection.name, on_progress)
-                except (Poisoned, Superseded) as error:
+                except (Poisoned, Superseded, KeysAway) as error:
                     stopped = error
         if stopped is not None:
             raise stopped
@@ -298,9 +298,12 @@ class Runner:
             except Superseded:
                 log.error("projector.superseded", projection=name)
                 return
-            except psycopg.Error as error:
+            except (psycopg.Error, KeysAway) as error:
                 log.warning("projector.interrupted", projection=name, error=str(error).strip())
                 bell.stop.wait(0.5)
+            except Exception as error:  # whatever it is, nobody else would go on
+                log.warning("projector.interrupted", projection=name, exc_info=error)
+                bell.stop.wait(POLL_SECONDS)
 
     def _wanted(self, projection: Projection, skipped: frozenset[int]) -> Wanted:
         wanted = projection.wanted(skipped)
@@ -508,7 +511,7 @@ class Runner:
                 if self.spans is not None:
                     _tell_of(self.spans, projection.name, begun, read.events)
                 page = min(2 * page, self.page)
-            except (psycopg.OperationalError, Superseded):
+            except (psycopg.OperationalError, Superseded, KeysAway):
                 raise
             except Exception as error:
                 # Whatever the fold stumbles over, the event is at fault or the fold is: neither may

@@ -16,6 +16,7 @@ from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
 
 from domain.errors import Conflict, Refused
+from domain.history import KeysAway
 from infra.cli import files, kafka, models, people, questions, servers
 from infra.cli.frame import Wrong, err
 from infra.importers import BadFile
@@ -118,6 +119,8 @@ def main() -> None:
         _fail("其他进程正在改动同一数据，请重试。", "Other writers were faster; run it again.")
     except (psycopg.Error, PoolTimeout, PersistenceError) as error:
         _fail(f"数据库出错：{error}", "The database has a problem; `wangge doctor` looks into it.")
+    except KeysAway as error:
+        _fail(f"暂时取不到密钥：{error}", "Keys are out of reach; `wangge doctor` looks into it.")
     except (MigrationError, NotTheSame, Poisoned, Tampered) as error:
         _fail(str(error), "")
     except Superseded as error:

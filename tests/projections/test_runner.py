@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 
-from domain.history import Recorded
+from domain.history import KeysAway, Recorded
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
+from infra.vault import WrongKeyFile
 from projections.catalog import NAMES, read_models
 from projections.runner import (
     NotTheSame,
@@ -29,6 +31,7 @@ from projections.runner import (
     reached,
 )
 from projections.search import index_key
+from projections.standing import standings
 from tests import samples
 
 BY_NAME = read_models(index_key(b"a secret for tests only, 32 bytes"))
@@ -311,6 +314,44 @@ def test_only_who_stumbles_leaves_the_others(store: EventStore, runner: Runner, 
         stop.set()
         follower.join()
     assert max(held) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [psycopg.OperationalError("no route to host"), WrongKeyFile("an epoch that the file lacks")],
+    ids=["the vault is away", "another machine has rotated the keys"],
+)
+def test_keys_out_of_reach_are_no_event_s_fault(
+    store: EventStore, runner: Runner, pool: Any, error: Exception
+) -> None:
+    """Or else search would stand still until somebody has left out an event that is well."""
+    source: Any = runner.source
+    away, vault, stop = threading.Event(), source._vault, threading.Event()
+
+    def find(ids: Any) -> Any:
+        if away.is_set():
+            raise error
+        return vault.find(ids)
+
+    source._vault = SimpleNamespace(find=find)
+    follower = threading.Thread(target=runner.follow, args=(stop,))
+    follower.start()
+    try:
+        assert _reached(pool, store.execute(samples.report(case="a")).position)
+        away.set()
+        last = store.execute(samples.report(case="b"), samples.report(case="c")).position
+        others = [p for p in ALL if p.name != "search"]
+        assert _reached(pool, last, others)
+        with pytest.raises(KeysAway):
+            runner.catch_up()
+        with runner.connect() as connection:
+            (at,) = standings(connection, ("search",))
+        assert (at.lag, at.error, at.poison) == (2, None, None)
+        away.clear()
+        assert _reached(pool, last)
+    finally:
+        stop.set()
+        follower.join()
 
 
 def _reached(pool: Any, position: int, of: Sequence[Projection] = ALL) -> bool:
