@@ -85,14 +85,14 @@ class Figure:
         Raises:
             Refused: ``query.no_such_reason``.
         """
+        if reason is not None and reason not in self.excluded:
+            raise Refused("query.no_such_reason", figure=self.name, reason=reason)
         said = " OR ".join(f"({each})" for each in self.excluded.values()) or "false"
         if part is Part.NUMERATOR:
             said = f"({self.counts}) AND ({self.times}) > 0"
         elif part is Part.DENOMINATOR:
             said = f"({self.of}) AND ({self.of_times}) > 0"
         elif reason is not None:
-            if reason not in self.excluded:
-                raise Refused("query.no_such_reason", figure=self.name, reason=reason)
             said = self.excluded[reason]
         return f"({self.among}) AND ({said})"
 

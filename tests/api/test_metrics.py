@@ -92,6 +92,8 @@ def test_the_links_list_the_cases_as_they_stood(served: Served) -> None:
         ("containment/luck/cases", {}, 404, "query.no_such_figure"),
         ("containment/grid_small/cases", {"part": "excluded", "reason": "luck"}, 422,
          "query.no_such_reason"),
+        ("containment/grid_small/cases", {"part": "numerator", "reason": "luck"}, 422,
+         "query.no_such_reason"),
         ("containment/grid_small/cases", {"after": "AAAA"}, 422, "request.bad_cursor"),
         ("luck", {}, 422, "request.invalid"),
         ("containment", {"as_of": "yesterday"}, 422, "request.invalid"),

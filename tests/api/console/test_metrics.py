@@ -319,3 +319,12 @@ def test_rates_are_shown_with_halves_up_and_changes_as_they_are_shown() -> None:
     assert str(figure.change) == "0.100"  # 0.05 points
     assert replace(figure, numerator=200, value=0.1).change == 0
     assert replace(figure, before=None).change is None
+
+
+def test_a_reason_that_a_figure_does_not_know_is_said_whatever_part_is_asked_for(
+    served: Served,
+) -> None:
+    served.runner.catch_up()
+    for part in ("numerator", "denominator", "excluded"):
+        path = f"/metrics/containment/grid_small/cases?part={part}&reason=luck"
+        assert page(served, "supervisor", path).status_code == 422
