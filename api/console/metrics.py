@@ -23,7 +23,7 @@ from api.console.session import AtConsole, Visitor, pages
 from api.schemas import metrics as m
 from api.schemas import words as s
 from api.services import API
-from domain.calendar import OFFICE_TIME, office_time
+from domain.calendar import FIRST_YEAR, LAST_YEAR, OFFICE_TIME, office_time
 from domain.case.commands import EscalationReason, Source
 from domain.catalogue import Size
 from domain.errors import Refused
@@ -83,14 +83,19 @@ def moment_of(text: Any) -> AsOf | None:
     text = text.strip()
     try:
         if len(text) == 10 and "-" in text:
-            return datetime.combine(
-                date.fromisoformat(text) + timedelta(days=1), time(), OFFICE_TIME
-            )
+            return _sensible(midnight(date.fromisoformat(text) + timedelta(days=1)))
         if len(text) == 16 and "T" in text:
-            return datetime.fromisoformat(text).replace(tzinfo=OFFICE_TIME)
+            return _sensible(datetime.fromisoformat(text).replace(tzinfo=OFFICE_TIME))
     except (ValueError, OverflowError) as error:
         raise ValueError("a day, a time or a position of the log") from error
     return s.read_as_of(text)
+
+
+def _sensible(at: datetime) -> datetime:
+    """A time of a year that the API takes too: half a year typed is the year 2, or 20."""
+    if not FIRST_YEAR < at.year < LAST_YEAR:
+        raise ValueError(at)
+    return at
 
 
 Then = Annotated[AsOf | None, PlainValidator(moment_of)]

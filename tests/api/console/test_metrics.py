@@ -328,3 +328,12 @@ def test_a_reason_that_a_figure_does_not_know_is_said_whatever_part_is_asked_for
     for part in ("numerator", "denominator", "excluded"):
         path = f"/metrics/containment/grid_small/cases?part={part}&reason=luck"
         assert page(served, "supervisor", path).status_code == 422
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "0002-03-01T10:00", "9999-12-31"])
+@pytest.mark.parametrize("path", ["metrics/parts/flow?as_of=", "metrics/compare?against="])
+def test_a_moment_of_a_year_that_cannot_be_is_refused(
+    served: Served, path: str, moment: str
+) -> None:
+    served.runner.catch_up()
+    assert page(served, "supervisor", f"/{path}{moment}").status_code == 422
