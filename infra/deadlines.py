@@ -47,7 +47,7 @@ CORRELATION: Final = "deadlines"
 _AWAY: Final = (OperationalError, psycopg.Error, PoolTimeout)
 """Not the fault of a case."""
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Action(Protocol):
@@ -134,8 +134,8 @@ class Deadlines:
             try:
                 with self._connect() as connection:
                     self._lead(connection, stop)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("deadlines.interrupted", exc_info=error)
+            except Exception as error:  # whatever it is, nobody else would go on
+                log.warning("deadlines.interrupted", exc_info=error)
                 stop.wait(EVERY_SECONDS)
 
     def _lead(self, connection: psycopg.Connection, stop: threading.Event) -> None:
@@ -176,11 +176,11 @@ class Deadlines:
                 continue
             if begun - told > TELL_SECONDS:
                 told = begun
-                _log.info("deadlines.burst", issued=done.issued, due_since=page[-1].at.isoformat())
+                log.info("deadlines.burst", issued=done.issued, due_since=page[-1].at.isoformat())
             rest(time.monotonic() - begun)
         backlog.settle()
         if done.issued or done.failed:
-            _log.info("deadlines.done", issued=done.issued, failed=done.failed)
+            log.info("deadlines.done", issued=done.issued, failed=done.failed)
         return done
 
     def _issue(
@@ -203,7 +203,7 @@ class Deadlines:
         done.failed += len(refused)
         for action, why in refused:
             retry_at = now + min(RETRY_FIRST * 2 ** min(action.attempts, 20), RETRY_LAST)
-            _log.warning(
+            log.warning(
                 "deadlines.failed",
                 case=action.case,
                 kind=action.kind,

@@ -43,7 +43,7 @@ AGAIN_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 60.0
 """How long to follow on after somebody listened: longer than any client goes without waiting."""
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Feed:
@@ -143,8 +143,8 @@ class Feed:
             try:
                 async with await connected(self._conninfo) as connection:
                     await self._follow_by(connection)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("feed.interrupted", exc_info=error)
+            except Exception as error:  # whatever it is, nobody else would go on
+                log.warning("feed.interrupted", exc_info=error)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_by(self, connection: psycopg.AsyncConnection) -> None:

@@ -52,7 +52,7 @@ LOCK_TIMEOUT: Final = "5s"
 
 _BY: Final = system("forgetting")
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Forgetting:
@@ -97,8 +97,8 @@ class Forgetting:
         while not stop.is_set():
             try:
                 self.finish()
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("forgetting.interrupted", exc_info=error)
+            except Exception as error:  # whatever it is, nobody else would go on
+                log.warning("forgetting.interrupted", exc_info=error)
             stop.wait(EVERY_SECONDS)
 
     def _forget(self, event: PersonForgotten, recorded_at: datetime) -> int:
@@ -106,7 +106,7 @@ class Forgetting:
         destroyed = self._vault.destroy(subjects, made_until=recorded_at)
         self._drop(event.person, recorded_at)
         if destroyed:
-            _log.info("forgetting.keys_destroyed", keys=destroyed)
+            log.info("forgetting.keys_destroyed", keys=destroyed)
         return destroyed
 
     def _complete(self, forgotten: Recorded[PersonForgotten]) -> None:

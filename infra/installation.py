@@ -5,7 +5,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -273,7 +273,9 @@ def _embedded(data: Path, *, lasting: bool, alone: bool) -> Iterator[EmbeddedPos
         else:
             server.start()
         try:
-            with _kept_up(server) if lasting and not server.attached else nullcontext():
+            # Should it end by itself, it is started again: nobody else would.
+            ours = lasting and not server.attached
+            with beside("postgres", server.keep_up) if ours else nullcontext():
                 yield server
             if not lasting and not server.attached:
                 _wait_for_others(server)
@@ -282,10 +284,11 @@ def _embedded(data: Path, *, lasting: bool, alone: bool) -> Iterator[EmbeddedPos
 
 
 @contextmanager
-def _kept_up(server: EmbeddedPostgres) -> Iterator[None]:
-    """Should the server end by itself, it is started again: nobody else would."""
+def beside(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """A thread that does something meanwhile, until it is told to stop."""
     stop = threading.Event()
-    thread = threading.Thread(target=server.keep_up, args=(stop,), name="postgres", daemon=True)
+    # A daemon: a worker closes this when it exits, which comes after waiting for other threads.
+    thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
     thread.start()
     try:
         yield

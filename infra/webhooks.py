@@ -74,7 +74,7 @@ OVERLAP: Final = timedelta(hours=24)
 
 _AWAY: Final = (OperationalError, psycopg.Error, PoolTimeout)
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def secret_of(secret: bytes, receiver: str, generation: int) -> str:
@@ -200,8 +200,8 @@ class Deliveries:
                 # The work has a connection of its own, which its threads share.
                 with self._connect() as leading, self._connect() as working:
                     self._lead(leading, working, stop)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would go on
-                _log.warning("webhooks.interrupted", exc_info=error)
+            except Exception as error:  # whatever it is, nobody else would go on
+                log.warning("webhooks.interrupted", exc_info=error)
                 stop.wait(EVERY_SECONDS)
 
     def _lead(
@@ -233,9 +233,9 @@ class Deliveries:
         try:
             self._tell(connection, turn, stop)
         except _AWAY as error:
-            _log.warning("webhooks.interrupted", error=str(error).strip())
-        except Exception as error:  # noqa: BLE001 - one receiver's trouble is not the others'
-            _log.error("webhooks.failed", receiver=turn.receiver.id, exc_info=error)
+            log.warning("webhooks.interrupted", error=str(error).strip())
+        except Exception as error:  # one receiver's trouble is not the others'
+            log.error("webhooks.failed", receiver=turn.receiver.id, exc_info=error)
             self._failed(connection, turn, None, Undelivered(repr(error)))
         finally:
             with self._lock:
@@ -423,7 +423,7 @@ class Deliveries:
         # Whoever is just back after an hour, and says no once, has not said so ``TRIES`` times.
         spent = turn.answered >= TRIES if why.answered else now - turn.failing_since >= PATIENCE
         given_up = news is not None and spent
-        _log.warning(
+        log.warning(
             "webhooks.undelivered",
             receiver=turn.receiver.id,
             position=news and news.position,

@@ -7,8 +7,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
@@ -23,7 +22,7 @@ from infra.cli.frame import Wrong, err, one_of, progress
 from infra.feed import Feed
 from infra.forgetting import Forgetting
 from infra.garbage import spare_what_is_loaded
-from infra.installation import demo_settings
+from infra.installation import beside, demo_settings
 from infra.migrations import role_dsn
 from infra.outbound import Outbound
 from infra.settings import Settings
@@ -79,7 +78,7 @@ def project(
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         err.print(f"投影运行中 · Projecting {len(READ_MODELS)} read models", markup=False)
         spare_what_is_loaded()
-        with _following("deadlines", deadlines_of(opened_).follow):
+        with beside("deadlines", deadlines_of(opened_).follow):
             opened_.runner.follow(stop)
 
 
@@ -143,8 +142,8 @@ def _chosen(settings: Settings) -> str:
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in chosen.items())
 
 
-def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ()) -> Any:
-    """The API over an installation. Until ``beside`` is closed, what is left to do for those
+def _application(opened_: Opened, stack: ExitStack, demo: tuple[Any, ...] = ()) -> Any:
+    """The API over an installation. Until ``stack`` is closed, what is left to do for those
     forgotten is done as well."""
     from api.app import create_app
     from api.passwords import StoredPasswords
@@ -159,9 +158,9 @@ def _application(opened_: Opened, beside: ExitStack, demo: tuple[Any, ...] = ())
     forgetting = Forgetting(
         installation.store, installation.source, installation.vault, passwords.drop
     )
-    beside.enter_context(_following("forgetting", forgetting.follow))
-    beside.enter_context(_following("deadlines", deadlines_of(opened_).follow))
-    beside.enter_context(_following("webhooks", _deliveries(opened_).follow))
+    stack.enter_context(beside("forgetting", forgetting.follow))
+    stack.enter_context(beside("deadlines", deadlines_of(opened_).follow))
+    stack.enter_context(beside("webhooks", _deliveries(opened_).follow))
     return create_app(
         Services(
             store=installation.store,
@@ -204,20 +203,6 @@ def _deliveries(opened_: Opened) -> Deliveries:
         installation.secret,
         lambda: datetime.now(UTC),
     )
-
-
-@contextmanager
-def _following(name: str, follow: Callable[[threading.Event], None]) -> Iterator[None]:
-    """A thread that follows the log beside the server, until it is told to stop."""
-    stop = threading.Event()
-    # A daemon: a worker closes this when it exits, which comes after waiting for other threads.
-    thread = threading.Thread(target=follow, args=(stop,), name=name, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def worker() -> Any:
@@ -269,23 +254,18 @@ def _serve(opened_: Opened, *, project: bool, demo: tuple[Any, ...] = ()) -> Non
             application.state.services.feed.close()  # else its streams would be waited for
             await super().shutdown(sockets)
 
-    beside = ExitStack()
-    application = _application(opened_, beside, demo)
+    stack = ExitStack()
+    application = _application(opened_, stack, demo)
     server = Server(uvicorn.Config(application, **UVICORN))
-    stop = threading.Event()
-    projector = threading.Thread(target=opened_.runner.follow, args=(stop,), name="projector")
     if project:
-        projector.start()
+        stack.enter_context(beside("projector", opened_.runner.follow))
     try:
         # uvicorn raises the signal again once it has stopped: SystemExit or KeyboardInterrupt.
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         raise SystemExit(0) from None
     finally:
-        stop.set()
-        beside.close()
-        if project:
-            projector.join()
+        stack.close()
         listening.close()
 
 

@@ -396,11 +396,7 @@ def test_a_password_is_not_shown_with_what_to_set(folder: Path) -> None:
 def test_up_serves_beside_other_commands_and_stops_cleanly(
     folder: Path, sign: signal.Signals
 ) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANGGE_")}
-    environment |= {"WANGGE_DATA": str(folder), "WANGGE_PORT": "0"}
-    errors = folder / "errors"
-    with errors.open("w") as file:
-        process = subprocess.Popen([*PROGRAM, "up"], env=environment, stderr=file)
+    process, errors, environment = _up(folder)
     try:
         address = _address(process, errors)
         with urllib.request.urlopen(f"{address}/api/v1/health", timeout=10) as response:
@@ -434,11 +430,7 @@ def test_up_serves_beside_other_commands_and_stops_cleanly(
 
 @pytest.mark.e2e
 def test_up_outlives_its_database(folder: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANGGE_")}
-    environment |= {"WANGGE_DATA": str(folder), "WANGGE_PORT": "0"}
-    errors = folder / "errors"
-    with errors.open("w") as file:
-        process = subprocess.Popen([*PROGRAM, "up"], env=environment, stderr=file)
+    process, errors, _ = _up(folder)
     try:
         address = _address(process, errors)
         pid = (folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]
@@ -451,6 +443,16 @@ def test_up_outlives_its_database(folder: Path) -> None:
         process.send_signal(signal.SIGTERM)
         returned = process.wait(60)
     assert returned == 0, errors.read_text()
+
+
+def _up(folder: Path) -> tuple[subprocess.Popen[bytes], Path, dict[str, str]]:
+    """`wangge up` on a folder, the file of what it says, and its environment."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANGGE_")}
+    environment |= {"WANGGE_DATA": str(folder), "WANGGE_PORT": "0"}
+    errors = folder / "errors"
+    with errors.open("w") as file:
+        process = subprocess.Popen([*PROGRAM, "up"], env=environment, stderr=file)
+    return process, errors, environment
 
 
 def _is_well(address: str) -> bool:
