@@ -6,7 +6,6 @@ caller says what a column is.
 """
 
 import struct
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -24,13 +23,10 @@ _NULL: Final = _length(-1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class Column:
+class Column(tuple[Any, ...]):
     """The values of one column of many rows."""
 
-    __slots__ = ("values",)
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self.values = values
+    __slots__ = ()
 
     def pack(self) -> bytes:
         """The array as it is sent."""
@@ -40,40 +36,48 @@ class Column:
 class Texts(Column):
     """text[] of ``str``."""
 
+    __slots__ = ()
+
     def pack(self) -> bytes:
         """The array as it is sent.
 
         Raises:
             psycopg.DataError: a text holds a NUL, which PostgreSQL does not take.
         """
-        return _start(25, len(self.values)) + b"".join(map(_text, self.values))
+        return _start(25, len(self)) + b"".join(map(_text, self))
 
 
 class Blobs(Column):
     """bytea[] of ``bytes``."""
 
+    __slots__ = ()
+
     def pack(self) -> bytes:
         """The array as it is sent."""
-        return _start(17, len(self.values)) + b"".join([_length(len(v)) + v for v in self.values])
+        return _start(17, len(self)) + b"".join([_length(len(v)) + v for v in self])
 
 
 class Integers(Column):
     """integer[] of ``int``."""
 
+    __slots__ = ()
+
     def pack(self) -> bytes:
         """The array as it is sent."""
-        return _start(23, len(self.values)) + b"".join(map(_integer, self.values))
+        return _start(23, len(self)) + b"".join(map(_integer, self))
 
 
 class Instants(Column):
     """timestamptz[] of aware ``datetime``, None for NULL."""
 
+    __slots__ = ()
+
     def pack(self) -> bytes:
         """The array as it is sent."""
-        return _start(1184, len(self.values), nulls=None in self.values) + b"".join(
+        return _start(1184, len(self), nulls=None in self) + b"".join(
             [
                 _NULL if value is None else _instant(8, (value - _EPOCH) // _MICROSECOND)
-                for value in self.values
+                for value in self
             ]
         )
 

@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 import structlog
 from eventsourcing.persistence import IntegrityError, OperationalError
+from psycopg.pq.abc import PGresult
 
 from domain.aggregates import STAFF, Office, decider_of
 from domain.answers import Answer, Answered, Answering, Once, Receipt, Verdict
@@ -38,7 +40,7 @@ from infra.event_store import (
     known_of,
     office_of,
 )
-from infra.line import PATIENCE, Line, Query, integer, text
+from infra.line import PATIENCE, Line, Query, integer, rows_of, text
 from infra.vault import Key
 
 AT_ONCE: Final = 2
@@ -189,13 +191,14 @@ class Rounds(Generic[Item]):
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Awaitable[None]],
+        work: Callable[[], asyncio.Future[Any]],
         size: int,
         waiting: int,
         at_once: int = 1,
         halved: int | None = None,
     ) -> None:
-        """``work`` gets at most ``size`` items and tells each its outcome; it raises nothing.
+        """``work`` begins a round, which takes its items (``take``), at most ``size``, tells each
+        its outcome, and fails never. What it answers is done when the round is.
 
         ``at_once`` rounds may be under way together. When none is, ``halved`` items or more go in
         two halves, so that one is prepared while the other is on its way.
@@ -206,8 +209,10 @@ class Rounds(Generic[Item]):
         self._at_once = at_once
         self._halved = halved or sys.maxsize
         self._items: list[Item] = []
-        self._rounds: set[asyncio.Task[None]] = set()
+        self._under_way = 0
         self._gathering = False
+        self._rounds: set[asyncio.Future[Any]] = set()
+        self._loop = asyncio.get_running_loop()
 
     def add(self, item: Item) -> None:
         """Let an item wait for the next round, which begins at once if none is under way.
@@ -220,28 +225,49 @@ class Rounds(Generic[Item]):
         self._items.append(item)
         self._begin()
 
-    async def finish(self) -> None:
-        """Wait until nothing waits any more."""
-        while self._rounds:
-            await asyncio.wait(self._rounds)
-
-    def _begin(self) -> None:
-        if self._items and not self._gathering and len(self._rounds) < self._at_once:
-            self._gathering = True
-            self._rounds.add(asyncio.get_running_loop().create_task(self._round()))
-
-    async def _round(self) -> None:
-        await asyncio.sleep(0)  # whoever is about to come goes along
+    def take(self) -> list[Item]:
+        """What goes in the round that began last; with what is left another may begin."""
         count = min(len(self._items), self._size)
-        if count >= self._halved and len(self._rounds) == 1:
+        if count >= self._halved and self._under_way == 1:
             count = (count + 1) // 2
         items, self._items = self._items[:count], self._items[count:]
         self._gathering = False
-        self._begin()
-        await self._work(items)
-        task = asyncio.current_task()
-        assert task is not None
-        self._rounds.discard(task)
+        if self._items:
+            self._begin()
+        return items
+
+    def enter(self, round_: asyncio.Future[Any]) -> None:
+        """What is still to be done for items that were taken counts as a round, too."""
+        self._under_way += 1
+        self._follow(round_)
+
+    async def finish(self) -> None:
+        """Wait until nothing waits any more."""
+        while self._under_way or self._gathering:
+            await (asyncio.wait(self._rounds) if self._rounds else asyncio.sleep(0))
+
+    def _begin(self) -> None:
+        """Begin a round behind whatever the event loop does first: whoever is about to come goes
+        along."""
+        if not self._gathering and self._under_way < self._at_once:
+            self._gathering = True
+            self._loop.call_soon(self._round)
+
+    def _round(self) -> None:
+        if self._items:
+            self._under_way += 1
+            self._follow(self._work())
+        else:
+            self._gathering = False
+
+    def _follow(self, round_: asyncio.Future[Any]) -> None:
+        self._rounds.add(round_)
+        round_.add_done_callback(self._ended)
+
+    def _ended(self, round_: asyncio.Future[Any]) -> None:
+        self._rounds.discard(round_)
+        self._under_way -= 1
+        # Also when nobody waits: those who were told just now may come again before this begins.
         self._begin()
 
 
@@ -270,8 +296,12 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._writing, self._reading = Line(self._conninfo), Line(self._conninfo)
         self._keys = Line(self.store.vault.conninfo)
-        self._commits: Rounds[_Request] = Rounds(self._commit, self._group, self._waiting, AT_ONCE)
-        self._looks: Rounds[_Look] = Rounds(self._look, self._waiting, self._waiting)
+        self._commits: Rounds[_Request] = Rounds(
+            lambda: self._loop.create_task(self._round()), self._group, self._waiting, AT_ONCE
+        )
+        self._looks: Rounds[_Look] = Rounds(
+            lambda: self._loop.create_task(self._look()), self._waiting, self._waiting
+        )
         self._appends: Rounds[_Append] = Rounds(
             self._append_all, self._group, self._waiting, AT_ONCE, HALVED
         )
@@ -367,7 +397,8 @@ class GroupCommit:
 
     # --- looking ---
 
-    async def _look(self, looks: list[_Look]) -> None:
+    async def _look(self) -> None:
+        looks = self._looks.take()
         try:
             streams = self.store.kept(OFFICE)
             rows, kept = await _news(
@@ -390,9 +421,13 @@ class GroupCommit:
 
     # --- committing ---
 
+    async def _round(self) -> None:
+        group = self._commits.take()
+        self.noting(len(group))
+        await self._commit(group)
+
     async def _commit(self, group: list[_Request]) -> None:
         """Give every request of a group its verdict, whatever happens."""
-        self.noting(len(group))
         try:
             for attempt in range(ATTEMPTS):
                 if await self._attempt(group, again=attempt > 0):
@@ -572,13 +607,16 @@ class GroupCommit:
             OperationalError: the database is away, and whether it was stored could not be learnt.
         """
         columns = columns_of(entries)
+        append = _APPEND
+        if answers:
+            columns += _columns_of_answers(answers)
+            append = _APPEND_ANSWERED
+        return await self._stored(entries, self._writing.ask(append, *columns, only_on=connection))
+
+    async def _stored(self, entries: list[Entry], told: Awaitable[list[tuple[Any, ...]]]) -> int:
+        """The position of the first of entries that were sent; raises as ``_append``."""
         try:
-            if answers:
-                columns += _columns_of_answers(answers)
-                append = _APPEND_ANSWERED
-            else:
-                append = _APPEND
-            ((position,),) = await self._writing.ask(append, *columns, only_on=connection)
+            ((position,),) = await told
         except OperationalError as error:
             first = await self._settled(entries)
             if first is None:
@@ -611,18 +649,45 @@ class GroupCommit:
 
     # --- ready events ---
 
-    async def _append_all(self, waiting: list[_Append]) -> None:
+    def _append_all(self) -> asyncio.Future[Any]:
+        """Send what waits, and tell the positions when they are known.
+
+        By callbacks, as long as all goes well: a task and the steps of its coroutines would take
+        longer than to pack the events.
+        """
+        waiting = self._appends.take()
         try:
-            position = await self._append([entry for entry, _ in waiting], [])
+            answer = self._writing.send(_APPEND, *columns_of([entry for entry, _ in waiting]))
+        except psycopg.DataError:
+            answer = None
+        if answer is None:
+            return self._loop.create_task(self._append_slowly(waiting))
+        answer.add_done_callback(partial(self._appended, waiting))
+        return answer
+
+    def _appended(self, waiting: list[_Append], answer: asyncio.Future[PGresult]) -> None:
+        if answer.exception() is None:
+            ((position,),) = rows_of(_APPEND, answer.result())
+            _tell_positions(waiting, position)
+        else:
+            self._appends.enter(self._loop.create_task(self._append_slowly(waiting, answer)))
+
+    async def _append_slowly(
+        self, waiting: list[_Append], answer: asyncio.Future[PGresult] | None = None
+    ) -> None:
+        """Open the connection first, or find out what became of events when the answer failed."""
+        entries = [entry for entry, _ in waiting]
+        try:
+            if answer is None:
+                position = await self._append(entries, [])
+            else:
+                position = await self._stored(entries, self._writing.told(_APPEND, answer))
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)
-            return
-        for _, future in waiting:
-            if not future.done():
-                future.set_result(position)
-            position += 1
+        else:
+            _tell_positions(waiting, position)
 
     async def _tidy(self) -> None:
         """Now and then drop the answers that nobody will ask for any more."""
@@ -633,6 +698,13 @@ class GroupCommit:
             except Exception as error:  # noqa: BLE001 - a later try may do better
                 _log.warning("log.tidying_later", error=str(error))
             await asyncio.sleep(TIDY_SECONDS)
+
+
+def _tell_positions(waiting: list[_Append], first: int) -> None:
+    """Tell whoever waits for a ready event where it stands; the first stands at ``first``."""
+    for position, (_, future) in enumerate(waiting, first):
+        if not future.done():
+            future.set_result(position)
 
 
 async def _news(

@@ -64,8 +64,8 @@ class Line:
         self._opening = asyncio.Lock()
         self._wire: _Wire | None = None
 
-    async def open(self) -> object:
-        """What stands for the connection as long as it is the same one; opened if there is none.
+    async def open(self) -> "_Wire":
+        """The connection, which is the same one as long as it is whole; opened if there is none.
 
         Raises:
             OperationalError: the database cannot be reached.
@@ -88,17 +88,28 @@ class Line:
             psycopg.Error: the database refuses for another reason; nothing was done.
         """
         parameters = [column.pack() for column in columns]
-        wire: _Wire | None = None
+        wire = await self.open()
+        if only_on is not None and only_on is not wire:
+            raise OperationalError("the connection was lost meanwhile")
+        return await self.told(query, wire.send(query, parameters))
+
+    def send(self, query: Query, *columns: Column) -> asyncio.Future[PGresult] | None:
+        """Send a query by the connection that is open, for ``told`` to read; None if there is none.
+
+        Raises:
+            psycopg.DataError: the database takes no such value; nothing was sent.
+        """
+        if self._wire is None or self._wire.broken:
+            return None
+        return self._wire.send(query, [column.pack() for column in columns])
+
+    async def told(self, query: Query, answer: asyncio.Future[PGresult]) -> list[tuple[Any, ...]]:
+        """The rows of a query that was sent; raises as ``ask``."""
         try:
-            wire = await self._open()
-            if only_on is not None and only_on is not wire:
-                raise psycopg.OperationalError("the connection was lost meanwhile")
-            return _rows_of(query, await wire.send(query, parameters))
+            return rows_of(query, await answer)
         except psycopg.errors.UniqueViolation as error:
             raise IntegrityError(error) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
-            if wire is not None and wire is self._wire:
-                await self.close()
             raise OperationalError(error) from error
 
     async def _open(self) -> "_Wire":
@@ -138,7 +149,7 @@ async def connected(conninfo: str) -> psycopg.AsyncConnection:
         raise
 
 
-def _rows_of(query: Query, result: PGresult) -> list[tuple[Any, ...]]:
+def rows_of(query: Query, result: PGresult) -> list[tuple[Any, ...]]:
     """The rows of an answer."""
     value_of = result.get_value
     return [
@@ -157,12 +168,10 @@ class _Asked:
 
     __slots__ = ("answer", "at", "preparing", "result")
 
-    def __init__(
-        self, answer: asyncio.Future[PGresult], at: float, preparing: bytes | None
-    ) -> None:
+    def __init__(self, answer: asyncio.Future[PGresult], at: float) -> None:
         self.answer = answer
         self.at = at
-        self.preparing = preparing
+        self.preparing: bytes | None = None
         self.result: PGresult | None = None
 
 
@@ -195,17 +204,21 @@ class _Wire:
 
     def send(self, query: Query, parameters: list[bytes]) -> asyncio.Future[PGresult]:
         """Send a query and whatever it needs, all at once: nothing of another comes in between."""
-        if self.broken:
-            raise psycopg.OperationalError("the connection is lost")
-        preparing = None if query.name in self._prepared else query.name
-        if preparing is not None:
-            self._pg.send_prepare(query.name, query.statement.encode())
-            self._prepared.add(query.name)
-        formats = [_BINARY] * len(parameters)
-        self._pg.send_query_prepared(query.name, parameters, formats, _BINARY)
-        self._pg.pipeline_sync()
-        asked = _Asked(self._loop.create_future(), self._loop.time(), preparing)
+        asked = _Asked(self._loop.create_future(), self._loop.time())
         self._asked.append(asked)
+        try:
+            if self.broken:
+                raise psycopg.OperationalError("the connection is lost")
+            if query.name not in self._prepared:
+                asked.preparing = query.name
+                self._pg.send_prepare(query.name, query.statement.encode())
+                self._prepared.add(query.name)
+            formats = [_BINARY] * len(parameters)
+            self._pg.send_query_prepared(query.name, parameters, formats, _BINARY)
+            self._pg.pipeline_sync()
+        except psycopg.Error as error:
+            self._give_up(error)
+            return asked.answer
         if self._watch is None:
             self._watch = self._loop.call_later(PATIENCE, self._look)
         self._flush()

@@ -38,7 +38,7 @@ class Held(Line):
         if "log.append" in query.statement:
             self.reached.set()
             await asyncio.wait_for(self.free.wait(), 30)
-            self.appends.append(len(columns[0].values))
+            self.appends.append(len(columns[0]))
         return await super().ask(query, *columns, only_on=only_on)
 
 
@@ -266,7 +266,7 @@ def test_one_that_others_are_always_faster_than_fails_alone(
 
     class Slower(Line):
         async def ask(self, query: Query, *columns: Column, only_on: object = None) -> Any:
-            if "log.append" in query.statement and "case:wanted" in columns[0].values:
+            if "log.append" in query.statement and "case:wanted" in columns[0]:
                 await asyncio.to_thread(others.execute, samples.note(case="wanted"))
             return await super().ask(query, *columns, only_on=only_on)
 
