@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         ge=2,
         le=64,
         description="Database connections by which one server process answers, at most; it has up "
-        "to 14 others beside them.",
+        "to 14 others beside them, and `wangge project` 12 in all.",
     )
     attachments: str = Field(
         default="",

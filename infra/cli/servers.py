@@ -72,7 +72,9 @@ def project(
     if source == "kafka":
         kafka.project()
         return
-    with composed(lasting=True) as opened_:
+    # It answers nobody: commands of the clock go one after another.
+    few = read_settings().model_copy(update={"connections": 2})
+    with composed(few, lasting=True) as opened_:
         stop = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: stop.set())
         signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -17,10 +17,9 @@ from tests.crash.world import CONNECTIONS, Office
 MEMORY: Final = 400_000_000
 """Bytes a server may hold under this load; it is some 150 MB."""
 
-CONNECTED: Final = 3 * CONNECTIONS + 8
-"""Connections of one server and one projector, at most: the server's pools, that by which the
-projector reads, and those that listen, lead, append and look up keys. The read models go together
-on one connection, after a restart too."""
+CONNECTED: Final = (CONNECTIONS + 14) + 12
+"""Connections of one server and one projector, at most, as the README says of each (settings). The
+read models go together on one connection, after a restart too."""
 
 
 class Event(NamedTuple):
