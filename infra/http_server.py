@@ -60,13 +60,13 @@ class _Cycle(RequestResponseCycle):
         length = known.get(b"content-length")
         if length is None or not self.keep_alive or not _SPECIAL.isdisjoint(known):
             return False
-        lines = [*self.default_headers, *headers]
-        head = b"".join([b"%b: %b\r\n" % line for line in lines])
-        if len(head.translate(None, _CONTROLS)) != len(head) - 2 * len(lines):
+        lines = [*map(b": ".join, self.default_headers), *map(b": ".join, headers)]
+        head = b"\r\n".join(lines)
+        if len(head.translate(None, _CONTROLS)) != len(head) - 2 * (len(lines) - 1):
             return False  # a value has one too, perhaps to go on in a line of its own: uvicorn's no
         self.response_started, self.waiting_for_100_continue = True, False
         self.chunked_encoding, self.expected_content_length = False, int(length)
-        self.transport.write(STATUS_LINE[message["status"]] + head + b"\r\n")
+        self.transport.write(b"%b%b\r\n\r\n" % (STATUS_LINE[message["status"]], head))
         return True
 
 
@@ -84,6 +84,11 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = _Cycle  # uvicorn has no place to name one
+
+    def on_message_complete(self) -> None:
+        """Note that all of a request has come: nobody needs to watch how long it takes."""
+        super().on_message_complete()
+        self.scope["wangge.whole"] = True  # type: ignore[typeddict-unknown-key]
 
     # uvicorn narrows the parameter of asyncio.BaseProtocol to asyncio.Transport, and so must we.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
