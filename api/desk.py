@@ -1,8 +1,7 @@
 """What a route works with: who asks, when, and what the office is like."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from fastapi import Response
@@ -19,8 +18,7 @@ from projections.past import AsOf, Moment
 _encode: Final = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(NamedTuple):
     """One request of somebody who is signed in: who asks, when, and what the office is like.
 
     ``once`` is the key that the caller gave a command, ``before`` what it was answered under it,

@@ -4,14 +4,12 @@ The words that those who store an answer and those who speak it have in common; 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from domain.errors import Refused, VersionMismatch
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of a command: the events, the last position, and the version of its stream.
 
     Without events (nothing needed to change) ``position`` is 0.

@@ -282,8 +282,7 @@ class Stream:
         return Stream(self.decider, self.state, self.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """An event that was decided and is not stored yet."""
 
     stream: str
@@ -494,17 +493,17 @@ class EventStore:
         for each in decided:
             name, data = self.codec.encode(each.event, each.stream, each.version, keys)
             entries.append(
-                Entry(
-                    stream=each.stream,
-                    version=each.version,
-                    name=name,
-                    at=each.event.at,
-                    actor=each.by.id,
-                    roles=",".join(each.by.roles),
-                    territory=getattr(each.event, "territory", ""),
-                    correlation=each.correlation,
-                    causation=each.causation,
-                    data=data,
+                Entry(  # by place: by name it takes twice as long
+                    each.stream,
+                    each.version,
+                    name,
+                    each.event.at,
+                    each.by.id,
+                    ",".join(each.by.roles),
+                    getattr(each.event, "territory", ""),
+                    each.correlation,
+                    each.causation,
+                    data,
                 )
             )
         return entries

@@ -30,7 +30,6 @@ from domain.case.states import (
     clock_of,
     holder_at,
 )
-from domain.changes import changed
 from domain.places import TOP
 from domain.sla import Pause
 
@@ -42,7 +41,7 @@ def evolve(case: Case, event: e.Event) -> Case:
     if isinstance(event, e.CaseReported):
         return _reported(event)
     assert not isinstance(case, Unknown), "the first event of a case is its report"
-    facts = changed(case.facts, last_at=max(case.facts.last_at, event.at))
+    facts = case.facts._replace(last_at=max(case.facts.last_at, event.at))
     match event:
         case e.NoteAdded() | e.FileAttached() | e.CaseVerified() | e.RuleWaived():
             return type(case)(facts)
@@ -51,32 +50,32 @@ def evolve(case: Case, event: e.Event) -> Case:
             return Filed(_filed(facts, event))
         case e.CaseReclassified():
             clock = _with(facts, due=event.due, provisional=event.provisional)
-            return type(case)(changed(facts, terms=event.terms, clock=clock))
+            return type(case)(facts._replace(terms=event.terms, clock=clock))
         case e.CaseRejected():
             return Rejected(facts)
         case e.VoidAsked():
             asked = Request(what=Asked.VOID, by=event.by)
-            return type(case)(changed(facts, request=asked))
+            return type(case)(facts._replace(request=asked))
         case e.CaseVoided():
             clock = _with(facts, running=Running.STOPPED)
-            return Voided(changed(facts, request=None, clock=clock))
+            return Voided(facts._replace(request=None, clock=clock))
 
         case e.CaseDispatched():
             return Assigned(_assigned(facts, event.holder, event.unit, event.worker))
         case e.CaseTransferred():
             assigned = _assigned(facts, event.holder, event.unit, event.worker)
-            return Assigned(changed(assigned, transfers=facts.transfers + 1))
+            return Assigned(assigned._replace(transfers=facts.transfers + 1))
         case e.CaseAccepted():
             clock = _with(facts, contacted=event.at) if event.first_contact else clock_of(facts)
             # What an earlier handler had asked for is moot.
-            return InProgress(changed(facts, handler=event.handler, request=None, clock=clock))
+            return InProgress(facts._replace(handler=event.handler, request=None, clock=clock))
         case e.CaseEscalated():
-            moved = changed(facts, tier=event.tier, highest=max(facts.highest, event.tier))
+            moved = facts._replace(tier=event.tier, highest=max(facts.highest, event.tier))
             if event.reason is EscalationReason.SLA_BREACH:
-                moved = changed(moved, clock=_with(facts, escalated=True))
+                moved = moved._replace(clock=_with(facts, escalated=True))
             return Assigned(_assigned(moved, event.holder))
         case e.CaseReturned():
-            moved = changed(facts, tier=event.tier, returns=event.returns)
+            moved = facts._replace(tier=event.tier, returns=event.returns)
             return Assigned(_assigned(moved, event.holder))
 
         case e.CaseWhistled():
@@ -84,27 +83,27 @@ def evolve(case: Case, event: e.Event) -> Case:
             called = tuple((unit, Call.WAITING) for unit in event.units)
             until = tuple(until for until in facts.reply_by if until[0] not in event.units)
             until += tuple((unit, event.reply_by) for unit in event.units)
-            return type(case)(changed(facts, calls=others + called, reply_by=until))
+            return type(case)(facts._replace(calls=others + called, reply_by=until))
         case e.UnitReportedIn():
             return type(case)(_answered(facts, event.unit, Call.REPORTED_IN))
         case e.UnitAbsent():
             return type(case)(_answered(facts, event.unit, Call.ABSENT))
         case e.CaseSplit():
             children = tuple(Child(case=c.case, required=c.required) for c in event.children)
-            return type(case)(changed(facts, children=facts.children + children))
+            return type(case)(facts._replace(children=facts.children + children))
         case e.ChildEnded():
             return type(case)(_child(facts, event.child, ended=True))
         case e.ChildReopened():
             return type(case)(_child(facts, event.child, ended=False))
         case e.CaseMerged():
             ended = None if facts.clock is None else _with(facts, running=Running.STOPPED)
-            return Merged(changed(facts, survivor=event.into, request=None, clock=ended))
+            return Merged(facts._replace(survivor=event.into, request=None, clock=ended))
         case e.CaseAbsorbed():
-            return type(case)(changed(facts, duplicates=(*facts.duplicates, event.duplicate)))
+            return type(case)(facts._replace(duplicates=(*facts.duplicates, event.duplicate)))
 
         case e.ParkAsked():
             asked = Request(what=Asked.PARK, by=event.by, until=event.until)
-            return type(case)(changed(facts, request=asked))
+            return type(case)(facts._replace(request=asked))
         case e.CaseParked():
             clock = _with(
                 facts,
@@ -112,7 +111,7 @@ def evolve(case: Case, event: e.Event) -> Case:
                 paused_since=event.at,
                 paused_until=event.until,
             )
-            return Parked(changed(facts, request=None, clock=clock))
+            return Parked(facts._replace(request=None, clock=clock))
         case e.CaseResumed():
             clock = _with(
                 facts,
@@ -123,10 +122,10 @@ def evolve(case: Case, event: e.Event) -> Case:
                 due=event.due,
                 provisional=event.provisional,
             )
-            return InProgress(changed(facts, clock=clock))
+            return InProgress(facts._replace(clock=clock))
         case e.ExtensionAsked():
             asked = Request(what=Asked.EXTENSION, by=event.by, more=event.more)
-            return type(case)(changed(facts, request=asked))
+            return type(case)(facts._replace(request=asked))
         case e.DeadlineExtended():
             clock = _with(
                 facts,
@@ -134,24 +133,24 @@ def evolve(case: Case, event: e.Event) -> Case:
                 due=event.due,
                 provisional=event.provisional,
             )
-            return type(case)(changed(facts, request=None, clock=clock))
+            return type(case)(facts._replace(request=None, clock=clock))
         case e.RequestDeclined():
-            return type(case)(changed(facts, request=None))
+            return type(case)(facts._replace(request=None))
         case e.DueReminded():
-            return type(case)(changed(facts, clock=_with(facts, reminded=True)))
+            return type(case)(facts._replace(clock=_with(facts, reminded=True)))
         case e.DeadlineBreached():
             escalated = clock_of(facts).escalated or event.tier is TOP
             clock = _with(facts, breached=True, escalated=escalated)
-            return type(case)(changed(facts, clock=clock))
+            return type(case)(facts._replace(clock=clock))
         case e.DueRecomputed():
             clock = _with(facts, due=event.due, provisional=event.provisional)
-            return type(case)(changed(facts, clock=clock))
+            return type(case)(facts._replace(clock=clock))
         case e.ContactDueReckoned(contact_due=contact_due, provisional=provisional):
             clock = _with(facts, contact_due=contact_due, contact_provisional=provisional)
-            return type(case)(changed(facts, clock=clock))
+            return type(case)(facts._replace(clock=clock))
 
         case e.CaseResolved():
-            return Resolved(changed(facts, handler=event.handler, request=None))
+            return Resolved(facts._replace(handler=event.handler, request=None))
         case e.CheckPassed():
             return Checked(facts)
         case e.CheckFailed():
@@ -159,13 +158,13 @@ def evolve(case: Case, event: e.Event) -> Case:
         case e.CaseClosed():
             return Closed(_closed(facts, event))
         case e.CallbackMade():
-            return type(case)(changed(facts, callbacks=event.attempt))
+            return type(case)(facts._replace(callbacks=event.attempt))
         case e.CaseEvaluated():
             return Evaluated(facts)
         case e.CaseReopened():
             return Assigned(_reopened(facts, event))
         case e.ReopeningEnded():
-            return type(case)(changed(facts, reopening_ended=True))
+            return type(case)(facts._replace(reopening_ended=True))
 
         case _:
             assert_never(event)
@@ -198,8 +197,7 @@ def _filed(facts: Facts, event: e.CaseFiled) -> Facts:
         dated=event.due if event.dated else None,
         contact_due=event.contact_due,
     )
-    return changed(
-        facts,
+    return facts._replace(
         episode=event.episode,
         tier=event.tier,
         highest=event.tier,
@@ -215,24 +213,23 @@ def _assigned(
     facts: Facts, holder: str, unit: str | None = None, worker: str | None = None
 ) -> Facts:
     """A new assignee, who has yet to accept; what the old one had asked for is moot."""
-    return changed(facts, holder=holder, unit=unit, worker=worker, handler=None, request=None)
+    return facts._replace(holder=holder, unit=unit, worker=worker, handler=None, request=None)
 
 
 def _answered(facts: Facts, unit: str, answer: Call) -> Facts:
     calls = tuple((u, answer if u == unit else call) for u, call in facts.calls)
-    return changed(facts, calls=calls)
+    return facts._replace(calls=calls)
 
 
 def _child(facts: Facts, child: str, *, ended: bool) -> Facts:
     children = tuple(
-        changed(known, ended=ended) if known.case == child else known for known in facts.children
+        known._replace(ended=ended) if known.case == child else known for known in facts.children
     )
-    return changed(facts, children=children)
+    return facts._replace(children=children)
 
 
 def _closed(facts: Facts, event: e.CaseClosed) -> Facts:
-    return changed(
-        facts,
+    return facts._replace(
         clock=_with(facts, running=Running.STOPPED),
         outcome=event.outcome,
         closed_at=event.at,
@@ -250,8 +247,7 @@ def _reopened(facts: Facts, event: e.CaseReopened) -> Facts:
         contact_due=event.contact_due,
     )
     assigned = _assigned(facts, event.holder)
-    return changed(
-        assigned,
+    return assigned._replace(
         episode=event.episode,
         transfers=0,
         clock=clock,
@@ -262,4 +258,4 @@ def _reopened(facts: Facts, event: e.CaseReopened) -> Facts:
 
 
 def _with(facts: Facts, **changes: Any) -> Clock:
-    return changed(clock_of(facts), **changes)
+    return clock_of(facts)._replace(**changes)

@@ -7,7 +7,7 @@ and the co-handlers and children are facts.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from domain.case.commands import Outcome, Source
 from domain.catalogue import Size, Terms
@@ -24,8 +24,7 @@ class Running(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class Clock(NamedTuple):
     """The SLA clock of the current episode.
 
     It keeps what the due was reckoned from (start, pauses, extensions), so that the due can always
@@ -80,8 +79,7 @@ class Call(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
+class Child(NamedTuple):
     """One part of a split case."""
 
     case: str
@@ -89,9 +87,11 @@ class Child:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """All that is known of a case whatever its state.
+
+    A tuple, as the clock is: every event changes one or two of its fields, and a tuple is made
+    anew in a third of the time of a frozen dataclass.
 
     ``handler`` is who has it in hand or had it last, None while it waits for somebody to accept it.
     ``transfers`` counts those of the episode, ``callbacks`` those since it was last closed.
@@ -105,11 +105,11 @@ class Facts:
     reporter: str | None
     reported_at: datetime
     last_at: datetime
-    parent: str | None = None
-    episode: int = 0
     tier: Tier
     highest: Tier
     holder: str
+    parent: str | None = None
+    episode: int = 0
     terms: Terms | None = None
     filed_size: Size | None = None
     filed_at: datetime | None = None

@@ -6,7 +6,6 @@ one (a request, a whistle, a split), that other one came before, if the state al
 is kept by hand, so that a change of the rules has to be made twice, and seen.
 """
 
-from dataclasses import replace
 from typing import Final, get_args
 
 import pytest
@@ -161,7 +160,7 @@ def _answer(command: str, name: str) -> str:
         filed = name not in ("reported", "rejected")
         now = samples.state(name, *(EARLY.get(command, ()) if filed else ()))
         if command == "ReturnCase":  # from the grid nothing goes further down
-            facts = replace(now.facts, tier=Tier.COMMUNITY, holder=samples.COMMUNITY)
+            facts = now.facts._replace(tier=Tier.COMMUNITY, holder=samples.COMMUNITY)
             now = type(now)(facts)
     for before in BEFORE.get(command, ()):
         try:

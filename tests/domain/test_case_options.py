@@ -204,7 +204,7 @@ def test_the_grid_worker_files_what_is_small_if_there_is_anything_small() -> Non
 
 def test_at_the_top_nothing_goes_further_up_and_at_the_bottom_nothing_down() -> None:
     assigned = samples.state("assigned")
-    facts = replace(assigned.facts, tier=Tier.DISTRICT, holder=samples.DISTRICT)
+    facts = assigned.facts._replace(tier=Tier.DISTRICT, holder=samples.DISTRICT)
     top = replace(assigned, facts=facts)
     handler = replace(samples.DISTRICT_HANDLER, unit=None)
     assert asked(top, handler)["EscalateCase"] == "case.top_tier"
