@@ -42,6 +42,8 @@ KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
 
 _KEY: Final = re.compile(KEY_PATTERN)
 
+_JSON: Final = "application/json"
+
 ADD_USER: Final = f"{API}/staff/users"
 """The one command that is not done when it is stored: a password is to be set yet, which must not
 stand in the log. Sent again under its key, it is seen to."""
@@ -286,8 +288,10 @@ def demand_json(request: Request) -> None:
     scope = request.scope
     length = header(scope, b"content-length")
     sent = length not in (None, "0") or header(scope, b"transfer-encoding") is not None
-    media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-    if sent and media_type != "application/json":
+    media_type = header(scope, b"content-type") or ""
+    if media_type != _JSON:
+        media_type = media_type.partition(";")[0].strip().lower()
+    if sent and media_type != _JSON:
         raise Refused("request.media_type")
 
 

@@ -113,20 +113,22 @@ def respond(answered: Answered) -> Response:
     status, body, position = answered
     if status >= 400:
         raise Declined(status, **msgspec.json.decode(body))
-    return Response(
-        b'{"position":%d,%s' % (position, body[1:]),
-        status,
-        media_type="application/json",
-        headers=_headers(body, status, position),
-    )
-
-
-def _headers(body: bytes, status: int, position: int) -> dict[str, str]:
     done = _decode(body)
-    headers = {"ETag": f'"{done.version}"', "X-Wangge-Position": str(position)}
+    response = _Plain(b'{"position":%d,%s' % (position, body[1:]), status)
+    headers = response.raw_headers
+    headers += (b"etag", b'"%d"' % done.version), (b"x-wangge-position", b"%d" % position)
     if status == 201 and done.case:
-        headers["Location"] = f"{API}/cases/{done.case}"
-    return headers
+        headers.append((b"location", f"{API}/cases/{done.case}".encode("latin-1")))
+    return response
+
+
+class _Plain(Response):
+    """JSON that is written already, and a head that is made without looking through it."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self.body, self.status_code, self.background = body, status, None
+        length = b"%d" % len(body)
+        self.raw_headers = [(b"content-length", length), (b"content-type", b"application/json")]
 
 
 class _Done(msgspec.Struct):

@@ -4,7 +4,6 @@ A ``demand`` refuses. A ``soft`` rule refuses too, but imported history need not
 it is waived, and the waiver is an event.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -38,9 +37,7 @@ nobody may say that a matter of the own grid came by the hotline."""
 def sources(by: Actor, place: str) -> list[c.Source]:
     """Where a report of this person at a place may come from, the likeliest first."""
     held = {
-        grant.role
-        for grant in by.grants
-        if permitted(replace(by, grants=(grant,)), "ReportCase", place)
+        grant.role for grant in by.grants if permitted(Actor(by.id, (grant,)), "ReportCase", place)
     }
     return [source for role, own in SOURCES.items() if role in held for source in own]
 
@@ -218,7 +215,7 @@ def demand_joined(facts: Facts, command: c.Command) -> None:
         for grant in by.grants
         if grant.role is not Role.HANDLER or any(within(path, grant.territory) for path in grounds)
     )
-    if not permitted(replace(by, grants=near), name, *grounds):
+    if not permitted(Actor(by.id, near), name, *grounds):
         raise Refused("role.not_permitted", command=name)
 
 
@@ -259,5 +256,5 @@ def only_as(facts: Facts, command: c.Command, *roles: Role) -> bool:
     others = tuple([grant for grant in command.by.grants if grant.role not in roles])
     if len(others) == len(command.by.grants):
         return False  # then it is permitted by others: that was demanded before
-    without = replace(command.by, grants=others)
+    without = Actor(command.by.id, others)
     return not permitted(without, type(command).__name__, facts.place.path, facts.holder)
