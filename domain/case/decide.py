@@ -423,7 +423,8 @@ def _take_over(facts: Facts, command: c.AcceptCase) -> list[e.Event]:
 
 def _escalate(facts: Facts, command: c.EscalateCase) -> list[e.Event]:
     demand_own_case(facts, command)
-    if command.reason is c.EscalationReason.SLA_BREACH and command.imported is None:
+    by_breach = command.reason is c.EscalationReason.SLA_BREACH
+    if by_breach and command.imported is None:
         raise Refused("case.automatic_reason")
     if facts.tier is TOP:
         raise Refused("case.top_tier")
@@ -433,6 +434,9 @@ def _escalate(facts: Facts, command: c.EscalateCase) -> list[e.Event]:
         raise Refused("case.not_up")
     return [
         *soft(to is above, facts, command, "case.tier_step"),
+        *soft(
+            not by_breach or not clock_of(facts).escalated, facts, command, "case.breach_recorded"
+        ),
         _moved_up(facts, command, to, command.reason, command.note),
     ]
 

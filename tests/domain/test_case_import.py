@@ -82,6 +82,16 @@ def test_imported_moves_may_jump_tiers() -> None:
     assert isinstance(returned, e.CaseReturned)
 
 
+def test_what_an_old_system_took_up_again_for_its_breach_says_so() -> None:
+    up = s.escalate(reason=c.EscalationReason.SLA_BREACH)
+    (escalated,) = given_state("in_progress").when(s.importing(up)).events
+    assert isinstance(escalated, e.CaseEscalated)
+    again = (s.mark_breach(), s.send_back(at=s.NEXT_DAY), s.accept(at=s.NEXT_DAY))
+    story = given_state("in_progress", *again)
+    waiver, _ = story.when(s.importing(replace(up, at=s.NEXT_DAY))).events
+    assert waiver == _waived("case.breach_recorded", at=s.NEXT_DAY)
+
+
 @pytest.mark.parametrize(
     ("story", "command", "rule"),
     [
