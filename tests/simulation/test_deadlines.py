@@ -156,8 +156,8 @@ def forgetful(command: Any) -> Decider:
         return decider
 
     def decide(state: Any, command: Any) -> list[Any]:
-        again = replace(state.facts.clock, breached=False)
-        return CASE.decide(type(state)(replace(state.facts, clock=again)), command)
+        again = state.facts.clock._replace(breached=False)
+        return CASE.decide(type(state)(state.facts._replace(clock=again)), command)
 
     return replace(decider, decide=decide)
 
