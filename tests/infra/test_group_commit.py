@@ -1,6 +1,8 @@
 """Commands that wait together are stored together, each with a verdict of its own."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, OperationalError
+from psycopg.pq.abc import PGresult
 
 from domain.answers import Answer, Answered, Once, Receipt, Verdict
 from domain.errors import Conflict, Overloaded, Refused, VersionMismatch
@@ -486,6 +489,55 @@ def test_many_ready_events_go_in_two_halves(
         assert group.held.appends == appends
 
     holding(store, conninfo, story)
+
+
+class Cut(Line):
+    """A line whose connection breaks after it has sent a ready event, if it is told to."""
+
+    cuts = False
+
+    def send(self, query: Query, *columns: Column) -> "asyncio.Future[PGresult] | None":
+        answer = super().send(query, *columns)
+        if answer is not None and self.cuts:
+            self.cuts = False
+            assert self._wire is not None
+            fd = socket.socket(fileno=os.dup(self._wire._pg.socket))
+            with fd:
+                fd.shutdown(socket.SHUT_RD)  # what was sent arrives, and nothing comes back
+        return answer
+
+
+def test_ready_events_survive_whatever_becomes_of_their_connection(
+    store: EventStore, conninfo: str, database: str
+) -> None:
+    def entry(version: int, data: bytes = b"{}", name: str = "test.happened") -> Entry:
+        return Entry("bare", version, name, data=data)
+
+    async def story() -> None:
+        async with GroupCommit(store, conninfo) as commits:
+            commits._writing = line = Cut(conninfo)
+            assert await commits.append(entry(1)) == 1
+            assert await asyncio.gather(*(commits.append(entry(n)) for n in (2, 3))) == [2, 3]
+            # What PostgreSQL does not take is told, and stops nobody who comes later.
+            with pytest.raises(psycopg.DataError):
+                await commits.append(entry(4, name="a\0b"))
+            # The answer is lost: the log is asked by another connection.
+            line.cuts = True
+            assert await commits.append(entry(4)) == 4
+            # The connection is ended while nobody uses it.
+            with psycopg.connect(database, autocommit=True) as owner:
+                owner.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND usename = 'wangge_app'"
+                )
+            await asyncio.sleep(0.1)
+            assert await commits.append(entry(5)) == 5
+            # What waits is stored before the end.
+            last = [asyncio.create_task(commits.append(entry(n))) for n in (6, 7)]
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*last) == [6, 7]
+
+    run(story)
 
 
 def test_many_writers_on_few_cases_lose_nothing_in_two_processes(
