@@ -7,12 +7,14 @@ from typing import Annotated, Final
 
 import typer
 
+from domain.aggregates import PRIVACY
 from domain.case.events import FileAttached
-from domain.errors import Refused
+from domain.errors import Refused, VersionMismatch
 from domain.history import LOG, Wanted
-from domain.privacy import AskForget, DeclineForget, ForgetReason
+from domain.privacy import AskForget, DeclineForget, ForgetReason, person_stream
 from domain.roles import Actor, Grant, Role, permitted, system
 from domain.staff import AddUser, is_user_id
+from domain.words import FORGET_REASONS
 from infra.cli.composition import Opened, composed
 from infra.cli.frame import Wrong, err, one_of, out, progress, progress_if_long
 from infra.forgetting import Forgetting, wipe
@@ -98,6 +100,9 @@ def forget(
     approve: Annotated[
         bool, typer.Option("--approve", help="批准：须另一人 · Approve, as a second person.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="批准时不再询问 · Approve without being asked again.")
+    ] = False,
     decline: Annotated[
         bool, typer.Option("--decline", help="不同意或撤回 · Decline, or take back.")
     ] = False,
@@ -134,7 +139,7 @@ def forget(
             )
         actor = signed_in(opened_, by, from_stdin=password_stdin)
         if approve:
-            _approve(opened_, actor, person)
+            _approve(opened_, actor, person, yes=yes)
         elif decline:
             no = DeclineForget(by=actor, at=datetime.now(UTC), person=person)
             opened_.installation.store.execute(no, correlation="cli")
@@ -205,15 +210,39 @@ def _ask(
     )
 
 
-def _approve(opened_: Opened, by: Actor, person: str) -> None:
+def _approve(opened_: Opened, by: Actor, person: str, *, yes: bool) -> None:
+    """Show what was asked, and have just that approved: another request may come meanwhile."""
     from api.privacy import approving
 
     installation = opened_.installation
+    name = person_stream(person)
+    asked = installation.store.load({name: PRIVACY})[name]
+    if (asking := asked.state.asking) is not None:
+        why = FORGET_REASONS[asking.reason]
+        out.print(
+            f"删除 · Forget: {person}",
+            f"申请人 · Asked by: {asking.by}",
+            f"属地 · Territory: {asking.territory or '全部 · everywhere'}",
+            f"原因 · Why: {why.zh} · {why.en}",
+            f"另提到此人的事项 · Other cases that name them: {', '.join(asking.cases) or '—'}",
+            sep="\n",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sure = "密钥销毁后不可恢复，确定批准？ This cannot be undone. Approve?"
+        if not yes and not typer.confirm(sure, err=True):
+            raise Wrong("未批准。Not approved.")
     with progress_if_long("worklist") as advance:
         opened_.catch_up(opened_.models["worklist"], on_progress=advance)
     staff = installation.store.office().staff
     commands = approving(opened_.gateway, staff, by, datetime.now(UTC), person)
-    installation.store.execute(*commands, correlation="cli")
+    try:
+        installation.store.execute(*commands, correlation="cli", expected=asked.version)
+    except VersionMismatch:
+        raise Wrong(
+            "申请刚刚变了，请重新查看。The request has changed meanwhile: look again."
+        ) from None
     out.print(f"已批准删除 · Forgotten: {person}", markup=False, highlight=False)
     _finish_forgetting(opened_)
 

@@ -167,7 +167,7 @@ def chiefs(wangge: Wangge) -> None:
 
 
 def test_a_person_is_forgotten_by_two_who_have_signed_in(
-    wangge: Wangge, store: EventStore, folder: Path
+    wangge: Wangge, store: EventStore, folder: Path, environment: dict[str, str]
 ) -> None:
     chiefs(wangge)
     (folder / "requests.csv").write_text(HEADER + request("1"))
@@ -184,11 +184,37 @@ def test_a_person_is_forgotten_by_two_who_have_signed_in(
     asked = forget("chief", "--case", "nyc311-1", "--reason", "mistake")
     assert asked.returncode == 0, asked.stderr
     assert "--approve" in asked.stdout
-    alone = forget("chief", "--approve")
+    alone = forget("chief", "--approve", "--yes")
     assert (alone.returncode, "another person" in alone.stderr) == (2, True)
     assert forget("second", "--decline").returncode == 0
     assert forget("chief", "--case", "nyc311-1").returncode == 0
-    done = forget("second", "--approve")
+    # Who approves sees what was asked, and nothing happens without an answer.
+    before = store.history("person:p-1")
+    unsure = forget("second", "--approve")
+    assert unsure.returncode != 0
+    assert "Asked by: chief" in unsure.stdout
+    assert "本人要求" in unsure.stdout
+    assert "nyc311-1" in unsure.stdout
+    assert store.history("person:p-1") == before
+    # Nor is another request approved than the one that was shown.
+    slow = subprocess.Popen(
+        [Path(sys.executable).with_name("wangge"), "forget", "p-1", "--as", "second", "--approve",
+         "--password-stdin"],
+        env=environment | {"PYTHONUNBUFFERED": "1"}, cwd=folder, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert slow.stdin is not None
+    assert slow.stdout is not None
+    slow.stdin.write("password of second\n")
+    slow.stdin.flush()
+    while "nyc311-1" not in slow.stdout.readline():
+        assert slow.poll() is None
+    assert forget("chief", "--decline").returncode == 0
+    assert forget("chief", "--case", "nyc311-1", "--reason", "mistake").returncode == 0
+    _, said = slow.communicate("y\n", timeout=60)
+    assert (slow.returncode, "has changed" in said) == (2, True)
+    assert [r.name for r in store.history("person:p-1")][-1] == "privacy.forget_asked"
+    done = forget("second", "--approve", password="password of second\ny")
     assert done.returncode == 0, done.stderr
     # An outside database's write-ahead log is its operator's.
     assert "Keys destroyed now: 1" in done.stdout

@@ -351,7 +351,7 @@ def test_nothing_is_left_of_who_was_forgotten(office: Office) -> None:
     for person in ("p-1", "worker"):
         asked = office.wangge("forget", person, "--as", "chief", "--password-stdin")
         assert "--approve" in asked
-    office.wangge("forget", "p-1", "--as", "second", "--approve", "--password-stdin")
+    office.wangge("forget", "p-1", "--as", "second", "--approve", "--yes", "--password-stdin")
     # One over HTTP, and the disk afterwards, which until then still has a byte or two.
     done = office.ask("second", "/people/worker/forget/approve", {})
     assert done["events"] == ["privacy.person_forgotten", "staff.user_suspended"]
