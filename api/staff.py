@@ -146,6 +146,18 @@ async def restore(user: User, desk: AtDesk) -> Response:
 
 
 @router.post(
+    "/users/{user}/unit",
+    summary="人员调动 · Move to a unit",
+    response_model=Done,
+    responses=CHANGED,
+)
+async def move(user: User, body: s.MoveIn, desk: AtDesk) -> Response:
+    """调入另一责任单位，或不再属于任何单位；角色不变，在办事项仍在本人名下。To another unit, or to
+    none. The roles stay, and what is in hand stays until it is handed on."""
+    return await desk.change(st.MoveUser(by=desk.by, at=desk.at, user=user, unit=body.unit))
+
+
+@router.post(
     "/users/{user}/password",
     summary="重设密码 · Set a password",
     response_model=Done,

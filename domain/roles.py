@@ -180,6 +180,7 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "RevokeRole": _ADMINISTRATION,
     "SuspendUser": _ADMINISTRATION,
     "RestoreUser": _ADMINISTRATION,
+    "MoveUser": _ADMINISTRATION,
     "NotePasswordChanged": _ADMINISTRATION,
     "AddUnit": _ADMINISTRATION,
     "CloseUnit": _ADMINISTRATION,

@@ -83,6 +83,15 @@ class RestoreUser(_StaffCommand):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoveUser(_StaffCommand):
+    """人员调动: ``unit`` is the one whose cases the person handles from now on, if any. What is in
+    the person's hands stays there until it is handed on."""
+
+    user: str
+    unit: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotePasswordChanged(_StaffCommand):
     """修改密码, so that sessions from before it can be told. Everybody may change the own."""
 
@@ -112,6 +121,7 @@ Command = (
     | RevokeRole
     | SuspendUser
     | RestoreUser
+    | MoveUser
     | NotePasswordChanged
     | AddUnit
     | CloseUnit
@@ -168,6 +178,15 @@ class UserRestored(_StaffEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserMoved(_StaffEvent):
+    """A person handles the cases of another unit, or of none."""
+
+    user: str
+    unit: str | None
+    former: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordChanged(_StaffEvent):
     """A person has another password from now on."""
 
@@ -197,6 +216,7 @@ Event = (
     | RoleRevoked
     | UserSuspended
     | UserRestored
+    | UserMoved
     | PasswordChanged
     | UnitAdded
     | UnitClosed
@@ -327,6 +347,12 @@ def decide(staff: Staff, command: Command) -> list[Event]:
             if not user.suspended:
                 return []
             return [UserRestored(at=at, territory=territory, user=user.id)]
+        case MoveUser(unit=to):
+            user = staff.user(command.user)
+            if to == user.unit:
+                return []
+            _demand_open_unit(staff, to)
+            return [UserMoved(at=at, territory=territory, user=user.id, unit=to, former=user.unit)]
         case NotePasswordChanged():
             user = staff.user(command.user)
             return [PasswordChanged(at=at, territory=territory, user=user.id)]
@@ -357,6 +383,8 @@ def evolve(staff: Staff, event: Event) -> Staff:
             return _with_user(staff, replace(staff.users[event.user], suspended=True))
         case UserRestored():
             return _with_user(staff, replace(staff.users[event.user], suspended=False))
+        case UserMoved(unit=to):
+            return _with_user(staff, replace(staff.users[event.user], unit=to))
         case PasswordChanged(at=at):
             return _with_user(staff, replace(staff.users[event.user], password_changed=at))
         case UnitAdded(name=name, territory=territory, categories=categories):
@@ -387,9 +415,14 @@ def _grounds(staff: Staff, command: Command) -> tuple[str, ...]:
             return (territory,)
         case CloseUnit(id=unit):
             return _reach(staff, (), unit)
-        case SuspendUser() | RestoreUser() | NotePasswordChanged():
+        case SuspendUser() | RestoreUser() | MoveUser() | NotePasswordChanged():
             user = staff.users.get(command.user)
-            return _reach(staff, user.grants, user.unit) if user else (EVERYWHERE,)
+            if user is None:
+                return (EVERYWHERE,)
+            reach = _reach(staff, user.grants, user.unit)
+            if isinstance(command, MoveUser):
+                reach += _reach(staff, user.grants, command.unit)
+            return tuple(dict.fromkeys(reach))
         case _:
             assert_never(command)
 
@@ -420,8 +453,7 @@ def _add_user(staff: Staff, command: AddUser, territory: str) -> UserAdded:
         raise Refused("staff.name_missing")
     for grant in command.grants:
         _demand_grantable(command.by, grant)
-    if command.unit is not None and staff.unit(command.unit).closed:
-        raise Refused("staff.unit_closed", unit=command.unit)
+    _demand_open_unit(staff, command.unit)
     return UserAdded(
         at=command.at,
         territory=territory,
@@ -449,6 +481,11 @@ def _add_unit(staff: Staff, command: AddUnit) -> UnitAdded:
         name=command.name.strip(),
         categories=tuple(dict.fromkeys(command.categories)),
     )
+
+
+def _demand_open_unit(staff: Staff, unit: str | None) -> None:
+    if unit is not None and staff.unit(unit).closed:
+        raise Refused("staff.unit_closed", unit=unit)
 
 
 def _demand_grantable(by: Actor, grant: Grant) -> None:

@@ -100,6 +100,7 @@ NAMES: Final[dict[str, type]] = {
     "staff.role_revoked": staff.RoleRevoked,
     "staff.user_suspended": staff.UserSuspended,
     "staff.user_restored": staff.UserRestored,
+    "staff.user_moved": staff.UserMoved,
     "staff.password_changed": staff.PasswordChanged,
     "staff.unit_added": staff.UnitAdded,
     "staff.unit_closed": staff.UnitClosed,

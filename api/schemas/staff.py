@@ -46,6 +46,12 @@ class AddUser(Body):
     password: Password | None = Field(default=None, description="Without one nobody can sign in.")
 
 
+class MoveIn(Body):
+    """Where a person moves; null: to no unit."""
+
+    unit: Id | None = Field(examples=["cleaning"])
+
+
 class PasswordIn(Body):
     """A new password."""
 

@@ -709,6 +709,9 @@ ROUTES: Final[dict[tuple[str, str], Check]] = {
     ("POST", f"{API}/staff/users/{{user}}/restore"): command(
         "RestoreUser", samples.GRID, "/staff/users/grid_handler/restore"
     ),
+    ("POST", f"{API}/staff/users/{{user}}/unit"): command(
+        "MoveUser", samples.GRID, "/staff/users/grid_handler/unit", {"unit": None}
+    ),
     ("POST", f"{API}/staff/users/{{user}}/password"): command(
         "NotePasswordChanged",
         samples.GRID,

@@ -81,6 +81,7 @@ GrantRole           P  .    .    .    .    .    .    .    .    .    .    ob   ob
 RevokeRole          P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 SuspendUser         P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 RestoreUser         P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
+MoveUser            P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 NotePasswordChanged P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 AddUnit             P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob
 CloseUnit           P  .    .    .    .    .    .    .    .    .    .    ob   ob   ob

@@ -21,6 +21,7 @@ from domain.staff import (
     Command,
     Event,
     GrantRole,
+    MoveUser,
     NotePasswordChanged,
     PasswordChanged,
     RestoreUser,
@@ -33,6 +34,7 @@ from domain.staff import (
     UnitAdded,
     UnitClosed,
     UserAdded,
+    UserMoved,
     UserRestored,
     UserSuspended,
     is_user_id,
@@ -81,6 +83,10 @@ def restored(user: str, territory: str = C1) -> UserRestored:
     return UserRestored(at=NOW, territory=territory, user=user)
 
 
+def moved(user: str, unit: str | None, former: str | None = None, territory: str = C1) -> UserMoved:
+    return UserMoved(at=NOW, territory=territory, user=user, unit=unit, former=former)
+
+
 def password_changed(user: str, territory: str = C1) -> PasswordChanged:
     return PasswordChanged(at=NOW, territory=territory, user=user)
 
@@ -126,6 +132,10 @@ def suspend(user: str, reason: str = "left", by: Actor = CHIEF) -> SuspendUser:
 
 def restore(user: str, by: Actor = CHIEF) -> RestoreUser:
     return RestoreUser(by=by, at=NOW, user=user)
+
+
+def move(user: str, unit: str | None, by: Actor = CHIEF) -> MoveUser:
+    return MoveUser(by=by, at=NOW, user=user, unit=unit)
 
 
 def note_password(user: str, by: Actor = CHIEF) -> NotePasswordChanged:
@@ -291,7 +301,28 @@ def test_a_suspension_has_a_reason() -> None:
     given(*OFFICE).when(suspend("li.wei", " ")).refused("staff.reason_missing")
 
 
-@pytest.mark.parametrize("asked", [suspend("nobody"), restore("nobody"), note_password("nobody")])
+def test_a_person_moves_from_unit_to_unit_and_keeps_the_roles() -> None:
+    office = (*OFFICE, unit_added("lifts"))
+    given(*office).when(move("li.wei", "repairs")).then(moved("li.wei", "repairs"))
+    first = (*office, moved("li.wei", "repairs"))
+    given(*first).when(move("li.wei", "repairs")).then()
+    given(*first).when(move("li.wei", "lifts")).then(moved("li.wei", "lifts", "repairs"))
+    second = (*first, moved("li.wei", "lifts", "repairs"))
+    assert given(*second).state.actor("li.wei") == Actor("li.wei", (HANDLER,), "lifts")
+    given(*second).when(move("li.wei", None)).then(moved("li.wei", None, "lifts"))
+    given(*second, suspended("li.wei")).when(move("li.wei", "repairs")).then(
+        moved("li.wei", "repairs", "lifts")
+    )
+    given(*second).when(move("li.wei", "nowhere")).refused("staff.unknown_unit")
+    given(*second, unit_closed("repairs")).when(move("li.wei", "repairs")).refused(
+        "staff.unit_closed"
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [suspend("nobody"), restore("nobody"), move("nobody", None), note_password("nobody")],
+)
 def test_who_is_not_known_cannot_be_changed(asked: Command) -> None:
     given(*OFFICE).when(asked).refused("staff.unknown_user")
 
@@ -430,6 +461,10 @@ ASKED: Final[dict[str, tuple[Command, str]]] = {
     "suspend who has a role above": (suspend("wang.fang"), "d1/s1/"),
     "suspend who has no role": (suspend("new"), EVERYWHERE),
     "restore who belongs to a unit above": (restore("zhao.min"), "d1/"),
+    "move": (move("li.wei", "repairs"), C1),
+    "move into a unit above": (move("li.wei", "district"), "d1/"),
+    "move out of a unit above": (move("zhao.min", "repairs"), "d1/"),
+    "move who has no role": (move("new", "repairs"), EVERYWHERE),
     "password": (note_password("li.wei"), C1),
     "password of who has a role above": (note_password("wang.fang"), "d1/s1/"),
     "add a unit": (add_unit("lifts"), C1),
@@ -487,6 +522,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(RevokeRole, **commons, user=people, grant=grants),
     st.builds(SuspendUser, **commons, user=people, reason=st.sampled_from(["left", ""])),
     st.builds(RestoreUser, **commons, user=people),
+    st.builds(MoveUser, **commons, user=people, unit=st.none() | units),
     st.builds(NotePasswordChanged, **commons, user=people),
     st.builds(
         AddUnit,

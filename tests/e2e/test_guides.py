@@ -349,7 +349,9 @@ def test_the_guide_of_the_administrator(visit: Begin) -> None:
     r.step(4).press("授权").choose("角色", "受理员", quoted=False).type("属地", GRID).send("授权")
     r.step(5).press("撤销", within="受理员")
     r.step(6).press("重设密码").type("新密码", new("pass")).send("重设")
-    r.step(7).press("停用").type("原因", "调离").send("停用")
+    r.step(7).press("调动").choose("调入单位", "东风社区综合服务队", quoted=False).send("调动")
+    expect(r.page.locator("#person .facts")).to_contain_text("东风社区综合服务队")
+    r.step(8).press("停用").type("原因", "调离").send("停用")
 
     r.part("五、推送给其他系统")
     hook = new("hook")
