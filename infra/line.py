@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 from eventsourcing.persistence import IntegrityError, OperationalError
-from psycopg.conninfo import make_conninfo
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from infra.arrays import Column
+from infra.migrations import with_options
 
 PATIENCE: Final = 5.0
 """Seconds that the database may take for a round trip before it counts as away."""
@@ -56,11 +56,10 @@ class Line:
         # Plans are made once a connection, and kept: left to itself PostgreSQL may plan every call
         # anew, which takes longer than the call. Perhaps the log is still empty, when reading all
         # of it looks cheap. Every query here looks few rows up by their keys.
-        by_index = " ".join(
-            f"-c enable_{way}=off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan")
-        )
+        ways = ("seqscan", "hashjoin", "mergejoin", "bitmapscan")
+        by_index = [f"-c enable_{way}=off" for way in ways]
         kept = "-c plan_cache_mode=force_generic_plan"
-        self._conninfo = make_conninfo(conninfo, options=f"{by_index} {kept}")
+        self._conninfo = with_options(conninfo, *by_index, kept)
         self._opening = asyncio.Lock()
         self._wire: _Wire | None = None
 

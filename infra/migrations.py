@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 T = TypeVar("T")
 
@@ -84,8 +84,19 @@ def role_password(secret: bytes, role: str) -> str:
 
 
 def role_dsn(dsn: str, secret: bytes, role: str) -> str:
-    """The conninfo by which a role signs in to the database of another conninfo."""
-    return make_conninfo(dsn, user=role, password=role_password(secret, role), **ALIVE)
+    """The conninfo by which a role signs in to the database of another conninfo.
+
+    Its sessions are in UTC: an interval of days in a figure would follow an outside server's zone,
+    and be an hour shorter or longer when the clocks there change.
+    """
+    dsn = make_conninfo(dsn, user=role, password=role_password(secret, role), **ALIVE)
+    return with_options(dsn, "-c TimeZone=UTC")
+
+
+def with_options(dsn: str, *options: str) -> str:
+    """A conninfo with more settings of the session (libpq's ``options``)."""
+    known = str(conninfo_to_dict(dsn).get("options") or "")
+    return make_conninfo(dsn, options=" ".join([known, *options]).strip())
 
 
 def migrate(dsn: str, secret: bytes, parts: Collection[Part] = tuple(PARTS)) -> list[str]:

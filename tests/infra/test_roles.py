@@ -1,12 +1,15 @@
 """The database's roles, tried: nobody who runs in production can change or forge history."""
 
+import asyncio
 from collections.abc import Callable
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from infra.migrations import role_dsn
+from infra.line import Line, Query, integer
+from infra.migrations import LOGIN_ROLES, role_dsn
 
 INSERT = (
     "INSERT INTO log.event SELECT 99, stream, 99, name, at, recorded_at, actor, roles, territory,"
@@ -143,3 +146,30 @@ def test_who_gets_into_a_schema(database: str, schema: str, used_by: set[str]) -
 def test_a_role_of_another_secret_is_not_let_in(database: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(role_dsn(database, b"another secret of the same length", "wangge_app"))
+
+
+def test_sessions_are_in_utc_whatever_the_servers_zone(database: str, secret: bytes) -> None:
+    """Where clocks change, thirty days are an hour shorter in spring."""
+    name = sql.Identifier(str(conninfo_to_dict(database)["dbname"]))
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute(sql.SQL("ALTER DATABASE {} SET timezone = 'America/New_York'").format(name))
+    month = (
+        "SELECT extract(epoch FROM timestamptz '2026-04-01 00:00Z'"
+        " - (timestamptz '2026-04-01 00:00Z' - interval '30 days'))::integer"
+    )
+    for role in LOGIN_ROLES:
+        with psycopg.connect(role_dsn(database, secret, role)) as connection:
+            assert connection.execute(month).fetchone() == (30 * 86_400,)
+
+    async def asked() -> object:
+        # What an operator has set stays beside it, on our own kind of connection too.
+        given = make_conninfo(database, options="-c work_mem=5MB")
+        line = Line(role_dsn(given, secret, "wangge_app"))
+        zone, memory = (f"current_setting('{name}')" for name in ("TimeZone", "work_mem"))
+        try:
+            asked = f"SELECT 1 WHERE {zone} = 'UTC' AND {memory} = '5MB'"
+            return await line.ask(Query(b"zone", asked, (integer,)))
+        finally:
+            await line.close()
+
+    assert asyncio.run(asked()) == [(1,)]
