@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.table import Table
 
-from domain.calendar import OFFICE_TIME
+from domain.calendar import told_time
 from domain.case.commands import Source
 from domain.catalogue import Size
 from domain.errors import Refused
@@ -175,10 +175,11 @@ def case_show(
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(row)).decode() + "\n")
         return
-    print_values(msgspec.to_builtins(row))
+    facts = msgspec.to_builtins(row, builtin_types=(datetime,))
+    print_values({n: told_time(v) if isinstance(v, datetime) else v for n, v in facts.items()})
     table = Table("#", "时间 · At", "事件 · Event", "人员 · By")
     for number, when, name, actor in steps:
-        table.add_row(str(number), f"{when.astimezone(OFFICE_TIME):%F %T}", name, actor)
+        table.add_row(str(number), told_time(when), name, actor)
     out.print(table)
 
 
@@ -206,8 +207,8 @@ def deadlines_list(
         if due_only and each.at >= now:
             break
         failed = f"{each.attempts}: {each.error}" if each.attempts else ""
-        at = f"{each.at.astimezone(OFFICE_TIME):%F %T}"
-        table.add_row(at, AUTOMATIC[each.kind].zh, each.case, each.territory, failed)
+        kind = AUTOMATIC[each.kind].zh
+        table.add_row(told_time(each.at), kind, each.case, each.territory, failed)
     out.print(table)
 
 

@@ -110,7 +110,11 @@ def test_import_metrics_and_a_look_into_the_past(wangge: Wangge, folder: Path) -
     assert (third["version"], third["state"]) == (3, "assigned")
     then = wangge("case", "show", "nyc311-1", "--json", "--as-of", "2018-06-26T10:30:00-04:00")
     assert answer(then)["state"] == "assigned"
-    assert "case.closed" in wangge("case", "show", "nyc311-1").stdout
+    shown = wangge("case", "show", "nyc311-1").stdout
+    assert "case.closed" in shown
+    # Like everything that people are told, in office time.
+    assert re.search(r"reported_at\W+2018-06-2\d \d\d:\d\d:\d\d", shown), shown
+    assert not re.search(r"\dT\d", shown), shown
 
 
 def test_rebuilt_read_models_are_the_same(wangge: Wangge, folder: Path) -> None:
