@@ -329,6 +329,11 @@ REASONS: Final[dict[str, Reason]] = {
         "{worker} 不是网格 {path} 的网格员。",
         "{worker} does not work in grid {path}.",
     ),
+    "territory.count_ahead": Reason(
+        422,
+        "{as_of} 还没有到，网格 {path} 的入户数据不能登记在以后的日子。",
+        "{as_of} is still to come: grid {path} has no count as of then.",
+    ),
     "territory.outdated_count": Reason(
         409,
         "网格 {path} 已有 {since} 的入户数据，不能登记更早的数据。",

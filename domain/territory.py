@@ -646,6 +646,9 @@ def _record(territory: Territory, command: RecordHouseholds) -> list[Event]:
     grid = _demand_grid(territory.node(command.path))
     _standing(grid, command.as_of)
     count = _count(command.households, command.residents, command.as_of)
+    if count.as_of > office_time(command.at).date():
+        # A mistyped year would keep out every count until then.
+        raise Refused("territory.count_ahead", path=grid.path, as_of=count.as_of)
     if grid.count is not None and count.as_of < grid.count.as_of:
         raise Refused("territory.outdated_count", path=grid.path, since=grid.count.as_of)
     if count == grid.count:

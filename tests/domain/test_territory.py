@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from domain import territory
+from domain.calendar import office_time
 from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, is_id, parent_of, tier_of
 from domain.roles import Actor, Grant, Role, system
@@ -579,8 +580,8 @@ def test_the_workers_of_a_territory_are_those_of_its_grids_in_force() -> None:
 
 def test_the_households_of_a_grid_are_recorded_as_of_a_day() -> None:
     given(*TREE).when(count(G1, 50, 110)).then(counted(G1, 50, 110))
-    given(*TREE, counted(G1, 50, 110)).when(count(G1, 51, 0, on=MAY)).then(
-        counted(G1, 51, 0, on=MAY)
+    given(*TREE, counted(G1, 50, 110)).when(count(G1, 51, 0, on=START + DAY)).then(
+        counted(G1, 51, 0, on=START + DAY)
     )
 
 
@@ -592,9 +593,10 @@ def test_a_count_of_the_same_day_corrects_and_the_same_count_changes_nothing() -
 @pytest.mark.parametrize(
     ("asked", "code"),
     [
-        (count(G1, -1, 110, on=MAY), "territory.bad_count"),
-        (count(G1, 50, -1, on=MAY), "territory.bad_count"),
+        (count(G1, -1, 110, on=START + DAY), "territory.bad_count"),
+        (count(G1, 50, -1, on=START + DAY), "territory.bad_count"),
         (count(G1, 50, 110, on=START), "territory.outdated_count"),
+        (count(G1, 50, 110, on=office_time(NOW).date() + DAY), "territory.count_ahead"),
         (count(G1, 50, 110, on=START - DAY), "territory.not_in_force"),
         (count(C1, 50, 110), "territory.not_a_grid"),
         (count(f"{C1}g7/", 50, 110), "territory.unknown"),
@@ -605,7 +607,7 @@ def test_a_count_that_does_not_fit_is_refused(asked: RecordHouseholds, code: str
 
 
 def test_nobody_is_counted_in_a_grid_that_has_ended() -> None:
-    given(*TREE, was_split(on=MAY)).when(count(G1, 50, 110, on=MAY)).refused(
+    given(*TREE, was_split(on=START + DAY)).when(count(G1, 50, 110, on=START + DAY)).refused(
         "territory.not_in_force"
     )
 
