@@ -658,7 +658,7 @@ class GroupCommit:
         waiting = self._appends.take()
         try:
             answer = self._writing.send(_APPEND, *columns_of([entry for entry, _ in waiting]))
-        except psycopg.DataError:
+        except Exception:  # noqa: BLE001 - whatever it is: the slow way comes to it, and tells
             answer = None
         if answer is None:
             return self._loop.create_task(self._append_slowly(waiting))

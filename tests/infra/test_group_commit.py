@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -21,7 +22,7 @@ from domain.staff import AddUser, SuspendUser
 from infra.arrays import Column
 from infra.codec import UnknownEvent
 from infra.event_store import Entry, EventStore
-from infra.group_commit import HALVED, GroupCommit
+from infra.group_commit import AT_ONCE, HALVED, GroupCommit
 from infra.line import Line, Query
 from infra.migrations import role_dsn
 from infra.vault import Vault
@@ -518,9 +519,14 @@ def test_ready_events_survive_whatever_becomes_of_their_connection(
             commits._writing = line = Cut(conninfo)
             assert await commits.append(entry(1)) == 1
             assert await asyncio.gather(*(commits.append(entry(n)) for n in (2, 3))) == [2, 3]
-            # What PostgreSQL does not take is told, and stops nobody who comes later.
-            with pytest.raises(psycopg.DataError):
-                await commits.append(entry(4, name="a\0b"))
+            # What cannot be sent is told, and stops nobody who comes later.
+            for _ in range(AT_ONCE):
+                with pytest.raises(psycopg.DataError):
+                    await commits.append(entry(4, name="a\0b"))
+                with pytest.raises(UnicodeEncodeError):
+                    await commits.append(entry(4, name="\ud800"))
+                with pytest.raises(struct.error):
+                    await commits.append(entry(2**31))
             # The answer is lost: the log is asked by another connection.
             line.cuts = True
             assert await commits.append(entry(4)) == 4
