@@ -106,3 +106,54 @@ def test_answers_are_what_uvicorn_sends(head: str, asked: str) -> None:
 @pytest.mark.parametrize("head", SPLITTING)
 def test_no_header_goes_on_in_another_line(head: str) -> None:
     assert asyncio.run(answered(Protocol, *HEADS[head], ASKED["get"])) == (b"", True)
+
+
+HEAD = b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+WHOLE: dict[str, tuple[list[bytes], list[bool]]] = {
+    "at once": ([HEAD % b"a" + b"ab"], [True]),
+    "no body": ([ASKED["get"]], [True]),
+    "the head first": ([HEAD % b"a", b"ab"], [False]),
+    "in pieces": ([HEAD % b"a" + b"a", b"b"], [False, False]),
+    "in chunks": ([CHUNKED, b"1\r\nb\r\n", b"0\r\n\r\n"], [False, False, False]),
+    "chunks at once": ([CHUNKED + b"0\r\n\r\n"], [True]),
+    "a slow one behind": ([HEAD % b"a" + b"ab" + HEAD % b"b" + b"a", b"b"], [True, False, False]),
+    "half a head behind": (
+        [HEAD % b"a" + b"ab" + (HEAD % b"b")[:9], (HEAD % b"b")[9:] + b"ab"],
+        [True, True],
+    ),
+}
+"""What comes, and for each piece that the application asks for whether all had come before."""
+
+
+@pytest.mark.parametrize(("pieces", "whole"), WHOLE.values(), ids=WHOLE)
+def test_a_request_is_whole_only_when_all_of_it_has_come(
+    pieces: list[bytes], whole: list[bool]
+) -> None:
+    known = list[bool]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        more = True
+        while more:
+            known.append("wangge.whole" in scope)
+            more = (await receive())["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": PLAIN})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def story() -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False)
+        config.load()
+        state = ServerState()
+        connection = Protocol(config, state, {}, _loop=asyncio.get_running_loop())
+        connection.connection_made(Wire())
+        for piece in pieces:
+            connection.data_received(piece)
+            for _ in range(10):
+                await asyncio.sleep(0)  # the application takes what there is
+        await asyncio.gather(*state.tasks)
+        connection.connection_lost(None)
+
+    asyncio.run(story())
+    assert known == whole
