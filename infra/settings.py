@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         ge=2,
         le=64,
         description="Database connections by which one server process answers, at most; it has up "
-        "to 14 others beside them, and `wangge project` 12 in all.",
+        "to 14 others beside them. `wangge project` has 12, and up to 2 more for each read model "
+        "that it builds or that is far behind.",
     )
     attachments: str = Field(
         default="",
