@@ -3,7 +3,8 @@
 # Debian's own Python where it can make a .venv, whatever else comes first in PATH: it was built with a
 # profile of real work, which one that was built at home usually is not, and takes a quarter less time.
 PYTHON ?= $(shell for each in /usr/bin/python3.11 python3.11 python3; do \
-  $$each -c 'import ensurepip' 2>/dev/null && command -v $$each && exit; done; command -v python3.11 || command -v python3)
+  $$each -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$each && exit; \
+  done; command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARALLEL := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

@@ -198,7 +198,7 @@ class Rounds(Generic[Item]):
         halved: int | None = None,
     ) -> None:
         """``work`` begins a round, which takes its items (``take``), at most ``size``, tells each
-        its outcome, and fails never. What it answers is done when the round is.
+        its outcome, and never fails. What it answers is done when the round is.
 
         ``at_once`` rounds may be under way together. When none is, ``halved`` items or more go in
         two halves, so that one is prepared while the other is on its way.
