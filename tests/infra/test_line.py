@@ -120,6 +120,34 @@ def test_a_query_that_is_never_answered_ends_the_connection_for_all_who_wait(
     assert asyncio.run(go()) == [(1,)]
 
 
+def test_a_query_that_the_server_gives_up_costs_nobody_else_the_connection(database: str) -> None:
+    async def go() -> object:
+        line = Line(database)
+        await line.ask(ONE)
+        first = await line.open()
+        given_up = asyncio.create_task(line.ask(SLOW))
+        behind = asyncio.create_task(line.ask(ONE))
+        await asyncio.sleep(0)  # both are sent
+        async with await connected(database) as other:
+            while not given_up.done():
+                await other.execute(
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE '%pg_sleep%'"
+                    " AND pid <> pg_backend_pid()"
+                )
+                await asyncio.sleep(0.01)
+        with pytest.raises(OperationalError, match="canceling"):
+            await given_up
+        try:
+            answer = await behind
+            assert await line.open() is first
+            return answer
+        finally:
+            await line.close()
+
+    assert asyncio.run(go()) == [(1,)]
+
+
 def test_a_connection_outlasts_the_patience_of_what_was_answered(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
