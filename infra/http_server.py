@@ -6,6 +6,7 @@ two dozen regular expressions an answer.
 """
 
 import asyncio
+import re
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -76,8 +77,22 @@ _SPECIAL = frozenset({b"connection", b"transfer-encoding"})
 """Headers by which uvicorn does more than to send them."""
 
 
+_OFFER = re.compile(rb"\r\nupgrade:(?![ \t]*websocket)[^\r\n]*", re.IGNORECASE)
+"""Another protocol to go on in, of those that nobody here speaks."""
+
+
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take some bytes. An offer to go on in another protocol is taken out of a head: httptools
+        passes over the body of such a request, and Java's client makes one with its first."""
+        if b"pgrade" in data or b"PGRADE" in data:
+            at_a_head = not getattr(self.cycle, "more_body", False)  # there may be none yet
+            head, end, rest = data.partition(b"\r\n\r\n")
+            if at_a_head and end:
+                data = _OFFER.sub(b"", head) + end + rest
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Take a request, which is answered once the event loop comes round."""

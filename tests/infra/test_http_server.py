@@ -157,3 +157,45 @@ def test_a_request_is_whole_only_when_all_of_it_has_come(
 
     asyncio.run(story())
     assert known == whole
+
+
+OFFERED = (
+    b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: 17\r\n"
+    b"%b: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n\r\n\r\nUpgrade: h2c\r\n\r"
+)
+"""As Java's client sends a first request; its body is a line that looks like one of the head."""
+
+
+@pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "in two"])
+def test_an_offer_of_another_protocol_costs_nobody_the_body(name: bytes, cut: bool) -> None:
+    bodies = list[bytes]()
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        bodies.append(body)
+        await send({"type": "http.response.start", "status": 200, "headers": PLAIN})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def story() -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False)
+        config.load()
+        state, wire = ServerState(), Wire()
+        connection = Protocol(config, state, {}, _loop=asyncio.get_running_loop())
+        connection.connection_made(wire)
+        asked = OFFERED % name
+        within = asked.index(b"\r\n\r\n") + 7  # within the body
+        pieces = [asked[:within], asked[within:]] if cut else [asked]
+        for piece in (*pieces, HEAD % b"b" + b"ab"):
+            connection.data_received(piece)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        await asyncio.gather(*state.tasks)
+        assert wire.sent.count(b"HTTP/1.1 200") == 2
+        connection.connection_lost(None)
+
+    asyncio.run(story())
+    assert bodies == [b"\r\nUpgrade: h2c\r\n\r", b"ab"]
