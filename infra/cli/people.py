@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from domain.aggregates import PRIVACY
 from domain.case.events import FileAttached
@@ -45,6 +47,7 @@ def user_add(
     """新增人员（含首位管理员）。Add a person, the first administrator too."""
     from api.passwords import StoredPasswords
 
+    _demand_name(full_name or user)
     with composed() as opened_:
         installation = opened_.installation
         if territory:
@@ -57,18 +60,46 @@ def user_add(
             grants=tuple(Grant(Role(each), territory) for each in role),
             unit=unit,
         )
-        if password_stdin:
-            password = sys.stdin.readline().rstrip("\n")
-        else:
-            password = typer.prompt(
-                "密码 · Password", hide_input=True, confirmation_prompt=True, err=True
-            )
+        password = _password("密码 · Password", from_stdin=password_stdin, twice=True)
         if not 8 <= len(password) <= 200:
             raise Wrong("密码须为 8 至 200 位。A password has 8 to 200 characters.")
         installation.store.execute(add, correlation="cli")
         # Only after the rules have agreed: never the password of somebody who is there already.
         StoredPasswords(installation.pool).set(user, password)
     out.print(f"已新增 · Added: {user}", markup=False, highlight=False)
+
+
+def _demand_name(name: str) -> None:
+    """What somebody is called has to be what the API takes for it: it is stored for ever."""
+    from api.schemas.words import Name
+
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        raise Wrong(
+            "--name: 姓名须为一行文字，1 至 100 个字，不含控制字符。"
+            "A name is one line of 1 to 100 characters, none of them a control character."
+        ) from None
+
+
+def _password(question: str, *, from_stdin: bool, twice: bool = False) -> str:
+    """A password as it can be typed at a sign-in, where no control character is taken.
+
+    Raises:
+        Wrong: it has one of them, or is no text.
+    """
+    from api.schemas.words import clean
+
+    try:
+        if from_stdin:
+            # A file written on Windows ends its lines with two characters.
+            return clean(sys.stdin.readline().rstrip("\r\n"))
+        return clean(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+    except (PydanticCustomError, UnicodeDecodeError):
+        raise Wrong(
+            "密码须为 UTF-8 文字，不含控制字符。"
+            "A password is text in UTF-8 without control characters."
+        ) from None
 
 
 def forget(
@@ -157,10 +188,7 @@ def signed_in(opened_: Opened, user: str, *, from_stdin: bool) -> Actor:
     from api.passwords import StoredPasswords
 
     installation = opened_.installation
-    if from_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = typer.prompt(f"{user} 的密码 · Password of {user}", hide_input=True, err=True)
+    password = _password(f"{user} 的密码 · Password of {user}", from_stdin=from_stdin)
     if not StoredPasswords(installation.pool).verify(user, password):
         raise Refused("request.bad_credentials")
     known = installation.store.office().staff.users.get(user)

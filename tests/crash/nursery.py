@@ -68,7 +68,7 @@ def _child(
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     err = os.open(errors or log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     reading, writing = os.pipe()
-    os.write(writing, given.encode())
+    os.write(writing, given.encode(errors="surrogateescape"))
     os.close(writing)
     for there, here in ((reading, 0), (out, 1), (err, 2)):
         os.dup2(there, here)

@@ -318,6 +318,28 @@ def test_a_short_password_is_refused_before_anything_is_stored(
     assert store.office().staff.users == {}
 
 
+def test_a_password_is_one_that_can_be_typed_at_the_sign_in(
+    wangge: Wangge, store: EventStore, pool: ConnectionPool
+) -> None:
+    def add(given: str, *words: str) -> subprocess.CompletedProcess[str]:
+        person = ("user", "add", "x", "--role", "administrator", "--password-stdin")
+        return wangge(*person, *words, given=given)
+
+    for given, words, said in (
+        ("a bell\a rings\n", (), "控制字符"),
+        ("no \udcff text\n", (), "UTF-8"),
+        ("long enough\n", ("--name", "two\nlines"), "--name"),
+        ("long enough\n", ("--name", "x" * 101), "--name"),
+    ):
+        done = add(given, *words)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+        assert said in done.stderr
+        assert store.office().staff.users == {}
+    # As a file from Windows ends its line.
+    assert add("correct horse\r\n").returncode == 0
+    assert StoredPasswords(pool).verify("x", "correct horse")
+
+
 def test_a_database_that_is_not_there(wangge: Wangge) -> None:
     dsn = "postgresql://postgres@127.0.0.1:1/none"
     done = wangge("log", "stat", WANGGE_DSN=dsn)
