@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         description="File of the key that wraps the keys of personal data, made at first start; "
         "machines on one vault have copies. Without it no personal data can be read.",
     )
-    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address the API listens on.")
     port: int = Field(default=8800, ge=0, le=65535, description="Port the API listens on.")
     token_minutes: int = Field(
         default=30, ge=1, le=24 * 60, description="How long a sign-in lasts, in minutes."

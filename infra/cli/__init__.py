@@ -97,11 +97,16 @@ def main() -> None:
     try:
         app()
     except ValidationError as error:
+        from api.field_words import ZH, in_chinese
+
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             # A database's has its password in it.
             given = "" if name.endswith("DSN") else f" ({problem['input']!r})"
-            err.print(f"WANGGE_{name}: {problem['msg']}{given}", markup=False, soft_wrap=True)
+            said = problem["msg"]
+            if problem["type"] in ZH:  # else it is our own and says both
+                said = f"{in_chinese(problem['type'], problem.get('ctx', {}))}。{said}"
+            err.print(f"WANGGE_{name}: {said}{given}", markup=False, soft_wrap=True)
         sys.exit(2)
     except (BadFile, PostgresUnavailable, Refused) as error:
         # Both languages: who operates a machine abroad may read only one of them.
