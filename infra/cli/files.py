@@ -1,6 +1,6 @@
 """The commands that write files: event logs for process mining, and reports."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import typer
 
 from domain.reports import PERIODS, Period
 from infra.cli.composition import OPERATOR, composed
-from infra.cli.frame import Wrong, instant, out, past, progress, progress_if_long
+from infra.cli.frame import Wrong, calendar_day, instant, out, past, progress, progress_if_long
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="写到哪里；.gz 则压缩 · Where to; .gz packs it.")
@@ -129,10 +129,7 @@ def report(
     if period not in PERIODS or form not in FORMS:
         raise Wrong(f"{period} {form}: {', '.join(PERIODS)}; {', '.join(FORMS)}")
     now = datetime.now(UTC)
-    try:
-        on = date.fromisoformat(day) if day else None
-    except ValueError:
-        raise Wrong(f"不是日期 · Not a day: {day}") from None
+    on = calendar_day(day)
     as_of = past(position)
     with composed() as opened_:
         installation = opened_.installation

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from domain.calendar import OFFICE_TIME
+from domain.calendar import FIRST_YEAR, LAST_YEAR, OFFICE_TIME
 from domain.metrics import rounded
 from projections.past import AsOf
 from projections.runner import OnProgress
@@ -104,14 +104,38 @@ def print_values(values: dict[str, Any], indent: str = "") -> None:
 
 
 def instant(text: str | None) -> datetime | None:
-    """A day (its beginning, in office time) or a time; without a zone it is office time."""
+    """A day (its beginning, in office time) or a time; without a zone it is office time.
+
+    Of a year that the API takes too: what comes before or after one must be a time as well.
+    """
     if text is None:
         return None
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise Wrong(f"不是日期或时间 · Neither a day nor a time: {text}") from None
+    _demand_sensible(at.year, text)
     return at if at.tzinfo else at.replace(tzinfo=OFFICE_TIME)
+
+
+def calendar_day(text: str | None) -> date | None:
+    """A day, of a year that the API takes too."""
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise Wrong(f"不是日期 · Not a day: {text}") from None
+    _demand_sensible(day.year, text)
+    return day
+
+
+def _demand_sensible(year: int, text: str) -> None:
+    if not FIRST_YEAR < year < LAST_YEAR:
+        raise Wrong(
+            f"年份须在 {FIRST_YEAR + 1} 至 {LAST_YEAR - 1} 之间："
+            f"{text}。A year from {FIRST_YEAR + 1} to {LAST_YEAR - 1} is expected."
+        )
 
 
 def past(text: str | None) -> AsOf | None:
