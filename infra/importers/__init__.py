@@ -241,6 +241,9 @@ def import_file(
     except OSError as error:
         raise BadFile("import.no_file", path=path, why=error.strerror) from error
     with file:
+        if report.exists() and report.samefile(path):
+            why = "这就是要导入的文件 it is the file to be imported"
+            raise BadFile("import.no_report", path=report, why=why)
         try:
             rows = report.open("w", encoding="utf-8-sig", newline="")
         except OSError as error:

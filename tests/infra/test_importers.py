@@ -716,6 +716,17 @@ def _case_events(connection: psycopg.Connection) -> int:
 # --- the real files ---
 
 
+def test_a_report_does_not_take_the_place_of_the_file(
+    folder: Path, office: EventStore, pool: ConnectionPool
+) -> None:
+    path = folder / "export.csv"
+    path.write_text(HEADER)
+    (folder / "same.csv").symlink_to(path)
+    with pytest.raises(BadFile, match=r"same\.csv"):
+        import_file(Nyc311(), path, folder / "same.csv", office, pool, NOW)
+    assert path.read_text() == HEADER
+
+
 def test_ci_cannot_do_without_the_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match=r"no-such\.csv is missing"):
