@@ -42,6 +42,9 @@ from infra.demo_words import (
 from infra.event_store import Batch, EventStore
 
 SEED: Final = 20_260_101
+CAUSATION: Final = "demo"
+"""What the log says of where the sample comes from."""
+
 CASES: Final = 2_500
 YEAR: Final = timedelta(days=365)
 GRIDS: Final = 8  # in each community
@@ -168,7 +171,7 @@ class _Sample:
         self._people()
 
     def _do(self, *commands: Any) -> None:
-        self.batch.decide(*commands, causation="demo")
+        self.batch.decide(*commands, causation=CAUSATION)
 
     def _territories(self) -> None:
         self._create(Tier.DISTRICT, EVERYWHERE, "qinghe", "清河区")

@@ -20,6 +20,7 @@ from domain.case.events import FileAttached
 from domain.errors import Refused
 from domain.history import CLOCKS_APART
 from domain.roles import system
+from infra.demo import CAUSATION
 from infra.installation import AlreadyRunning, Installation
 from infra.migrations import MigrationError, migrations
 from infra.postgres import PostgresUnavailable, find_binaries
@@ -268,13 +269,14 @@ def _keys(installation: Installation) -> Finding:
 
 
 def _files(installation: Installation) -> Finding:
-    """The newest files that the log names are where attachments are kept."""
+    """The newest files that the log names are where attachments are kept; the sample has none."""
     store = installation.store
     with installation.pool.connection() as connection:
         rows = connection.execute(
             "SELECT name, data FROM log.event WHERE name = ANY(%s)"
-            " AND position > (SELECT position - %s FROM log.head) ORDER BY position DESC LIMIT %s",
-            (store.codec.names_of((FileAttached,)), AMONG, FILES),
+            " AND causation <> %s AND position > (SELECT position - %s FROM log.head)"
+            " ORDER BY position DESC LIMIT %s",
+            (store.codec.names_of((FileAttached,)), CAUSATION, AMONG, FILES),
         ).fetchall()
     named = {store.codec.decode(*row).sha256 for row in rows}
     try:

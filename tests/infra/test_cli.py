@@ -22,7 +22,7 @@ from api.passwords import StoredPasswords
 from domain.operations import stream
 from domain.personal import SEALED
 from domain.roles import Grant, Role
-from infra import cli
+from infra import cli, demo
 from infra.cli import frame, servers
 from infra.event_store import EventStore
 from infra.installation import published_years
@@ -383,6 +383,10 @@ def test_the_doctor_finds_a_vault_and_files_that_do_not_go_with_the_log(
     whole = wangge("doctor")
     assert "✓ keys: 2 / 2" in whole.stdout
     assert "✗ attachments: 0 / 1" in whole.stdout
+    with psycopg.connect(database) as owner:
+        owner.execute("SET session_replication_role = replica")
+        owner.execute("UPDATE log.event SET causation = %s", (demo.CAUSATION,))
+    assert "✓ attachments: 0 / 0" in wangge("doctor").stdout  # the sample's were never there
     with psycopg.connect(database) as owner:
         owner.execute("SET session_replication_role = replica")
         owner.execute("DELETE FROM vault.key")
