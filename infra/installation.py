@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, LiteralString
+from typing import IO, Any, Final
 
 import psycopg
 import structlog
@@ -90,14 +90,16 @@ def opened(
             server = stack.enter_context(_embedded(settings.data, lasting=lasting, alone=alone))
             dsn = server.dsn()
         dsn = make_conninfo(dsn, connect_timeout=CONNECT_SECONDS)
-        vault_dsn = dsn
-        if settings.vault_dsn is not None:
-            vault_dsn = make_conninfo(settings.vault_dsn, connect_timeout=CONNECT_SECONDS)
-            _migrate(vault_dsn, secret, "vault")
-            _migrate(dsn, secret, "log")
-        else:
-            _migrate(dsn, secret, "log", "vault")
+        apart = settings.vault_dsn is not None
+        vault_dsn = make_conninfo(settings.vault_dsn or dsn, connect_timeout=CONNECT_SECONDS)
+        parts: tuple[Part, ...] = ("log",) if apart else ("log", "vault")
+        _migrate(dsn, secret, *parts)
         pool = stack.enter_context(pooled(dsn, secret, "wangge_app", settings.connections))
+        if apart:
+            # In this order: somebody else may be making the first of both.
+            if _is_used(pool) and not _has_vault(vault_dsn):
+                raise _vault_is_empty()
+            _migrate(vault_dsn, secret, "vault")
         reading = stack.enter_context(pooled(dsn, secret, "wangge_projector", 6))
         # One beside that of the group commit, so that neither waits for the other.
         keys = stack.enter_context(pooled(vault_dsn, secret, "wangge_vault", 1))
@@ -127,28 +129,42 @@ def opened(
         )
 
 
+def _has_vault(dsn: str) -> bool:
+    """Whether there is one, be it empty: asked before one is made, which a backup of a vault could
+    not be restored beside."""
+    with psycopg.connect(dsn) as connection:
+        there = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'vault')"
+        return connection.execute(there).fetchone() == (True,)
+
+
+def _is_used(log: ConnectionPool) -> bool:
+    with log.connection() as connection:
+        return connection.execute("SELECT position > 0 FROM log.head").fetchone() == (True,)
+
+
 def _demand_vault(log: ConnectionPool, vault: ConnectionPool) -> None:
     """A vault without any key belongs to a log without any event.
 
     Raises:
         SettingError: it is another one. Nothing is written to either then.
     """
-
-    def is_used(pool: ConnectionPool, query: LiteralString) -> bool:
-        with pool.connection() as connection:
-            return connection.execute(query).fetchone() == (True,)
-
     # In this order: somebody else may be making the first of both.
-    if is_used(log, "SELECT position > 0 FROM log.head") and not is_used(
-        vault, "SELECT EXISTS (SELECT FROM vault.kek)"
-    ):
-        raise SettingError(
-            "WANGGE_VAULT_DSN: 日志中已有事件，而密钥库是空的：个人信息将无法读取。请改回原来的设置"
-            "（原先未设置则取消），或先把密钥库恢复到此数据库。\n"
-            "WANGGE_VAULT_DSN: the log has events and the vault is empty, no personal data could "
-            "be read. Set it to what it was (or unset it, if it was not set), or first restore "
-            "the vault into this database (README, Restoring)."
-        )
+    if not _is_used(log):
+        return
+    with vault.connection() as connection:
+        known = connection.execute("SELECT EXISTS (SELECT FROM vault.kek)").fetchone()
+    if known != (True,):
+        raise _vault_is_empty()
+
+
+def _vault_is_empty() -> SettingError:
+    return SettingError(
+        "WANGGE_VAULT_DSN: 日志中已有事件，而密钥库是空的：个人信息将无法读取。请改回原来的设置"
+        "（原先未设置则取消），或先把密钥库恢复到此数据库。\n"
+        "WANGGE_VAULT_DSN: the log has events and the vault is empty, no personal data could "
+        "be read. Set it to what it was (or unset it, if it was not set), or first restore "
+        "the vault into this database (README, Restoring)."
+    )
 
 
 def _identity(dsn: str) -> str:

@@ -61,6 +61,23 @@ def test_a_vault_that_is_empty_is_not_the_one_of_a_log_with_events(
             assert reported.event.description == samples.report().description
 
 
+def test_a_database_that_a_vault_is_to_be_restored_into_stays_empty(
+    database: str, postgres: EmbeddedPostgres, folder: Path, secret: bytes
+) -> None:
+    """Who starts too early is told to restore the vault first, and can."""
+    (folder / "secret").write_text(secret.decode())
+    with opened(Settings(data=folder, dsn=database)) as installation:
+        installation.store.execute(samples.report(case="a"))
+    with copied(postgres, "template0", "wangge_vault_to_be") as empty:
+        early = Settings(data=folder, dsn=database, vault_dsn=empty)
+        with pytest.raises(SettingError, match="WANGGE_VAULT_DSN"), opened(early):
+            pass
+        with psycopg.connect(empty) as owner:
+            found = owner.execute("SELECT FROM pg_namespace WHERE nspname = 'vault'").fetchall()
+            assert found == []
+            assert owner.execute("SELECT to_regclass('public.migration')").fetchone() == (None,)
+
+
 @pytest.mark.parametrize("outside", [False, True])
 def test_the_demonstration_shares_nothing_with_the_real_installation(
     database: str, folder: Path, outside: bool
