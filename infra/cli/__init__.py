@@ -4,6 +4,8 @@ Every command starts or reaches its database itself. What can be expected to go 
 sentence: exit code 2 for a setting, a file or an argument, 1 for everything else.
 """
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -94,6 +96,7 @@ for _group, (_app, _commands) in GROUPS.items():
 def main() -> None:
     """The entry point: runs a command and says in a sentence what was wrong."""
     signal.signal(signal.SIGTERM, _leave)
+    _speak_anywhere()
     try:
         app()
     except ValidationError as error:
@@ -137,6 +140,15 @@ def main() -> None:
         _fail(f"系统出错：{error}", "The system refused that; `wangge doctor` looks into it.")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _speak_anywhere() -> None:
+    """What an output has no signs for is said as an escape, and one that is closed takes all."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - as long as the process
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
 
 
 def _fail(zh: str, en: str) -> NoReturn:

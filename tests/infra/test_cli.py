@@ -28,6 +28,7 @@ from infra.event_store import EventStore
 from infra.installation import published_years
 from infra.settings import Settings
 from projections.catalog import NAMES as READ_MODELS
+from projections.metrics import METRICS
 from projections.runner import Progress
 from tests import samples
 from tests.forked import Nursery
@@ -347,6 +348,25 @@ def test_a_password_is_one_that_can_be_typed_at_the_sign_in(
     # As a file from Windows ends its line.
     assert add("correct horse\r\n").returncode == 0
     assert StoredPasswords(pool).verify("x", "correct horse")
+
+
+def test_an_output_without_the_signs_or_without_errors_says_the_rest(
+    environment: dict[str, str],
+) -> None:
+    def said(words: str, **settings: str) -> str:
+        return subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {words}', "sh", *PROGRAM],
+            env=environment | settings,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+
+    assert "streams: 2" in said("log stat 2>&-")
+    assert "worklist" in said("project status", PYTHONIOENCODING="ascii")
+    figures = json.loads(said("metrics flow --json", PYTHONIOENCODING="ascii"))
+    assert figures == figures | {"zh": METRICS["flow"].zh}
 
 
 def test_a_database_that_is_not_there(wangge: Wangge) -> None:
