@@ -149,4 +149,5 @@ def report(
     content = render(made, form)
     with whole(path) as file:
         file.write(content)
-    out.print(f"{path}（时点 · moment {made.moment}）", markup=False, highlight=False)
+    said = f"{path}（时点 · moment {made.moment}）"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)

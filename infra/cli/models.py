@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 from psycopg_pool import ConnectionPool
+from rich.markup import escape
 from rich.table import Table
 
 from domain.operations import SkipEvent
@@ -160,7 +161,7 @@ def _state(at: Standing) -> str:
     if at.poison is not None:
         said.append(
             f"停在位置 {at.poison.position} · halted at {at.poison.position}: "
-            f"{at.poison.name} ({at.poison.stream})\n{at.error}"
+            f"{at.poison.name} ({at.poison.stream})\n{escape(str(at.error))}"
         )
     if at.paused:
         said.append("已暂停 · paused")

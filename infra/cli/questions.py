@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from domain.calendar import told_time
 from domain.case.commands import Source
@@ -19,6 +20,7 @@ from infra.cli.composition import OPERATOR, composed, deadlines_of
 from infra.cli.frame import (
     AsJson,
     Wrong,
+    err,
     instant,
     one_of,
     out,
@@ -202,14 +204,30 @@ def deadlines_list(
             limit=limit,
             settled=office.calendar.settled(),
         )
-    table = Table("时间 · At", "类型 · Kind", "事项 · Case", "属地 · Territory", "失败 · Failed")
+    # Neither a case nor a territory is cut off where lines are short: they are what is asked for.
+    table = Table(
+        "时间 · At",
+        "类型 · Kind",
+        Column("事项 · Case", no_wrap=True),
+        Column("属地 · Territory", overflow="fold"),
+        Column("失败 · Failed", overflow="fold"),
+    )
+    more = found.next is not None
     for each in found.rows:
         if due_only and each.at >= now:
+            more = False
             break
-        failed = f"{each.attempts}: {each.error}" if each.attempts else ""
+        failed = escape(f"{each.attempts}: {each.error}") if each.attempts else ""
         kind = AUTOMATIC[each.kind].zh
         table.add_row(told_time(each.at), kind, each.case, each.territory, failed)
     out.print(table)
+    if more:
+        err.print(
+            f"只列出最先的 {limit} 条，后面还有：--limit。Only the first {limit}; there are more: "
+            "--limit.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def deadlines_run() -> None:

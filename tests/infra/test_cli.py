@@ -19,6 +19,7 @@ from eventsourcing.persistence import OperationalError
 from psycopg_pool import ConnectionPool
 
 from api.passwords import StoredPasswords
+from domain.deadlines import Automatic
 from domain.operations import stream
 from domain.personal import SEALED
 from domain.roles import Grant, Role
@@ -574,7 +575,9 @@ def test_files_that_no_case_names_are_found_and_deleted_after_a_day(
     assert (store / fresh[:2] / fresh).exists()
 
 
-def test_what_happens_by_itself_is_listed_and_done(wangge: Wangge, folder: Path) -> None:
+def test_what_happens_by_itself_is_listed_and_done(
+    wangge: Wangge, folder: Path, database: str
+) -> None:
     rows = request("1", closed="", status="Open") + request("2", kind="Rodent")
     (folder / "requests.csv").write_text(HEADER + rows)
     answer(wangge("import", "nyc311", "requests.csv", "--json"))
@@ -583,9 +586,23 @@ def test_what_happens_by_itself_is_listed_and_done(wangge: Wangge, folder: Path)
     late = wangge("deadlines", "list", "--due").stdout
     assert "超期上报" in late
     assert "nyc311-1" in late
-    assert len(wangge("deadlines", "list", "--limit", "1").stdout.splitlines()) < len(
-        listed.stdout.splitlines()
-    )
+    first = wangge("deadlines", "list", "--limit", "1")
+    assert len(first.stdout.splitlines()) < len(listed.stdout.splitlines())
+    assert "there are more" in first.stderr
+    assert listed.stderr == wangge("deadlines", "list", "--due", "--limit", "9").stderr == ""
+    # All of a case is there, however long the other words are, and whatever they are.
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO automatic.failure SELECT 'nyc311-1', kind, 1, 3, %s, now()"
+            " FROM unnest(%s::text[]) kind",
+            ("[/" + "x" * 60 + "]", [kind.value for kind in Automatic]),
+        )
+    failing = wangge("deadlines", "list")
+    assert failing.returncode == 0, failing.stderr
+    assert "nyc311-1 " in failing.stdout
+    assert failing.stdout.count("x") >= 60
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM automatic.failure")
     done = wangge("deadlines", "run")
     assert done.returncode == 0, done.stderr
     assert re.search(r"done [1-9]\d*，失败 · failed 0", done.stdout)
