@@ -166,11 +166,15 @@ def _demand_same(known: list[Migration], done: dict[int, tuple[str, str]]) -> No
         migration = by_number.get(number)
         if migration is None:
             raise MigrationError(
+                f"数据库已由更新版本的 wangge 升级（{name}），本版本不能使用，请用较新的版本。\n"
                 f"The database has migration {name}, which this version of wangge does not know. "
                 "Use the newer version that wrote it."
             )
         if migration.digest != digest:
-            raise MigrationError(f"The file {migration.name} was changed after it was applied.")
+            raise MigrationError(
+                f"文件 {migration.name} 在执行之后被改动过，请恢复原来的文件。\n"
+                f"The file {migration.name} was changed after it was applied: put back what it was."
+            )
 
 
 def _demand_roles(connection: psycopg.Connection, applied: Collection[Migration]) -> None:

@@ -216,7 +216,10 @@ class Settings(BaseSettings):
         except OSError as error:
             raise _unusable(path, error) from error
         if len(text) < 32:
-            raise SettingError(f"{path} holds no secret of at least 32 characters.")
+            raise SettingError(
+                f"{path} 中的密钥不足 32 个字符：请从备份或其他机器恢复此文件。\n"
+                f"{path} holds no secret of at least 32 characters: put back a copy of it."
+            )
         return text.encode()
 
 

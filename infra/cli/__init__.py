@@ -129,7 +129,21 @@ def main() -> None:
         _fail(f"数据库出错：{error}", "The database has a problem; `wangge doctor` looks into it.")
     except KeysAway as error:
         _fail(f"暂时取不到密钥：{error}", "Keys are out of reach; `wangge doctor` looks into it.")
-    except (MigrationError, NotTheSame, Poisoned, Tampered) as error:
+    except NotTheSame as error:
+        _fail(
+            f"重建结果与现有读模型不一致：{error}。现有的仍在使用；不带 --verify 再次重建即可替换。",
+            f"What was rebuilt differs from the live read model: {error}. The live one stays; "
+            "rebuilt without --verify it is replaced.",
+        )
+    except Poisoned as error:
+        at = error.poison
+        _fail(
+            f"读模型 {error.projection} 停在位置 {at.position}，无法处理该事件"
+            f"（{at.stream} {at.name}）：{at.why}",
+            f"The read model {error.projection} stands still: it cannot fold the event at position "
+            f"{at.position} ({at.name} of {at.stream}).",
+        )
+    except (MigrationError, Tampered) as error:
         _fail(str(error), "")
     except Superseded as error:
         _fail(

@@ -144,7 +144,8 @@ def test_a_poisoned_read_model_stops_no_other_and_can_be_rebuilt(
     assert flow["escalated"]["denominator"] == 2
     stuck = wangge("metrics", "timeliness")
     assert stuck.returncode == 1
-    assert "timeliness" in stuck.stderr
+    assert "读模型 timeliness 停在位置" in stuck.stderr
+    assert "The read model timeliness stands still" in stuck.stderr
     assert wangge("rebuild", "worklist").returncode == 0
     done = wangge("rebuild", "timeliness")
     assert done.returncode == 0, done.stderr
@@ -368,6 +369,23 @@ def test_an_output_without_the_signs_or_without_errors_says_the_rest(
     assert "worklist" in said("project status", PYTHONIOENCODING="ascii")
     figures = json.loads(said("metrics flow --json", PYTHONIOENCODING="ascii"))
     assert figures == figures | {"zh": METRICS["flow"].zh}
+
+
+def test_what_only_an_operator_meets_is_said_in_both_languages(
+    wangge: Wangge, environment: dict[str, str], database: str
+) -> None:
+    assert wangge("project", "status").returncode == 0
+    with psycopg.connect(database) as owner:
+        owner.execute("INSERT INTO public.migration VALUES (999, '999_later.sql', '-')")
+    later = wangge("log", "stat")
+    assert (later.returncode, "Traceback" in later.stderr) == (1, False)
+    assert "请用较新的版本" in later.stderr
+    assert "Use the newer version" in later.stderr
+    (Path(environment["WANGGE_DATA"]) / "secret").write_text("short")
+    short = wangge("log", "stat")
+    assert short.returncode == 2
+    assert "请从备份或其他机器恢复" in short.stderr
+    assert "holds no secret" in short.stderr
 
 
 def test_a_database_that_is_not_there(wangge: Wangge) -> None:
