@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from domain.errors import Conflict, Refused
 from domain.history import KeysAway
 from infra.cli import files, kafka, models, people, questions, servers
-from infra.cli.frame import Wrong, err
+from infra.cli.frame import Wrong, err, in_both
 from infra.importers import BadFile
 from infra.installation import AlreadyRunning
 from infra.migrations import MigrationError
@@ -100,16 +100,11 @@ def main() -> None:
     try:
         app()
     except ValidationError as error:
-        from api.field_words import ZH, in_chinese
-
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             # A database's has its password in it.
             given = "" if name.endswith("DSN") else f" ({problem['input']!r})"
-            said = problem["msg"]
-            if problem["type"] in ZH:  # else it is our own and says both
-                said = f"{in_chinese(problem['type'], problem.get('ctx', {}))}。{said}"
-            err.print(f"WANGGE_{name}: {said}{given}", markup=False, soft_wrap=True)
+            err.print(f"WANGGE_{name}: {in_both(problem)}{given}", markup=False, soft_wrap=True)
         sys.exit(2)
     except (BadFile, PostgresUnavailable, Refused) as error:
         # Both languages: who operates a machine abroad may read only one of them.
@@ -131,7 +126,8 @@ def main() -> None:
         _fail(f"暂时取不到密钥：{error}", "Keys are out of reach; `wangge doctor` looks into it.")
     except NotTheSame as error:
         _fail(
-            f"重建结果与现有读模型不一致：{error}。现有的仍在使用；不带 --verify 再次重建即可替换。",
+            f"重建结果与现有读模型不一致：{error}。现有的仍在使用；"
+            "不带 --verify 再次重建即可替换。",
             f"What was rebuilt differs from the live read model: {error}. The live one stays; "
             "rebuilt without --verify it is replaced.",
         )

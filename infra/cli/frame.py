@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -30,6 +30,15 @@ Show = Callable[[int, int, str], None]
 
 class Wrong(Exception):
     """An argument that cannot be; the text says which and why."""
+
+
+def in_both(problem: ErrorDetails) -> str:
+    """What is wrong with a setting, in both languages."""
+    from api.field_words import ZH, in_chinese
+
+    kind, said = problem["type"], problem["msg"]
+    # What is not among pydantic's kinds is our own, and says both.
+    return f"{in_chinese(kind, problem.get('ctx', {}))}。{said}" if kind in ZH else said
 
 
 def one_of(parameter: Callable[..., Any], choices: Iterable[str], help_: str) -> Any:
