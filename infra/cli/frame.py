@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -26,6 +26,10 @@ out: Final = Console()
 err: Final = Console(stderr=True)
 
 Show = Callable[[int, int, str], None]
+
+
+Day = TypeVar("Day", bound=date)
+"""A day, or a time, which Python takes for one as well."""
 
 
 class Wrong(Exception):
@@ -113,38 +117,31 @@ def print_values(values: dict[str, Any], indent: str = "") -> None:
 
 
 def instant(text: str | None) -> datetime | None:
-    """A day (its beginning, in office time) or a time; without a zone it is office time.
-
-    Of a year that the API takes too: what comes before or after one must be a time as well.
-    """
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Wrong(f"不是日期或时间 · Neither a day nor a time: {text}") from None
-    _demand_sensible(at.year, text)
-    return at if at.tzinfo else at.replace(tzinfo=OFFICE_TIME)
+    """A day (its beginning, in office time) or a time; without a zone it is office time."""
+    at = _read(text, datetime.fromisoformat, "不是日期或时间 · Neither a day nor a time")
+    return at if at is None or at.tzinfo else at.replace(tzinfo=OFFICE_TIME)
 
 
 def calendar_day(text: str | None) -> date | None:
-    """A day, of a year that the API takes too."""
+    """A day."""
+    return _read(text, date.fromisoformat, "不是日期 · Not a day")
+
+
+def _read(text: str | None, read: Callable[[str], Day], otherwise: str) -> Day | None:
+    """A day or a time of a year that the API takes too: what comes before or after one must be one
+    as well."""
     if text is None:
         return None
     try:
-        day = date.fromisoformat(text)
+        day = read(text)
     except ValueError:
-        raise Wrong(f"不是日期 · Not a day: {text}") from None
-    _demand_sensible(day.year, text)
-    return day
-
-
-def _demand_sensible(year: int, text: str) -> None:
-    if not FIRST_YEAR < year < LAST_YEAR:
+        raise Wrong(f"{otherwise}: {text}") from None
+    if not FIRST_YEAR < day.year < LAST_YEAR:
         raise Wrong(
             f"年份须在 {FIRST_YEAR + 1} 至 {LAST_YEAR - 1} 之间："
             f"{text}。A year from {FIRST_YEAR + 1} to {LAST_YEAR - 1} is expected."
         )
+    return day
 
 
 def past(text: str | None) -> AsOf | None:
