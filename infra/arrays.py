@@ -44,7 +44,8 @@ class Texts(Column):
         Raises:
             psycopg.DataError: a text holds a NUL, which PostgreSQL does not take.
         """
-        return _start(25, len(self)) + b"".join(map(_text, self))
+        pack = _text if len(self) <= KNOWN_TEXTS else _text.__wrapped__
+        return _start(25, len(self)) + b"".join(map(pack, self))
 
 
 class Blobs(Column):
@@ -82,7 +83,11 @@ class Instants(Column):
         )
 
 
-@lru_cache(8_192)
+KNOWN_TEXTS: Final = 1_024
+"""More at once are for a build, and will not come again: nothing is kept of them."""
+
+
+@lru_cache(8 * KNOWN_TEXTS)
 def _text(value: str) -> bytes:
     """One element. Most texts of a log come again and again: names, people, territories."""
     if "\0" in value:

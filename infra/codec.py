@@ -282,13 +282,16 @@ def _case(stream: str) -> str:
 # --- sealing ---
 
 
-class _Sealed(msgspec.Struct):
+class Sealed(msgspec.Struct):
+    """The ciphertexts of an event, by path, each with the id of its key, and the commitments of the
+    keys."""
+
     keys: dict[str, str]
     fields: dict[str, tuple[str, str]]
 
 
 class _Envelope(msgspec.Struct):
-    sealed: _Sealed | None = None
+    sealed: Sealed | None = None
 
 
 _SEALED_MEMBER: Final = b'"sealed":'
@@ -336,16 +339,20 @@ class _Quick:
     envelope: Callable[[bytes], _Envelope]
     holders: tuple[_Holder, ...]
 
-    def opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
+    def opened(
+        self, data: bytes, stream: str, version: int, keys: Keys, sealed: Sealed | None
+    ) -> Any:
         """The event; None where a key is gone or anything is not as it was written: whoever looks
         closer finds out what."""
         try:
-            return self._opened(data, stream, version, keys)
+            return self._opened(data, stream, version, keys, sealed)
         except (msgspec.DecodeError, KeyError, InvalidTag, ValueError, NoSubject):
             return None
 
-    def _opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
-        event, sealed = self.event(data), self.envelope(data).sealed
+    def _opened(
+        self, data: bytes, stream: str, version: int, keys: Keys, sealed: Sealed | None
+    ) -> Any:
+        event, sealed = self.event(data), sealed or self.envelope(data).sealed
         if sealed is None:
             return None
         case, left = _case(stream), len(sealed.fields)
@@ -419,7 +426,7 @@ class _Opening:
 
     stream: str
     version: int
-    sealed: _Sealed
+    sealed: Sealed
     keys: Keys
     _known: dict[str, Key | None] = field(default_factory=dict)
 
@@ -541,7 +548,7 @@ class Codec:
         if not texts:
             return name, data
         raw = msgspec.json.decode(data)
-        sealed = _Sealed({}, {})
+        sealed = Sealed({}, {})
         for path, text, subject in texts:
             key = keys[subject]
             nonce = os.urandom(_NONCE)
@@ -599,17 +606,21 @@ class Codec:
         end = data.find(_SEALED_BESIDE)
         return (data if end < 0 else data[:end] + b"}").decode()
 
-    def keys_in(self, data: bytes) -> tuple[str, ...]:
-        """The ids of the keys that stored bytes are sealed with; empty where nothing is.
+    def sealed_in(self, data: bytes) -> Sealed | None:
+        """What of stored bytes is sealed; None where nothing is.
 
-        Bytes that were tampered with name none: ``open`` says what is wrong with them.
+        None of bytes that were tampered with: ``open`` says what is wrong with them.
         """
         if _SEALED_MEMBER not in data:
-            return ()
+            return None
         try:
-            sealed = self._envelopes.decode(data).sealed
+            return self._envelopes.decode(data).sealed
         except msgspec.DecodeError:
-            return ()
+            return None
+
+    def keys_in(self, data: bytes) -> tuple[str, ...]:
+        """The ids of the keys that stored bytes are sealed with; empty where nothing is."""
+        sealed = self.sealed_in(data)
         return tuple({id_ for id_, _ in sealed.fields.values()}) if sealed else ()
 
     def has_personal(self, event: type, shape: type) -> bool:
@@ -625,12 +636,14 @@ class Codec:
         version: int,
         keys: Keys,
         shape: type | None = None,
+        sealed: Sealed | None = None,
     ) -> Any:
         """The event that was stored, in clear as far as its keys are there.
 
         ``keys`` is what ``Vault.find`` says of ``keys_in``. A field whose key was destroyed reads
         ``FORGOTTEN``; what was stored in clear is read as it is. ``shape``: a smaller one, as for
-        ``decoders``, whose class is that of the name today.
+        ``decoders``, whose class is that of the name today; ``sealed``: what ``sealed_in`` has said
+        of the same bytes, if it was asked.
 
         Raises:
             Tampered: a field is not what was written there; the text names event and field.
@@ -638,7 +651,7 @@ class Codec:
         """
         if shape is not None:
             quick = self._quickly(name, shape)
-            event = quick and quick.opened(data, stream, version, keys)
+            event = quick and quick.opened(data, stream, version, keys, sealed)
             if event is not None:
                 return event
         raw = msgspec.json.decode(data) if _SEALED_MEMBER in data else None
@@ -647,7 +660,7 @@ class Codec:
                 return msgspec.convert(self._changed(name, msgspec.json.decode(data))[1], shape)
             return self.decode(name, data)
         try:
-            sealed = msgspec.convert(raw.pop("sealed"), _Sealed)
+            sealed = msgspec.convert(raw.pop("sealed"), Sealed)
         except msgspec.ValidationError as error:
             raise _tampered(stream, version, "sealed", str(error)) from None
         opening = _Opening(stream, version, sealed, keys)

@@ -1,7 +1,9 @@
 """The log as the projection runner reads it: by position to follow, by stream to build anew."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import cache
+from itertools import compress
 from types import NoneType
 from typing import Any, Final, LiteralString
 
@@ -132,18 +134,27 @@ class LogSource:
                 (*values, sorted(names)),
                 binary=True,
             ).fetchall()
-        made: dict[Any, list[Recorded[Any]]] = {}
-        asked = [_same(each) for each in wanted]
+        made: dict[int, list[Recorded[Any]]] = {}
 
         def read(each: Wanted) -> list[Recorded[Any]]:
-            same = _same(each)
-            if asked.count(same) < 2:
-                return self._made(rows, names, each)
-            if same not in made:
-                made[same] = self._made(rows, names, each)
-            return made[same]
+            company = [other for other in wanted if _together(other, each)]
+            if len(company) > 1:
+                with suppress(Unreadable):  # whose it is comes out below
+                    alike = id(each.shapes)
+                    if alike not in made:
+                        made[alike] = self._made(rows, names, _all_of(company))
+                    return self._those(made[alike], each)
+            return self._made(rows, names, each)
 
         return read
+
+    def _those(self, made: list[Recorded[Any]], wanted: Wanted) -> list[Recorded[Any]]:
+        """Those of some events that somebody wants."""
+        mine = frozenset(self._codec.names_of(wanted.events))
+        chosen = compress(made, [each[4] in mine for each in made])
+        if wanted.skipped:
+            return [each for each in chosen if each.position not in wanted.skipped]
+        return list(chosen)
 
     def _made(
         self, rows: Sequence[Any], names: Collection[str], wanted: Wanted
@@ -192,9 +203,10 @@ class LogSource:
             if codec.has_personal(event, shapes.get(event, event))
             for name in codec.names_of((event,))
         }
-        closed = (row[3] for row in rows if row[4] in sealed)
+        closed = {row[0]: codec.sealed_in(row[3]) for row in rows if row[4] in sealed}
+        known = {id_ for each in closed.values() if each for id_, _ in each.fields.values()}
         try:
-            keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
+            keys = self._vault.find(known)
         except (psycopg.OperationalError, WrongKeyFile) as error:
             raise KeysAway(str(error).strip()) from error
         new, rest = tuple.__new__, _DEFAULTS[len(rows[0]) :] if rows else ()
@@ -205,7 +217,7 @@ class LogSource:
                     position,
                     stream,
                     version,
-                    codec.open(name, data, stream, version, keys, sealed[name])
+                    codec.open(name, data, stream, version, keys, sealed[name], closed[position])
                     if name in sealed
                     else decode[name](data),
                     name,
@@ -217,10 +229,16 @@ class LogSource:
         ]
 
 
-def _same(wanted: Wanted) -> tuple[Any, ...]:
-    """What is the same for those that want the same, and may share what was made once."""
-    events, shapes, *rest = wanted
-    return events, id(shapes), *rest
+def _together(one: Wanted, other: Wanted) -> bool:
+    """Whether what was made once is for both: what is opened is never for another."""
+    return one.shapes is other.shapes and not one.opened and not other.opened
+
+
+def _all_of(company: Collection[Wanted]) -> Wanted:
+    """What several want together."""
+    events = dict.fromkeys(event for each in company for event in each.events)
+    first = next(iter(company))
+    return Wanted(tuple(events), first.shapes, json=any(each.json for each in company))
 
 
 _DEFAULTS: Final = (0, "", 0, None, *Recorded._field_defaults.values())

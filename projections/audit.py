@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from types import NoneType
 from typing import Any, Final
 
 import psycopg
@@ -12,6 +11,7 @@ import psycopg
 from domain.aggregates import AGGREGATES
 from domain.history import Recorded
 from projections.projection import Projection
+from projections.shapes import UNREAD
 from projections.tables import Table, copy_rows
 
 SCHEMA: Final = """
@@ -95,6 +95,6 @@ AUDIT: Final = Projection(
     indexes=INDEXES,
     tables=(ENTRIES,),
     events=EVENTS,
-    reads=dict.fromkeys(EVENTS, NoneType),
+    reads=dict.fromkeys(EVENTS, UNREAD),
     apply=apply,
 )

@@ -30,7 +30,6 @@ from domain.territory import (
 from projections import spans
 from projections.containment import merged, voided
 from projections.projection import Projection
-from projections.shapes import shapes
 from projections.spans import Span, Spans
 from projections.tables import Stepwise, Table
 
@@ -133,14 +132,12 @@ CASES: Final = Spans(
     opens={e.CaseFiled: _filed},
     turns={e.CaseReclassified: _reclassified},
     drops={e.CaseVoided: voided, e.CaseMerged: merged},
-    reads=shapes(
-        {
-            e.CaseFiled: "at territory source terms.category terms.size",
-            e.CaseReclassified: "terms.category",
-            e.CaseVoided: "",
-            e.CaseMerged: "",
-        }
-    ),
+    reads={
+        e.CaseFiled: "at territory source terms.category terms.size",
+        e.CaseReclassified: "terms.category",
+        e.CaseVoided: "",
+        e.CaseMerged: "",
+    },
 )
 GRIDS: Final = Table("grids", GridRow, key=("path", "nth"))
 WORKERS: Final = Table("workers", WorkerRow, key=("path", "worker", "nth"))

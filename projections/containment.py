@@ -11,7 +11,6 @@ from typing import Any, Final
 from domain.case import events as e
 from domain.case.commands import EscalationReason
 from projections import spans
-from projections.shapes import shapes
 from projections.spans import Span, Spans
 
 SCHEMA: Final = f"""
@@ -140,19 +139,16 @@ CASES: Final = Spans(
         e.CaseReopened: _reopened,
     },
     drops={e.CaseVoided: voided, e.CaseMerged: merged},
-    reads=shapes(
-        {
-            e.CaseFiled: "at territory tier source intake"
-            " terms.category terms.size terms.mandated_up",
-            e.CaseReclassified: "terms.category terms.mandated_up",
-            e.CaseEscalated: "tier from_tier reason",
-            e.CaseReturned: "tier",
-            e.CaseClosed: "at outcome",
-            e.CaseReopened: "",
-            e.CaseVoided: "",
-            e.CaseMerged: "",
-        }
-    ),
+    reads={
+        e.CaseFiled: "at territory tier source intake terms.category terms.size terms.mandated_up",
+        e.CaseReclassified: "terms.category terms.mandated_up",
+        e.CaseEscalated: "tier from_tier reason",
+        e.CaseReturned: "tier",
+        e.CaseClosed: "at outcome",
+        e.CaseReopened: "",
+        e.CaseVoided: "",
+        e.CaseMerged: "",
+    },
 )
 
 CONTAINMENT: Final = spans.projection("containment", 6, SCHEMA, INDEXES, CASES)

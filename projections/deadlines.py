@@ -24,7 +24,7 @@ from domain.deadlines import Automatic
 from domain.history import Recorded
 from domain.places import TOP
 from projections.projection import Projection
-from projections.shapes import shapes
+from projections.shapes import ByEvent
 from projections.tables import Table, case_id, folding
 
 SCHEMA: Final = """
@@ -219,41 +219,37 @@ _TURNS: Final[dict[type, Callable[[Row, Any], None]]] = {
     e.CaseMerged: _over,
 }
 
-_READS: Final = shapes(
-    {
-        e.CaseFiled: "at territory tier episode due provisional contact_due"
-        " terms.policy.reopen_window_days",
-        e.CaseReclassified: "due provisional terms.policy.reopen_window_days",
-        e.CaseDispatched: "",
-        e.CaseTransferred: "",
-        e.CaseAccepted: "first_contact",
-        e.ContactDueReckoned: "contact_due provisional",
-        e.CaseEscalated: "tier reason",
-        e.CaseReturned: "tier",
-        e.CaseParked: "until",
-        e.CaseResumed: "due provisional",
-        e.DeadlineExtended: "due provisional",
-        e.DueRecomputed: "due provisional",
-        e.DueReminded: "",
-        e.DeadlineBreached: "tier",
-        e.CaseResolved: "",
-        e.CheckFailed: "",
-        e.CaseClosed: "at",
-        e.CaseReopened: "at episode due provisional contact_due",
-        e.ReopeningEnded: "",
-        e.CaseVoided: "",
-        e.CaseMerged: "",
-    }
-)
-_TURN_OF: Final = {
-    shape: turn for event, turn in _TURNS.items() for shape in (event, _READS[event])
+_READS: Final[dict[type, str | None]] = {
+    e.CaseFiled: "at territory tier episode due provisional contact_due"
+    " terms.policy.reopen_window_days",
+    e.CaseReclassified: "due provisional terms.policy.reopen_window_days",
+    e.CaseDispatched: "",
+    e.CaseTransferred: "",
+    e.CaseAccepted: "first_contact",
+    e.ContactDueReckoned: "contact_due provisional",
+    e.CaseEscalated: "tier reason",
+    e.CaseReturned: "tier",
+    e.CaseParked: "until",
+    e.CaseResumed: "due provisional",
+    e.DeadlineExtended: "due provisional",
+    e.DueRecomputed: "due provisional",
+    e.DueReminded: "",
+    e.DeadlineBreached: "tier",
+    e.CaseResolved: "",
+    e.CheckFailed: "",
+    e.CaseClosed: "at",
+    e.CaseReopened: "at episode due provisional contact_due",
+    e.ReopeningEnded: "",
+    e.CaseVoided: "",
+    e.CaseMerged: "",
 }
+_TURN_OF: Final = ByEvent(_TURNS)
 
 
 def fold(rows: dict[str, Row], recorded: Recorded[Any]) -> None:
     """Change the row of an event's case."""
     case, event = case_id(recorded), recorded.event
-    turn = _TURN_OF.get(type(event))
+    turn = _TURN_OF[type(event)]
     if turn is None:
         rows[case] = _filed(case, event)
     elif case in rows:  # a case that was merged before it was filed never had a deadline

@@ -12,7 +12,6 @@ from domain.case import events as e
 from projections import spans
 from projections.containment import merged, voided
 from projections.projection import Projection
-from projections.shapes import shapes
 from projections.spans import Span, Spans
 
 SCHEMA: Final = f"""
@@ -177,25 +176,23 @@ def _reopened(row: Closure, event: Any) -> None:
     row.reopened_at = event.at
 
 
-_READS: Final = shapes(
-    {
-        e.CaseFiled: "at territory episode source contact_due terms.category terms.size"
-        " terms.policy.reopen_window_days terms.policy.callback_attempts",
-        e.CaseReclassified: "terms.category terms.policy.reopen_window_days"
-        " terms.policy.callback_attempts",
-        e.CaseDispatched: "at",
-        e.CaseEscalated: "at",
-        e.CaseAccepted: "at first_contact",
-        e.ContactDueReckoned: "contact_due",
-        e.CheckFailed: "",
-        e.CaseClosed: "at episode category",
-        e.CallbackMade: "attempt reached solved",
-        e.CaseEvaluated: "solved satisfied",
-        e.CaseReopened: "at episode contact_due",
-        e.CaseVoided: "",
-        e.CaseMerged: "",
-    }
-)
+_READS: Final = {
+    e.CaseFiled: "at territory episode source contact_due terms.category terms.size"
+    " terms.policy.reopen_window_days terms.policy.callback_attempts",
+    e.CaseReclassified: "terms.category terms.policy.reopen_window_days"
+    " terms.policy.callback_attempts",
+    e.CaseDispatched: "at",
+    e.CaseEscalated: "at",
+    e.CaseAccepted: "at first_contact",
+    e.ContactDueReckoned: "contact_due",
+    e.CheckFailed: "",
+    e.CaseClosed: "at episode category",
+    e.CallbackMade: "attempt reached solved",
+    e.CaseEvaluated: "solved satisfied",
+    e.CaseReopened: "at episode contact_due",
+    e.CaseVoided: "",
+    e.CaseMerged: "",
+}
 
 DISPATCHES: Final = Spans(
     name="dispatches",

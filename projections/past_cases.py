@@ -140,7 +140,7 @@ def apply(
         case, position = case_id(recorded), recorded.position
         known = now.get(case)
         if known is None:
-            if isinstance(recorded.event, worklist.REPORTED):
+            if worklist.begins(recorded.event):
                 now[case] = (1, position, fold(None, recorded))
         else:
             nth, begun, row = known

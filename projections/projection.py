@@ -1,12 +1,14 @@
 """What a read model is to the runner, and what the runner asks of a source of events."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import psycopg
 
 from domain.history import BESIDE, Page, Reading, Wanted
+from projections.shapes import shapes, together
 from projections.tables import AnyTable, Apply
 
 
@@ -25,9 +27,10 @@ class Projection:
     after the rows than before. ``settle``, where one stream speaks of the rows of others, says
     after a rebuild's rows are in what ``apply`` says page by page otherwise.
 
-    ``reads`` gives event classes a smaller shape (a subset of the fields, under the same names):
-    what nobody reads is not decoded. ``beside`` and ``json`` are as in ``Wanted``. ``opens`` lets
-    it read personal fields: then it answers for what its tables keep of them.
+    ``reads`` names the fields that it reads of an event class (``shapes.shapes``): what nobody
+    reads is not decoded. Of a class that is not named there it gets the whole event. ``beside`` and
+    ``json`` are as in ``Wanted``. ``opens`` lets it read personal fields: then it answers for what
+    its tables keep of them. ``company`` are the shapes that it gets instead, see ``in_company``.
     """
 
     name: str
@@ -38,14 +41,31 @@ class Projection:
     apply: Apply
     indexes: str = ""
     settle: Callable[[psycopg.Connection], None] | None = None
-    reads: Mapping[type, type] = field(default_factory=dict)
+    reads: Mapping[type, str | None] = field(default_factory=dict)
     beside: tuple[str, ...] = BESIDE
     json: bool = False
     opens: bool = False
+    company: Mapping[type, type] | None = None
+
+    @cached_property
+    def _shapes(self) -> Mapping[type, type]:
+        return shapes(self.reads) if self.company is None else self.company
 
     def wanted(self, skipped: frozenset[int] = frozenset()) -> Wanted:
         """What it reads of the log; ``skipped`` are the positions that it is to leave out."""
-        return Wanted(self.events, self.reads, self.beside, self.opens, self.json, skipped)
+        return Wanted(self.events, self._shapes, self.beside, self.opens, self.json, skipped)
+
+
+def in_company(projections: Sequence[Projection]) -> list[Projection]:
+    """Read models that get what any of them reads of an event, so that it is made once for all.
+
+    Whoever opens personal fields stays for itself: what it gets, the others may not see.
+    """
+    sealed = [each for each in projections if not each.opens]
+    whole = {event for each in sealed for event in each.events if event not in each.reads}
+    read = together(each.reads for each in sealed)
+    company = shapes({event: fields for event, fields in read.items() if event not in whole})
+    return [each if each.opens else replace(each, company=company) for each in projections]
 
 
 class Source(Protocol):

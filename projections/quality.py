@@ -24,7 +24,6 @@ from domain.history import Recorded
 from projections import spans
 from projections.containment import merged, voided
 from projections.projection import Projection
-from projections.shapes import shapes
 from projections.spans import Span, Spans
 from projections.tables import Stepwise, Table, Texts, case_id
 
@@ -246,20 +245,18 @@ CASES: Final = Spans(
     },
     drops={e.CaseRejected: _rejected, e.CaseVoided: voided, e.CaseMerged: merged},
     notes={e.CaseAccepted: _accepted, e.CaseResolved: _resolved},
-    reads=shapes(
-        {
-            e.CaseReported: "at territory source spot.longitude spot.latitude reporter.person",
-            e.CaseFiled: "at terms.category terms.size",
-            e.CaseReclassified: "terms.category",
-            e.CaseRejected: "",
-            e.CaseAccepted: "handler",
-            e.CaseResolved: "handler",
-            e.CaseClosed: "at outcome",
-            e.CaseReopened: "",
-            e.CaseVoided: "",
-            e.CaseMerged: "",
-        }
-    ),
+    reads={
+        e.CaseReported: "at territory source spot.longitude spot.latitude reporter.person",
+        e.CaseFiled: "at terms.category terms.size",
+        e.CaseReclassified: "terms.category",
+        e.CaseRejected: "",
+        e.CaseAccepted: "handler",
+        e.CaseResolved: "handler",
+        e.CaseClosed: "at outcome",
+        e.CaseReopened: "",
+        e.CaseVoided: "",
+        e.CaseMerged: "",
+    },
 )
 
 FOLLOW_UPS: Final = Table("follow_ups", Pair, key=("case", "nth", "again", "again_nth"))

@@ -29,7 +29,7 @@ from domain.privacy import PersonForgotten
 from domain.staff import UserAdded
 from projections import masking
 from projections.projection import Projection
-from projections.shapes import shapes
+from projections.shapes import class_of
 from projections.tables import Apply, Stepwise, Table, Texts, case_id
 
 NAME: Final = "search"
@@ -184,18 +184,12 @@ def index_key(secret: bytes) -> bytes:
     return hmac.new(secret, b"search index", hashlib.sha256).digest()
 
 
-_READS: Final = shapes(
-    {
-        e.CaseReported: "case place.name description spot.address reporter.person reporter.name"
-        " reporter.phone reporter.address",
-        e.CaseFiled: "terms.name_zh terms.name_en",
-        e.CaseReclassified: "terms.name_zh terms.name_en",
-    }
-)
-_REPORTED: Final[tuple[Any, ...]] = (e.CaseReported, _READS[e.CaseReported])
-_CLASSIFIED: Final[tuple[Any, ...]] = tuple(
-    each for event in (e.CaseFiled, e.CaseReclassified) for each in (event, _READS[event])
-)
+_READS: Final = {
+    e.CaseReported: "case place.name description spot.address reporter.person reporter.name"
+    " reporter.phone reporter.address",
+    e.CaseFiled: "terms.name_zh terms.name_en",
+    e.CaseReclassified: "terms.name_zh terms.name_en",
+}
 
 
 def projection(key: bytes) -> Projection:
@@ -241,17 +235,18 @@ def _applying(index: Index) -> Apply:
         forgotten: dict[str, int] = {}
         named: dict[str, tuple[str, ...]] = {}
         for recorded in page:
-            match recorded.event:
-                case event if isinstance(event, _REPORTED):
-                    rows[event.case] = _reported(index, recorded.position, event)
-                    named[event.case] = ()
-                case event if isinstance(event, _CLASSIFIED):
-                    named[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
-                case UserAdded(user=user, name=name):
-                    names[user] = NameRow(user, recorded.position, name)
-                case PersonForgotten() as event:
-                    for subject in (f"person:{event.person}", *map("case:{}".format, event.cases)):
-                        forgotten[subject] = max(recorded.position, forgotten.get(subject, 0))
+            event: Any = recorded.event
+            kind = class_of(type(event))
+            if kind is e.CaseReported:
+                rows[event.case] = _reported(index, recorded.position, event)
+                named[event.case] = ()
+            elif kind is UserAdded:
+                names[event.user] = NameRow(event.user, recorded.position, event.name)
+            elif kind is PersonForgotten:
+                for subject in (f"person:{event.person}", *map("case:{}".format, event.cases)):
+                    forgotten[subject] = max(recorded.position, forgotten.get(subject, 0))
+            else:
+                named[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
         for case, category in named.items():
             if (row := rows.get(case)) is not None:  # else its report was left out
                 row.tokens = index.names(case, row.place_name, *category)
@@ -271,11 +266,12 @@ def _subjects(page: Sequence[Recorded[Any]], cases: Collection[str]) -> set[str]
     """Whom a page says anything of."""
     subjects = {f"case:{case}" for case in cases}
     for recorded in page:
-        match recorded.event:
-            case event if isinstance(event, _REPORTED) and event.reporter:
-                subjects.add(f"person:{event.reporter.person}")
-            case UserAdded(user=user):
-                subjects.add(f"person:{user}")
+        event: Any = recorded.event
+        kind = class_of(type(event))
+        if kind is e.CaseReported and event.reporter:
+            subjects.add(f"person:{event.reporter.person}")
+        elif kind is UserAdded:
+            subjects.add(f"person:{event.user}")
     return subjects
 
 

@@ -1,32 +1,66 @@
-"""Smaller shapes of events: what a read model does not read is not decoded."""
+"""Smaller shapes of events: what no read model reads is not decoded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum, StrEnum
 from functools import reduce
 from operator import or_
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+T = TypeVar("T")
 
-def shapes(wanted: Mapping[type, str]) -> dict[type, type]:
+UNREAD: Final = None
+"""Instead of fields: not even one is read."""
+
+
+def shapes(wanted: Mapping[type, str | None]) -> dict[type, type]:
     """A shape for each class of events, with the fields named: ``"at terms.category"``.
 
     Words of a closed list read as plain text, tiers as numbers: nothing is made that is only to be
-    put in a row. Each class has a shape of its own, by which its events are told.
+    put in a row. Which class a shape is of, ``class_of`` says.
     """
-    return {event: _shape(event, fields.split()) for event, fields in wanted.items()}
+    return {
+        event: NoneType if fields is UNREAD else _shape(event, fields.split(), EVENT=event)
+        for event, fields in wanted.items()
+    }
 
 
-def _shape(whole: type, paths: list[str]) -> type:
+def together(wanted: Iterable[Mapping[type, str | None]]) -> dict[type, str | None]:
+    """The fields that any of several read."""
+    found: dict[type, str | None] = {}
+    for each in wanted:
+        for event, fields in each.items():
+            known = found.get(event, UNREAD)
+            words = f"{known or ''} {fields or ''}".split()
+            unread = known is UNREAD and fields is UNREAD
+            found[event] = UNREAD if unread else " ".join(dict.fromkeys(words))
+    return found
+
+
+def class_of(shape: type) -> type:
+    """The class of events that a shape is of; that of an event which is whole is its own."""
+    found: type = getattr(shape, "EVENT", shape)
+    return found
+
+
+class ByEvent(dict[type, T | None]):
+    """Something for some classes of events, found by a shape of theirs too; None for all others."""
+
+    def __missing__(self, shape: type) -> T | None:
+        found = self[shape] = self.get(class_of(shape))
+        return found
+
+
+def _shape(whole: type, paths: list[str], **known: Any) -> type:
     hints = get_type_hints(whole)
     within: dict[str, list[str]] = {}
     for path in paths:
         name, _, rest = path.partition(".")
         within.setdefault(name, []).extend([rest] if rest else [])
     fields = [(name, _type(hints[name], below)) for name, below in within.items()]
-    return msgspec.defstruct(whole.__name__, fields, gc=False)
+    return msgspec.defstruct(whole.__name__, fields, namespace=known, gc=False)
 
 
 def _type(hint: Any, below: list[str]) -> Any:

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from domain.history import Recorded
 from projections.projection import Projection
+from projections.shapes import ByEvent, together
 from projections.tables import Stepwise, Table, Texts, copy_rows
 
 COLUMNS: Final = """
@@ -81,18 +82,19 @@ class Spans(Generic[S]):
     adds: Mapping[type, Change[S]] = field(default_factory=dict)
     drops: Mapping[type, Change[S]] = field(default_factory=dict)
     notes: Mapping[type, Change[S]] = field(default_factory=dict)
-    reads: Mapping[type, type] = field(default_factory=dict)
+    reads: Mapping[type, str] = field(default_factory=dict)
     table: Table[S] = field(init=False)
-    _ways: dict[type, tuple[str, Any]] = field(init=False, repr=False, compare=False)
+    _ways: ByEvent[tuple[str, Any]] = field(init=False, repr=False, compare=False)
     _values: Callable[[S], Values] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        ways = {
-            shape: (way, change)
-            for way in ("drafts", "opens", "turns", "adds", "drops", "notes")
-            for event, change in getattr(self, way).items()
-            for shape in (event, self.reads.get(event, event))
-        }
+        ways = ByEvent(
+            {
+                event: (way, change)
+                for way in ("drafts", "opens", "turns", "adds", "drops", "notes")
+                for event, change in getattr(self, way).items()
+            }
+        )
         table = Table(self.name, self.row, key=("case", "nth"), copied=True)
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "_ways", ways)
@@ -106,18 +108,21 @@ class Spans(Generic[S]):
 
     def changed_by(self, recorded: Recorded[Any]) -> bool:
         """Whether an event may change what a row says."""
-        way, _ = self._ways.get(type(recorded.event), ("notes", None))
-        return way != "notes"
+        way = self._ways[type(recorded.event)]
+        return way is not None and way[0] != "notes"
 
     def steps(
         self, connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
     ) -> Iterator[None]:
         """Fold a page into the table; see ``tables.Stepwise``."""
-        mine = [recorded for recorded in page if type(recorded.event) in self._ways]
-        asked = None if fresh else self._ask(connection, {each.stream for each in mine})
+        asked = None
+        if not fresh:
+            ways = self._ways
+            mine = {each.stream for each in page if ways[type(each.event)] is not None}
+            asked = self._ask(connection, mine)
         yield
         holding = {} if asked is None else self._asked(asked)
-        over = self.fold(holding, mine)
+        over = self.fold(holding, page)
         rows = chain(over, map(self._values, chain.from_iterable(holding.values())))
         if fresh:
             copy_rows(connection, self.name, self.table.columns, rows)
@@ -130,7 +135,10 @@ class Spans(Generic[S]):
         ways, values_of = self._ways, self._values
         for recorded in page:
             position, stream, event = recorded.position, recorded.stream, recorded.event
-            way, change = ways[type(event)]
+            found = ways[type(event)]
+            if found is None:
+                continue
+            way, change = found
             rows = holding.get(stream)
             if rows is None:
                 if way in ("drafts", "opens"):
@@ -190,7 +198,7 @@ def projection(
         tables=tuple(each.table for each in tables),
         events=tuple(dict.fromkeys(chain.from_iterable(each.events for each in tables))),
         apply=apply,
-        reads={event: shape for each in tables for event, shape in each.reads.items()},
+        reads=together(each.reads for each in tables),
         beside=(),
     )
 

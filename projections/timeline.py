@@ -75,14 +75,7 @@ def as_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class Where(msgspec.Struct, gc=False):
-    """What is read of an event of a case."""
-
-    tier: int
-    episode: int
-
-
-def fold(recorded: Recorded[Where]) -> tuple[Any, ...]:
+def fold(recorded: Recorded[Any]) -> tuple[Any, ...]:
     """The columns of the step that an event is."""
     return (
         case_id(recorded),
@@ -174,7 +167,7 @@ TIMELINE: Final = Projection(
     schema=SCHEMA,
     tables=(STEPS, FORGOTTEN_CASES),
     events=(*CASE.events, PersonForgotten),
-    reads=dict.fromkeys(CASE.events, Where),
+    reads=dict.fromkeys(CASE.events, "tier episode"),
     json=True,
     apply=apply,
     settle=settle,

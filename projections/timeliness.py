@@ -20,7 +20,6 @@ from projections import spans
 from projections.containment import merged, voided
 from projections.past import PASSING
 from projections.projection import Projection
-from projections.shapes import shapes
 from projections.spans import Span, Spans
 from projections.tables import Stepwise, Table
 
@@ -178,21 +177,19 @@ CASES: Final = Spans(
         e.CaseReopened: _reopened,
     },
     drops={e.CaseVoided: voided, e.CaseMerged: merged},
-    reads=shapes(
-        {
-            e.CaseFiled: f"at territory source due dated {_TERMS}",
-            e.CaseReclassified: f"due {_TERMS}",
-            e.CaseParked: "at until",
-            e.CaseResumed: "parked counted_to due",
-            e.DeadlineExtended: "due",
-            e.DueRecomputed: "due",
-            e.CheckFailed: "",
-            e.CaseClosed: "at on_time",
-            e.CaseReopened: "at due",
-            e.CaseVoided: "",
-            e.CaseMerged: "",
-        }
-    ),
+    reads={
+        e.CaseFiled: f"at territory source due dated {_TERMS}",
+        e.CaseReclassified: f"due {_TERMS}",
+        e.CaseParked: "at until",
+        e.CaseResumed: "parked counted_to due",
+        e.DeadlineExtended: "due",
+        e.DueRecomputed: "due",
+        e.CheckFailed: "",
+        e.CaseClosed: "at on_time",
+        e.CaseReopened: "at due",
+        e.CaseVoided: "",
+        e.CaseMerged: "",
+    },
 )
 CALENDARS: Final = Table("calendars", CalendarRow, key=("begun",))
 CALENDAR_EVENTS: Final = get_args(calendar.Event)

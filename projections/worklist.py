@@ -14,7 +14,7 @@ from domain.case import events as e
 from domain.case.states import OPEN, holder_at
 from domain.history import Recorded
 from projections.projection import Projection
-from projections.shapes import shapes
+from projections.shapes import ByEvent, class_of
 from projections.tables import Table, case_id, folding
 
 SCHEMA: Final = """
@@ -457,14 +457,9 @@ A table and not a ``match``: by the end of forty patterns an event has waited lo
 of the fold takes.
 """
 
-READS: Final = shapes({event: fields for event, (_, fields) in _CHANGES.items()})
+READS: Final = {event: fields for event, (_, fields) in _CHANGES.items()}
 
-REPORTED: Final = (e.CaseReported, READS[e.CaseReported])
-"""What a row begins with. A case whose report was left out (``SkipEvent``) has none, ever."""
-
-_CHANGES_OF: Final[dict[type, Change | None]] = {
-    shape: change for event, (change, _) in _CHANGES.items() for shape in (event, READS[event])
-}
+_CHANGES_OF: Final = ByEvent({event: change for event, (change, _) in _CHANGES.items()})
 
 assert set(_CHANGES) == set(CASE.events), "an event of a case is forgotten here"
 
@@ -472,8 +467,14 @@ assert set(_CHANGES) == set(CASE.events), "an event of a case is forgotten here"
 def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
     case = case_id(recorded)
     row = rows.get(case)
-    if row is not None or isinstance(recorded.event, REPORTED):
+    if row is not None or begins(recorded.event):
         rows[case] = fold(row, recorded)
+
+
+def begins(event: Any) -> bool:
+    """Whether a row begins with an event. A case whose report was left out (``SkipEvent``) has
+    none, ever."""
+    return class_of(type(event)) is e.CaseReported
 
 
 WORKLIST: Final = Projection(

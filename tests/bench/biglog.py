@@ -4,6 +4,7 @@ The events are those that the rules decide for some scripts, spread over grids a
 a key for each case as ever; only that they go into ``log.event`` by COPY instead of one by one.
 """
 
+import base64
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from domain.calendar import office_time
 from domain.case.commands import Reporter, Spot
 from domain.places import at_tier
 from infra.codec import Codec
@@ -99,7 +101,7 @@ def steps(
     codec: Codec, vault: Vault, every: list[tuple[Any, ...]], numbers: range, chance: random.Random
 ) -> Iterator[Step]:
     """The steps of some cases, each with one of some lives, as an office could have taken them."""
-    names = {number: f"{chance.getrandbits(40):010X}-{number}" for number in numbers}
+    names = {number: _id(number, chance) for number in numbers}
     people = {number: f"p-{chance.randrange(RESIDENTS)}" for number in numbers}
     keys = vault.provide(
         {f"case:{name}" for name in names.values()}
@@ -119,6 +121,12 @@ def steps(
             found.append((start, Step(stream, version, name, moved.at, grid, data)))
     found.sort(key=lambda step: step[0])
     return (step for _, step in found)
+
+
+def _id(number: int, chance: random.Random) -> str:
+    """As the office gives them: streams lie in the log about in the order of their names."""
+    day = office_time(BEGIN + number * EVERY).date()
+    return f"{day:%Y%m%d}-{base64.b32encode(chance.randbytes(5)).decode()}"
 
 
 def _spot(place: int, chance: random.Random) -> tuple[float, float]:
