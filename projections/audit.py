@@ -31,15 +31,17 @@ CREATE TABLE entries (
 """
 
 INDEXES: Final = """
-CREATE INDEX entries_actor ON entries (actor, position);
-CREATE INDEX entries_object ON entries (object);
-CREATE INDEX entries_action ON entries (action, position);
-CREATE INDEX entries_territory ON entries (territory, position);
+CREATE INDEX entries_actor ON entries (hashtextextended(actor, 0), position);
+CREATE INDEX entries_action ON entries (hashtextextended(action, 0), position);
+CREATE INDEX entries_object ON entries (hashtextextended(object, 0));
+CREATE INDEX entries_correlation ON entries (hashtextextended(correlation, 0))
+    WHERE correlation <> '';
+CREATE INDEX entries_territory ON entries (territory);
 CREATE INDEX entries_at ON entries (at);
-CREATE INDEX entries_correlation ON entries (correlation) WHERE correlation <> '';
 """
-"""An object and a request have few entries, which are put in order when they are asked for: the
-index of objects is a quarter as large without positions."""
+"""By a hash where nobody asks for a part of a text: numbers are put in order in half the time, and
+take half the room. An object, a request and a territory have few entries, which are put in order
+when they are asked for: their indexes are smaller without positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: 
 
 AUDIT: Final = Projection(
     name="audit",
-    version=5,
+    version=6,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(ENTRIES,),

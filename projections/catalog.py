@@ -12,7 +12,7 @@ from projections.evaluation import EVALUATION
 from projections.looks import LOOKS
 from projections.metrics import METRICS
 from projections.past_cases import PAST_CASES
-from projections.projection import Projection, in_company
+from projections.projection import Projection
 from projections.quality import QUALITY
 from projections.timeline import TIMELINE
 from projections.timeliness import TIMELINESS
@@ -50,4 +50,4 @@ def read_models(key: bytes) -> dict[str, Projection]:
         DEADLINES,
         PAST_CASES,
     )
-    return {each.name: each for each in in_company(made)}
+    return {each.name: each for each in made}

@@ -130,6 +130,13 @@ def equals(column: str, value: Any) -> Sql:
     return sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value))
 
 
+def equals_hashed(column: str, value: str) -> Sql:
+    """The same, found by an index of hashes."""
+    return sql.SQL("hashtextextended({0}, 0) = hashtextextended({1}, 0) AND {0} = {1}").format(
+        sql.Identifier(column), sql.Literal(value)
+    )
+
+
 def within_window(column: str, since: datetime | None, until: datetime | None) -> list[Sql]:
     name = sql.Identifier(*column.split("."))
     bounds: list[Sql] = []

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import psycopg
 
 from projections import bulk
-from projections.projection import Log, Projection, Source
+from projections.projection import Log, Projection, Source, in_company
 
 
 class Bench(NamedTuple):
@@ -63,8 +63,8 @@ def _help(open_: Open, schemas: Mapping[str, str], parent: int) -> None:
         source = bench.source
         assert isinstance(source, Log)
         jobs = [
-            bulk.Job(bench.models[name], schema, bench.models[name].wanted(source.skipped(name)))
-            for name, schema in schemas.items()
+            bulk.Job(each, schemas[each.name], each.wanted(source.skipped(each.name)))
+            for each in in_company([bench.models[name] for name in schemas])
         ]
         # Whoever cannot go on is left to the parent, which comes to it too, and says so.
         stopped = bulk.work(connection, jobs, source, lambda _: os.getppid() == parent)

@@ -33,6 +33,7 @@ from projections.conditions import (
     Sql,
     any_within,
     equals,
+    equals_hashed,
     in_scope,
     in_scope_today,
     matching,
@@ -339,7 +340,7 @@ class Gateway:
         for column in ("actor", "object", "action", "correlation"):
             value = getattr(wanted, column)
             if value is not None:
-                conditions.append(equals(column, value))
+                conditions.append(equals_hashed(column, value))
         conditions += within_window("at", wanted.since, wanted.until)
         if wanted.territory is not None:
             conditions.append(any_within("territory", (wanted.territory,)))

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from domain.aggregates import CASE
+from domain.aggregates import CASE, case_stream
 from domain.case.states import OPEN
 from domain.history import Recorded
 from projections import worklist
@@ -43,14 +43,14 @@ CREATE TABLE cases (
     sent_back   text        COLLATE "C",
     asked       text,
     asked_by    text        COLLATE "C",
-    called      text[]      COLLATE "C" NOT NULL,
-    awaited     text[]      COLLATE "C" NOT NULL,
     parent      text        COLLATE "C",
     callback_days     integer,
     callback_attempts integer,
     callback_until    timestamptz,
     reported_at timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
+    called      text[]      COLLATE "C",
+    awaited     text[]      COLLATE "C",
     PRIMARY KEY ("case", nth)
 );
 """
@@ -58,12 +58,11 @@ CREATE TABLE cases (
 _OPEN: Final = f"state IN ({', '.join(map(repr, OPEN))})"
 
 INDEXES: Final = f"""
-CREATE INDEX cases_open ON cases (begun) WHERE {_OPEN} AND ended IS NULL;
+CREATE INDEX cases_open ON cases (begun) WHERE ended IS NULL AND {_OPEN};
 CREATE INDEX cases_were_open ON cases (begun, ended)
-    WHERE {_OPEN} AND ended - begun <= {PASSING};
-CREATE INDEX cases_were_long_open ON cases (ended) WHERE {_OPEN} AND ended - begun > {PASSING};
+    WHERE ended - begun <= {PASSING} AND {_OPEN};
+CREATE INDEX cases_were_long_open ON cases (ended) WHERE ended - begun > {PASSING} AND {_OPEN};
 CREATE INDEX cases_due ON cases (coalesce(due, 'infinity'), "case");
-CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 """
 """Few, for there are as many rows as events: most questions are for what was open."""
@@ -71,7 +70,10 @@ CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 
 @dataclass(slots=True)
 class Row:
-    """A case from one of its events until the next, the ``nth`` from 1."""
+    """A case from one of its events until the next, the ``nth`` from 1.
+
+    ``called`` and ``awaited`` are None where nobody is, as nearly always.
+    """
 
     case: str
     nth: int
@@ -91,19 +93,19 @@ class Row:
     sent_back: str | None
     asked: str | None
     asked_by: str | None
-    called: list[str]
-    awaited: list[str]
     parent: str | None
     callback_days: int | None
     callback_attempts: int | None
     callback_until: datetime | None
     reported_at: datetime
     updated_at: datetime
+    called: list[str] | None
+    awaited: list[str] | None
 
 
 CASES: Final = Table("cases", Row, key=("case", "nth"), copied=True, by_row=True)
 
-_FACTS: Final = CASES.columns[4:]
+_FACTS: Final = CASES.columns[4:-2]
 _facts_of: Final = attrgetter(*_FACTS)
 
 _UNKEPT: Final[dict[str, Any]] = {
@@ -130,27 +132,35 @@ def apply(
     connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
 ) -> Iterator[None]:
     """Fold a page into the table."""
-    cases = Texts({case_id(recorded) for recorded in page})
-    asked = None if fresh else connection.execute(_LATEST, (cases,), binary=True)
+    asked = None
+    if not fresh:
+        cases = Texts({case_id(recorded) for recorded in page})
+        asked = connection.execute(_LATEST, (cases,), binary=True)
     yield
     now = {} if asked is None else _latest(asked)
     rows: list[tuple[Any, ...]] = []
     fold = worklist.fold
     for recorded in page:
-        case, position = case_id(recorded), recorded.position
-        known = now.get(case)
+        position, stream = recorded.position, recorded.stream
+        known = now.get(stream)
         if known is None:
             if worklist.begins(recorded.event):
-                now[case] = (1, position, fold(None, recorded))
+                now[stream] = (1, position, fold(None, recorded))
         else:
             nth, begun, row = known
-            rows.append((case, nth, begun, position, *_facts_of(row)))
-            now[case] = (nth + 1, position, fold(row, recorded))
-    rows += [(case, nth, begun, None, *_facts_of(row)) for case, (nth, begun, row) in now.items()]
+            rows.append(_values(row, nth, begun, position))
+            now[stream] = (nth + 1, position, fold(row, recorded))
+    rows += [_values(row, nth, begun, None) for nth, begun, row in now.values()]
     if fresh:
         copy_rows(connection, CASES.name, CASES.columns, rows)
     else:
         CASES.save_values(connection, rows)
+
+
+def _values(row: worklist.CaseRow, nth: int, begun: int, ended: int | None) -> tuple[Any, ...]:
+    """The columns of the table."""
+    facts = _facts_of(row)
+    return row.case, nth, begun, ended, *facts, row.called or None, row.awaited or None
 
 
 _Latest = tuple[int, int, worklist.CaseRow]
@@ -158,22 +168,22 @@ _Latest = tuple[int, int, worklist.CaseRow]
 
 
 def _latest(asked: psycopg.Cursor) -> dict[str, _Latest]:
-    """The last rows of some cases, by case."""
+    """The last rows of some cases, by stream."""
     found: dict[str, _Latest] = {}
-    for case, nth, begun, _, *facts in asked.fetchall():
-        row = worklist.CaseRow(*_in_order((case, *facts, *_UNKEPT.values())))
-        found[case] = (nth, begun, row)
+    for case, nth, begun, _, *facts, called, awaited in asked.fetchall():
+        given = (case, *facts, called or [], awaited or [], *_UNKEPT.values())
+        found[case_stream(case)] = (nth, begun, worklist.CaseRow(*_in_order(given)))
     return found
 
 
-_GIVEN: Final = ("case", *_FACTS, *_UNKEPT)
+_GIVEN: Final = ("case", *_FACTS, "called", "awaited", *_UNKEPT)
 _in_order: Final = itemgetter(*map(_GIVEN.index, worklist.CASES.columns))
 """The columns of the worklist's row, kept or not, out of those that are given."""
 
 
 PAST_CASES: Final = Projection(
     name="past_cases",
-    version=5,
+    version=6,
     schema=SCHEMA,
     indexes=INDEXES,
     tables=(CASES,),

@@ -32,6 +32,7 @@ from projections.projection import (
     Projection,
     Source,
     Superseded,
+    in_company,
 )
 from projections.tables import steps_of
 
@@ -96,7 +97,7 @@ class Runner:
         """
         self.source = source
         self.connect = connect
-        self.projections = tuple(projections)
+        self.projections = tuple(in_company(projections))
         self.page = page
         self.stretch = stretch
         self.crew = crew
@@ -418,7 +419,7 @@ class Runner:
             return {}
         head = source.head(LOG) if upto is None else upto
         stretches, jobs = 0, []
-        for each in projections:
+        for each in in_company(projections):
             left = bulk.plan(connection, each, _beside(each), source, head, self.stretch)
             stretches = max(stretches, left)
             wanted = each.wanted(source.skipped(each.name))

@@ -77,19 +77,9 @@ def as_json(value: Any) -> str:
 
 def fold(recorded: Recorded[Any]) -> tuple[Any, ...]:
     """The columns of the step that an event is."""
-    return (
-        case_id(recorded),
-        recorded.version,
-        recorded.position,
-        recorded.at,
-        recorded.recorded_at,
-        recorded.name,
-        recorded.actor,
-        recorded.roles,
-        recorded.event.tier,
-        recorded.event.episode,
-        recorded.json,
-    )
+    position, _, version, event, name, at, actor, roles, recorded_at, *_, json = recorded
+    case, tier, episode = case_id(recorded), event.tier, event.episode
+    return case, version, position, at, recorded_at, name, actor, roles, tier, episode, json
 
 
 @Stepwise
