@@ -88,6 +88,10 @@ SETTINGS: Final = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "logging_collector": "off",
 }
+SETTINGS_FROM_18: Final = {
+    # Pages are mostly in the cache of the system: by way of a process that reads it takes longer.
+    "io_method": "sync",
+}
 WAL_FILE_MB: Final = 1
 """A new file of the write-ahead log is filled with zeros while every commit waits: 17 to 24 ms here
 for the usual 16 MB, 2 ms for one. Writing in bulk is as fast as before."""
@@ -608,6 +612,8 @@ class EmbeddedPostgres:
         """Fork the postmaster, on a port of loopback, to die with this process."""
         self.port = port
         settings = SETTINGS | ({} if self.durable else TEST_SETTINGS)
+        if int((self.data / "PG_VERSION").read_text()) >= 18:
+            settings |= SETTINGS_FROM_18
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         if self.log_file.exists() and self.log_file.stat().st_size > LOG_BYTES:
             self.log_file.rename(self.log_file.with_suffix(".log.1"))

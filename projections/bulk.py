@@ -130,6 +130,13 @@ def work(
     return stopped
 
 
+def keep_to_one_core(connection: psycopg.Connection) -> None:
+    """Let PostgreSQL do without helpers of its own, where each core has a worker: they would only
+    take turns with them, and hand over what they have put in order."""
+    connection.execute("SET max_parallel_maintenance_workers = 0")
+    connection.execute("SET max_parallel_workers_per_gather = 0")
+
+
 class Marks:
     """Has the rows of a stretch marked as committed while their pages are still at hand.
 

@@ -4,6 +4,9 @@ The facts are those of ``worklist``, by its own fold. A case has a row for each 
 each moves ``updated_at``: the row holds from the event's position, *begun*, until that of the next
 one, *ended*, which is None while it holds (as in ``spans``). Cards are not kept: those of a page
 are folded from the log.
+
+Rows are as many as events, and nobody asks for one by its key: only the last of each case is looked
+up, by an index that holds no others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +29,6 @@ from projections.tables import Stepwise, Table, Texts, case_id, copy_rows
 SCHEMA: Final = """
 CREATE TABLE cases (
     "case"      text COLLATE "C" NOT NULL,
-    nth         integer     NOT NULL,
     begun       bigint      NOT NULL,
     ended       bigint,
     state       text        COLLATE "C" NOT NULL,
@@ -50,14 +52,14 @@ CREATE TABLE cases (
     reported_at timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
     called      text[]      COLLATE "C",
-    awaited     text[]      COLLATE "C",
-    PRIMARY KEY ("case", nth)
+    awaited     text[]      COLLATE "C"
 );
 """
 
 _OPEN: Final = f"state IN ({', '.join(map(repr, OPEN))})"
 
 INDEXES: Final = f"""
+CREATE UNIQUE INDEX cases_last ON cases ("case") WHERE ended IS NULL;
 CREATE INDEX cases_open ON cases (begun) WHERE ended IS NULL AND {_OPEN};
 CREATE INDEX cases_were_open ON cases (begun, ended)
     WHERE ended - begun <= {PASSING} AND {_OPEN};
@@ -70,13 +72,12 @@ CREATE INDEX cases_parent ON cases (parent) WHERE parent IS NOT NULL;
 
 @dataclass(slots=True)
 class Row:
-    """A case from one of its events until the next, the ``nth`` from 1.
+    """A case from one of its events until the next.
 
     ``called`` and ``awaited`` are None where nobody is, as nearly always.
     """
 
     case: str
-    nth: int
     begun: int
     ended: int | None
     state: str
@@ -103,9 +104,9 @@ class Row:
     awaited: list[str] | None
 
 
-CASES: Final = Table("cases", Row, key=("case", "nth"), copied=True, by_row=True)
+CASES: Final = Table("cases", Row, key=("case", "begun"), copied=True, keyed=False, by_row=True)
 
-_FACTS: Final = CASES.columns[4:-2]
+_FACTS: Final = CASES.columns[3:-2]
 _facts_of: Final = attrgetter(*_FACTS)
 
 _UNKEPT: Final[dict[str, Any]] = {
@@ -122,7 +123,7 @@ _UNKEPT: Final[dict[str, Any]] = {
 
 _LATEST: Final = (
     sql.SQL('SELECT {} FROM cases WHERE "case" = ANY(%s) AND ended IS NULL')
-    .format(sql.SQL(", ").join(map(sql.Identifier, CASES.columns)))
+    .format(sql.SQL(", ").join(map(sql.Identifier, ("case", *CASES.columns[3:]))))
     .as_bytes(None)
 )
 
@@ -139,40 +140,52 @@ def apply(
     yield
     now = {} if asked is None else _latest(asked)
     rows: list[tuple[Any, ...]] = []
+    over: list[tuple[str, int]] = []
     fold = worklist.fold
     for recorded in page:
         position, stream = recorded.position, recorded.stream
         known = now.get(stream)
         if known is None:
             if worklist.begins(recorded.event):
-                now[stream] = (1, position, fold(None, recorded))
+                now[stream] = (position, fold(None, recorded))
         else:
-            nth, begun, row = known
-            rows.append(_values(row, nth, begun, position))
-            now[stream] = (nth + 1, position, fold(row, recorded))
-    rows += [_values(row, nth, begun, None) for nth, begun, row in now.values()]
+            begun, row = known
+            if begun is None:
+                over.append((row.case, position))
+            else:
+                rows.append(_values(row, begun, position))
+            now[stream] = (position, fold(row, recorded))
+    rows += [_values(row, begun, None) for begun, row in now.values() if begun is not None]
+    if over:
+        connection.execute(_END, tuple(map(list, zip(*over, strict=True))))
     if fresh:
         copy_rows(connection, CASES.name, CASES.columns, rows)
     else:
-        CASES.save_values(connection, rows)
+        CASES.add_values(connection, rows)
 
 
-def _values(row: worklist.CaseRow, nth: int, begun: int, ended: int | None) -> tuple[Any, ...]:
+def _values(row: worklist.CaseRow, begun: int, ended: int | None) -> tuple[Any, ...]:
     """The columns of the table."""
     facts = _facts_of(row)
-    return row.case, nth, begun, ended, *facts, row.called or None, row.awaited or None
+    return row.case, begun, ended, *facts, row.called or None, row.awaited or None
 
 
-_Latest = tuple[int, int, worklist.CaseRow]
-"""Which row of its case it is, since when, and what it says."""
+_END: Final = b"""
+    UPDATE cases c SET ended = new.ended
+    FROM unnest(%s::text[], %s::bigint[]) AS new("case", ended)
+    WHERE c."case" = new."case" AND c.ended IS NULL
+"""
+
+_Latest = tuple[int | None, worklist.CaseRow]
+"""What a case says, and since when: None where that stands in the table."""
 
 
 def _latest(asked: psycopg.Cursor) -> dict[str, _Latest]:
     """The last rows of some cases, by stream."""
     found: dict[str, _Latest] = {}
-    for case, nth, begun, _, *facts, called, awaited in asked.fetchall():
+    for case, *facts, called, awaited in asked.fetchall():
         given = (case, *facts, called or [], awaited or [], *_UNKEPT.values())
-        found[case_stream(case)] = (nth, begun, worklist.CaseRow(*_in_order(given)))
+        found[case_stream(case)] = (None, worklist.CaseRow(*_in_order(given)))
     return found
 
 

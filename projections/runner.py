@@ -436,6 +436,7 @@ class Runner:
 
         with ExitStack() as stack:
             if self.crew is not None and stretches >= WORTH_HELP:
+                bulk.keep_to_one_core(connection)
                 stack.enter_context(self.crew.helping(jobs))
             work()
         while not work():  # what a helper took and did not finish

@@ -76,7 +76,7 @@ def _make_ready(connection: psycopg.Connection, projection: Projection) -> None:
     for table in projection.tables:
         name = sql.Identifier(table.name)
         connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = off)").format(name))
-        if table.copied:
+        if table.copied and table.keyed:
             key = sql.Identifier(f"{table.name}_pkey")
             connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name, key))
 
@@ -86,7 +86,7 @@ def complete(connection: psycopg.Connection, projection: Projection) -> None:
     for table in projection.tables:
         name = sql.Identifier(table.name)
         connection.execute(sql.SQL("ALTER TABLE {} RESET (autovacuum_enabled)").format(name))
-        if table.copied:
+        if table.copied and table.keyed:
             columns = sql.SQL(", ").join(map(sql.Identifier, table.key))
             key = sql.Identifier(f"{table.name}_pkey")
             connection.execute(

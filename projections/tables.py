@@ -31,6 +31,7 @@ class Table(Generic[Row]):
     """One table of a read model. ``key`` columns come first in ``row``.
 
     ``copied``: a build only adds rows to it by COPY, each once, so its key can wait for them all.
+    ``keyed``: PostgreSQL keeps the key; else it only puts the rows in order to compare them.
     ``by_row``: no question is answered from an index alone, so a build leaves it to PostgreSQL's
     own VACUUM, which comes within minutes and takes as long as a third of the build.
     """
@@ -39,6 +40,7 @@ class Table(Generic[Row]):
     row: type[Row]
     key: tuple[str, ...]
     copied: bool = False
+    keyed: bool = True
     by_row: bool = False
 
     @cached_property
@@ -68,12 +70,19 @@ class Table(Generic[Row]):
 
     def save_values(self, connection: psycopg.Connection, rows: Iterable[Sequence[Any]]) -> None:
         """The same of rows that are given as their columns."""
-        columns = self.columns
-        self._save(connection, [dict(zip(columns, values, strict=True)) for values in rows])
+        self._save(connection, self._named(rows))
 
     def _save(self, connection: psycopg.Connection, rows: list[Any]) -> None:
         if rows:
             connection.execute(self._upsert, (msgspec.json.encode(rows).decode(),))
+
+    def add_values(self, connection: psycopg.Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows that are new, given as their columns, in one statement without an answer."""
+        if given := self._named(rows):
+            connection.execute(self._insert, (msgspec.json.encode(given).decode(),))
+
+    def _named(self, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, values, strict=True)) for values in rows]
 
     @cached_property
     def values(self) -> Callable[[Row], tuple[Any, ...]]:
@@ -99,13 +108,16 @@ class Table(Generic[Row]):
             for column in self.columns
             if column not in self.key
         )
+        return self._insert + _statement(
+            " ON CONFLICT ({}) DO UPDATE SET {}", _list(self.key), changes
+        )
+
+    @cached_property
+    def _insert(self) -> bytes:
         return _statement(
-            "INSERT INTO {0} ({1}) SELECT {1} FROM json_populate_recordset(NULL::{0}, %s::json)"
-            " ON CONFLICT ({2}) DO UPDATE SET {3}",
+            "INSERT INTO {0} ({1}) SELECT {1} FROM json_populate_recordset(NULL::{0}, %s::json)",
             sql.Identifier(self.name),
             _list(self.columns),
-            _list(self.key),
-            changes,
         )
 
 

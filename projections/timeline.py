@@ -87,7 +87,7 @@ def apply(
     connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
 ) -> Iterator[None]:
     """Add the steps of a page, and say of those before a forgetting that they were forgotten."""
-    wipings = [recorded for recorded in page if isinstance(recorded.event, PersonForgotten)]
+    wipings = [recorded for recorded in page if type(recorded.event) is PersonForgotten]
     if not fresh:
         # A forgetting waits for the steps that others are adding, and they for it, so that one of
         # the two sees the other.
@@ -96,8 +96,8 @@ def apply(
             if wipings
             else "LOCK TABLE forgotten IN ROW SHARE MODE"
         )
-    steps = [fold(each) for each in page if not isinstance(each.event, PersonForgotten)]
-    cases = Texts({step[0] for step in steps})
+    steps = [fold(each) for each in page if type(each.event) is not PersonForgotten]
+    cases = Texts(() if fresh else {step[0] for step in steps})
     forgotten = None if fresh else connection.execute(_ARE_FORGOTTEN, (cases,))
     yield
     if fresh:

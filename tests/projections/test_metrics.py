@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import psycopg
@@ -1017,15 +1017,16 @@ def test_each_period_of_a_breakdown_is_what_is_answered_of_it_alone(
     runner.catch_up()
     head, figures = store.recorder.max_notification_id() or 0, gateway.figures
     compared = 0
-    for days in (5, 30):
+    for days, past in product((5, 30), (False, True)):
         now = samples.after(days=days, hours=3)
         asked = Question(
             now=now,
-            as_of=chance.choice((None, Moment(now, chance.randrange(head // 2, head)))),
-            since=samples.after(days=chance.randrange(-2, 3), hours=5),
+            as_of=Moment(now, chance.randrange(head // 2, head)) if past else None,
+            # Of everything from the first day on in the present there is always something.
+            since=samples.after(days=chance.randrange(-2, 3) if past else -2, hours=5),
             # The histories go on after that: nothing is known of the future but here.
             until=chance.choice((now, samples.after(days=4))),
-            territory=chance.choice(("", "d1/s1/")),
+            territory=chance.choice(("", "d1/s1/")) if past else "",
         )
         whole = asked.until or now
         for metric in METRICS.values():
