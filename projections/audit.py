@@ -12,7 +12,7 @@ from domain.aggregates import AGGREGATES
 from domain.history import Recorded
 from projections.projection import Projection
 from projections.shapes import UNREAD
-from projections.tables import Table, copy_rows
+from projections.tables import Table
 
 SCHEMA: Final = """
 CREATE TABLE entries (
@@ -85,7 +85,7 @@ EVENTS: Final = tuple(event for decider in AGGREGATES for event in decider.event
 def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
     """Add the entries of a page."""
     if fresh:
-        copy_rows(connection, ENTRIES.name, ENTRIES.columns, map(_VALUES, page))
+        ENTRIES.append_values(connection, map(_VALUES, page))
     else:
         ENTRIES.save_values(connection, map(_VALUES, page))
 

@@ -14,12 +14,13 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, TypeAlias
+from functools import cache
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-from domain.history import LOG, Recorded, Unreadable, Wanted
+from domain.history import LOG, Reading, Recorded, Unreadable, Wanted
 from projections import schemas
 from projections.projection import Log, Poison, Poisoned, Projection, Superseded
 
@@ -189,6 +190,26 @@ def _fold(
     stopped: dict[str, Stopped],
 ) -> None:
     read = source.streams(stretch.after, stretch.until, stretch.upto, [job.wanted for job in jobs])
+    number = {"number": stretch.number}
+    try:
+        with connection.transaction():
+            for job in jobs:
+                schemas.use(connection, job.schema)
+                job.projection.apply(connection, read(job.wanted), True)
+            connection.execute(_done(*(job.schema for job in jobs)), number)
+    except psycopg.OperationalError:
+        raise
+    except Exception:  # noqa: BLE001 - whose it is comes out when each is tried by itself
+        _fold_each(connection, read, number, jobs, stopped)
+
+
+def _fold_each(
+    connection: psycopg.Connection,
+    read: Reading,
+    number: dict[str, int],
+    jobs: Sequence[Job],
+    stopped: dict[str, Stopped],
+) -> None:
     for job in jobs:
         name, page = job.projection.name, None
         try:
@@ -196,9 +217,7 @@ def _fold(
                 schemas.use(connection, job.schema)
                 page = read(job.wanted)
                 job.projection.apply(connection, page, True)
-                connection.execute(
-                    "UPDATE stretch SET done = true WHERE number = %s", (stretch.number,)
-                )
+                connection.execute(_done(job.schema), number)
         except psycopg.OperationalError:
             raise
         except Unreadable as error:
@@ -270,27 +289,67 @@ def _take(
     connection: psycopg.Connection, jobs: Sequence[Job], stopped: dict[str, Stopped]
 ) -> tuple[Stretch, list[Job]] | None:
     """A stretch that is ours until the transaction ends, and whose it is; None: none is left."""
-    stretch, company = None, list[Job]()
-    for job in jobs:
-        if not schemas.lock_free(connection, job.schema):
-            continue  # it is being finished, which takes a minute: the next one can be meanwhile
-        schemas.use(connection, job.schema)
-        if schemas.version_of(connection, job.schema) != job.projection.version:
+    # One that is being finished, which takes a minute, is left out meanwhile.
+    free = schemas.lock_free(connection, [job.schema for job in jobs])
+    versions = schemas.versions_of(connection, free)
+    present = [job for job in jobs if job.schema in free]
+    for job in present:
+        if versions.get(job.schema) != job.projection.version:
             stopped[job.schema] = Superseded(job.projection.name)
-            continue
-        if not _is_planned(connection):
-            continue
-        row = connection.execute(
-            "SELECT number, after, until, (SELECT upto FROM bulk) FROM stretch"
-            " WHERE NOT done AND (%s::integer IS NULL OR number = %s)"
-            " ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED",
-            (stretch and stretch.number, stretch and stretch.number),
-        ).fetchone()
-        # Of those that an earlier run has begun the stretches may be others.
-        if row and stretch in (None, row):
-            stretch = Stretch(*row)
-            company.append(job)
-    return (stretch, company) if stretch else None
+    going = [job for job in present if job.schema not in stopped]
+    planned = _planned(connection, [job.schema for job in going])
+    going = [job for job in going if job.schema in planned]
+    for nth, job in enumerate(going):
+        row = connection.execute(_next(job.schema)).fetchone()
+        if row is not None:
+            stretch = Stretch(*row[1:])
+            others = [other.schema for other in going[nth + 1 :]]
+            given = {"number": stretch.number}
+            rows = connection.execute(_same(*others), given).fetchall() if others else []
+            # Of those that an earlier run has begun the stretches may be others.
+            same = {schema for schema, *rest in rows if Stretch(*rest) == stretch}
+            return stretch, [job, *(other for other in going[nth + 1 :] if other.schema in same)]
+    return None
+
+
+def _planned(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
+    """Those of some schemas that are being built."""
+    rows = connection.execute(
+        "SELECT s FROM unnest(%s::text[]) s WHERE to_regclass(s || '.bulk') IS NOT NULL",
+        (list(names),),
+    )
+    return {row[0] for row in rows}
+
+
+_TAKING: Final = sql.SQL(
+    "SELECT * FROM (SELECT {}, number, after, until, (SELECT upto FROM {}) FROM {}"
+    " WHERE NOT done {} FOR UPDATE SKIP LOCKED) taken"
+)
+_DONE: Final = sql.SQL("UPDATE {} SET done = true WHERE number = %(number)s")
+
+
+@cache
+def _next(schema: str) -> bytes:
+    """Takes the first stretch of a schema that nobody has."""
+    return _taking(schema, "ORDER BY number LIMIT 1").as_bytes(None)
+
+
+@cache
+def _same(*names: str) -> bytes:
+    """Takes the stretch of a number in some schemas, where nobody has it."""
+    each = [_taking(name, "AND number = %(number)s") for name in names]
+    return sql.SQL(" UNION ALL ").join(each).as_bytes(None)
+
+
+def _taking(schema: str, which: LiteralString) -> sql.Composed:
+    tables = [sql.Identifier(schema, table) for table in ("bulk", "stretch")]
+    return _TAKING.format(sql.Literal(schema), *tables, sql.SQL(which))
+
+
+@cache
+def _done(*names: str) -> bytes:
+    """Says of the stretch of a number in some schemas that it is done."""
+    return schemas.all_of([_DONE.format(sql.Identifier(name, "stretch")) for name in names])
 
 
 def _first_bad(

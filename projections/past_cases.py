@@ -24,7 +24,7 @@ from domain.history import Recorded
 from projections import worklist
 from projections.past import PASSING
 from projections.projection import Projection
-from projections.tables import Stepwise, Table, Texts, case_id, copy_rows
+from projections.tables import Stepwise, Table, Texts, case_id
 
 SCHEMA: Final = """
 CREATE TABLE cases (
@@ -159,7 +159,7 @@ def apply(
     if over:
         connection.execute(_END, tuple(map(list, zip(*over, strict=True))))
     if fresh:
-        copy_rows(connection, CASES.name, CASES.columns, rows)
+        CASES.append_values(connection, rows)
     else:
         CASES.add_values(connection, rows)
 

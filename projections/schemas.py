@@ -5,7 +5,7 @@ in one transaction.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Final
@@ -138,13 +138,15 @@ def lock(connection: psycopg.Connection, *schemas: str, shared: bool = False) ->
     connection.execute(_LOOK_ANEW)
 
 
-def lock_free(connection: psycopg.Connection, schema: str) -> bool:
-    """As ``lock``, shared, unless somebody has it to itself; whether it was free."""
-    row = connection.execute(
-        "SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", (schema,)
-    ).fetchone()
+def lock_free(connection: psycopg.Connection, schemas: Iterable[str]) -> list[str]:
+    """As ``lock``, shared, of those that nobody has to itself: these."""
+    rows = connection.execute(
+        "SELECT s FROM unnest(%s::text[]) s"
+        " WHERE pg_try_advisory_xact_lock_shared(hashtextextended(s, 0))",
+        (list(schemas),),
+    ).fetchall()
     connection.execute(_LOOK_ANEW)
-    return row == (True,)
+    return [row[0] for row in rows]
 
 
 _LOOK_ANEW: Final = "SELECT FROM pg_namespace LIMIT 0"
@@ -225,12 +227,16 @@ _MOVE: Final = sql.SQL(
 
 @cache
 def _moving_all(*schemas: str) -> bytes:
-    moves = [_MOVE.format(sql.Identifier(name, "checkpoint")) for name in schemas]
-    first = sql.SQL(", ").join(
-        sql.SQL("{} AS ({})").format(sql.Identifier(f"move_{number}"), move)
-        for number, move in enumerate(moves[1:])
+    return all_of([_MOVE.format(sql.Identifier(name, "checkpoint")) for name in schemas])
+
+
+def all_of(changes: Sequence[sql.Composed]) -> bytes:
+    """Several changes as one statement."""
+    others = sql.SQL(", ").join(
+        sql.SQL("{} AS ({})").format(sql.Identifier(f"change_{number}"), change)
+        for number, change in enumerate(changes[1:])
     )
-    whole = sql.SQL("WITH {} {}").format(first, moves[0]) if moves[1:] else moves[0]
+    whole = sql.SQL("WITH {} {}").format(others, changes[0]) if changes[1:] else changes[0]
     return whole.as_bytes(None)
 
 
@@ -251,6 +257,29 @@ def note(connection: psycopg.Connection, schema: str, part: str, poison: Poison)
             " WHERE part = %s",
             (poison.why[:1000], poison.position, poison.name, poison.stream, part),
         )
+
+
+def versions_of(connection: psycopg.Connection, schemas: Iterable[str]) -> dict[str, int]:
+    """As ``version_of`` of several; those that are not there are left out."""
+    rows = connection.execute(
+        "SELECT s FROM unnest(%s::text[]) s WHERE to_regclass(s || '.checkpoint') IS NOT NULL",
+        (list(schemas),),
+    ).fetchall()
+    if not rows:
+        return {}
+    return dict(connection.execute(_versions(*(row[0] for row in rows))).fetchall())
+
+
+@cache
+def _versions(*schemas: str) -> bytes:
+    each = sql.SQL("SELECT {}, min(version) FROM {}")
+    return (
+        sql.SQL(" UNION ALL ")
+        .join(
+            each.format(sql.Literal(name), sql.Identifier(name, "checkpoint")) for name in schemas
+        )
+        .as_bytes(None)
+    )
 
 
 def version_of(connection: psycopg.Connection, schema: str) -> int | None:

@@ -21,7 +21,7 @@ from psycopg import sql
 from domain.history import Recorded
 from projections.projection import Projection
 from projections.shapes import ByEvent, together
-from projections.tables import Stepwise, Table, Texts, copy_rows
+from projections.tables import Stepwise, Table, Texts
 
 COLUMNS: Final = """
     "case"     text COLLATE "C" NOT NULL,
@@ -125,7 +125,7 @@ class Spans(Generic[S]):
         over = self.fold(holding, page)
         rows = chain(over, map(self._values, chain.from_iterable(holding.values())))
         if fresh:
-            copy_rows(connection, self.name, self.table.columns, rows)
+            self.table.append_values(connection, rows)
         else:
             self.table.save_values(connection, rows)
 

@@ -58,7 +58,26 @@ class Table(Generic[Row]):
 
     def append(self, connection: psycopg.Connection, rows: Iterable[Row]) -> None:
         """Add rows that are new, by COPY."""
-        copy_rows(connection, self.name, self.columns, map(self.values, rows))
+        self.append_values(connection, map(self.values, rows))
+
+    def append_values(self, connection: psycopg.Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """The same of rows that are given as their columns; binary, for times as text are what
+        costs most."""
+        with connection.cursor() as cursor:
+            types = self._types(cursor)
+            with cursor.copy(self._copy) as copy:
+                copy.set_types(types)
+                write = copy.write_row
+                for values in rows:
+                    write(values)
+
+    def _types(self, cursor: psycopg.Cursor) -> list[int]:
+        """What its columns are in PostgreSQL: asked once, for they do not change."""
+        known: dict[str, list[int]] = self.__dict__
+        if "types" not in known:
+            cursor.execute(_statement("SELECT {} FROM {} LIMIT 0", *self._columns_of))
+            known["types"] = [column.type_code for column in cursor.description or ()]
+        return known["types"]
 
     def save(self, connection: psycopg.Connection, rows: Collection[Row]) -> None:
         """Add rows, or replace those with the same key. A key stands in ``rows`` once.
@@ -91,6 +110,14 @@ class Table(Generic[Row]):
 
     # Statements are put together once: again for each page, that was half of what a page cost.
 
+    @property
+    def _columns_of(self) -> tuple[sql.Composable, sql.Composable]:
+        return _list(self.columns), sql.Identifier(self.name)
+
+    @cached_property
+    def _copy(self) -> bytes:
+        return _statement("COPY {1} ({0}) FROM STDIN (FORMAT binary)", *self._columns_of)
+
     @cached_property
     def _select(self) -> bytes:
         return _statement(
@@ -119,34 +146,6 @@ class Table(Generic[Row]):
             sql.Identifier(self.name),
             _list(self.columns),
         )
-
-
-def copy_rows(
-    connection: psycopg.Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-) -> None:
-    """Add rows to a table by COPY; binary, for times as text are what costs most."""
-    look, statement = _copying(table, tuple(columns))
-    with connection.cursor() as cursor:
-        cursor.execute(look)
-        types = [column.type_code for column in cursor.description or ()]
-        with cursor.copy(statement) as copy:
-            copy.set_types(types)
-            write = copy.write_row
-            for values in rows:
-                write(values)
-
-
-@cache
-def _copying(table: str, columns: tuple[str, ...]) -> tuple[bytes, bytes]:
-    """What tells the types of some columns, and what fills them."""
-    name, listed = sql.Identifier(table), _list(columns)
-    return (
-        _statement("SELECT {} FROM {} LIMIT 0", listed, name),
-        _statement("COPY {} ({}) FROM STDIN (FORMAT binary)", name, listed),
-    )
 
 
 class _Bigints(Dumper):

@@ -16,7 +16,7 @@ from domain.history import Recorded
 from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
 from projections.projection import Projection
-from projections.tables import Stepwise, Table, Texts, case_id, copy_rows
+from projections.tables import Stepwise, Table, Texts, case_id
 
 SCHEMA: Final = """
 CREATE TABLE steps (
@@ -101,7 +101,7 @@ def apply(
     forgotten = None if fresh else connection.execute(_ARE_FORGOTTEN, (cases,))
     yield
     if fresh:
-        copy_rows(connection, STEPS.name, STEPS.columns, steps)
+        STEPS.append_values(connection, steps)
     else:
         STEPS.save_values(connection, steps)
     if wipings:
