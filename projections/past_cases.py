@@ -5,8 +5,8 @@ each moves ``updated_at``: the row holds from the event's position, *begun*, unt
 one, *ended*, which is None while it holds (as in ``spans``). Cards are not kept: those of a page
 are folded from the log.
 
-Rows are as many as events, and nobody asks for one by its key: only the last of each case is looked
-up, by an index that holds no others.
+Rows are as many as events, and nobody asks for one by its key: the last of each case is looked up,
+by an index that holds no others, and all of a case that a search has found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,6 +60,7 @@ _OPEN: Final = f"state IN ({', '.join(map(repr, OPEN))})"
 
 INDEXES: Final = f"""
 CREATE UNIQUE INDEX cases_last ON cases ("case") WHERE ended IS NULL;
+CREATE INDEX cases_all ON cases ("case");
 CREATE INDEX cases_open ON cases (begun) WHERE ended IS NULL AND {_OPEN};
 CREATE INDEX cases_were_open ON cases (begun, ended)
     WHERE ended - begun <= {PASSING} AND {_OPEN};
