@@ -65,7 +65,9 @@ class Wanted(NamedTuple):
     fields under the same names, which then stands in ``Recorded.event``: ``NoneType`` where not
     even one is read. ``beside`` are those of
     ``BESIDE`` that are filled. ``opened``: personal fields in clear, or forgotten, instead of
-    sealed. ``json``: the text too. ``skipped`` are positions to leave out.
+    sealed. ``json``: the text too. ``skipped`` are positions to leave out. ``company`` are shapes
+    that will do as well, and for the other readers that were given the very same ones: in them
+    events may be made once for all of those.
     """
 
     events: tuple[type, ...]
@@ -74,6 +76,7 @@ class Wanted(NamedTuple):
     opened: bool = False
     json: bool = False
     skipped: frozenset[int] = frozenset()
+    company: Mapping[type, type] | None = None
 
 
 class Page(NamedTuple):

@@ -138,9 +138,9 @@ class LogSource:
 
         def read(each: Wanted) -> list[Recorded[Any]]:
             company = [other for other in wanted if _together(other, each)]
-            if len(company) > 1:
-                with suppress(Unreadable):  # whose it is comes out below
-                    alike = id(each.shapes)
+            if len(company) > 1 and not unread:
+                with suppress(Unreadable):  # whose it is comes out below, by what each reads
+                    alike = id(each.company)
                     if alike not in made:
                         made[alike] = self._made(rows, names, _all_of(company))
                     return self._those(made[alike], each)
@@ -231,14 +231,15 @@ class LogSource:
 
 def _together(one: Wanted, other: Wanted) -> bool:
     """Whether what was made once is for both: what is opened is never for another."""
-    return one.shapes is other.shapes and not one.opened and not other.opened
+    same = one.company is not None and one.company is other.company
+    return same and not one.opened and not other.opened
 
 
 def _all_of(company: Collection[Wanted]) -> Wanted:
     """What several want together."""
     events = dict.fromkeys(event for each in company for event in each.events)
-    first = next(iter(company))
-    return Wanted(tuple(events), first.shapes, json=any(each.json for each in company))
+    shapes = next(iter(company)).company or {}
+    return Wanted(tuple(events), shapes, json=any(each.json for each in company))
 
 
 _DEFAULTS: Final = (0, "", 0, None, *Recorded._field_defaults.values())

@@ -30,7 +30,7 @@ class Projection:
     ``reads`` names the fields that it reads of an event class (``shapes.shapes``): what nobody
     reads is not decoded. Of a class that is not named there it gets the whole event. ``beside`` and
     ``json`` are as in ``Wanted``. ``opens`` lets it read personal fields: then it answers for what
-    its tables keep of them. ``company`` are the shapes that it gets instead, see ``in_company``.
+    its tables keep of them. ``company`` are shapes that it may get instead, see ``in_company``.
     """
 
     name: str
@@ -49,17 +49,21 @@ class Projection:
 
     @cached_property
     def _shapes(self) -> Mapping[type, type]:
-        return shapes(self.reads) if self.company is None else self.company
+        return shapes(self.reads)
 
     def wanted(self, skipped: frozenset[int] = frozenset()) -> Wanted:
         """What it reads of the log; ``skipped`` are the positions that it is to leave out."""
-        return Wanted(self.events, self._shapes, self.beside, self.opens, self.json, skipped)
+        return Wanted(
+            self.events, self._shapes, self.beside, self.opens, self.json, skipped, self.company
+        )
 
 
 def in_company(projections: Sequence[Projection]) -> list[Projection]:
-    """Read models that get what any of them reads of an event, so that it is made once for all.
+    """Read models that may get what any of them reads of an event, so that it is made once for all.
 
-    Whoever opens personal fields stays for itself: what it gets, the others may not see.
+    By itself each gets what it reads, and so it does of an event that cannot be made for all: what
+    is wrong with a field stops those that read it, and nobody else. Whoever opens personal fields
+    stays for itself: what it gets, the others may not see.
     """
     sealed = [each for each in projections if not each.opens]
     whole = {event for each in sealed for event in each.events if event not in each.reads}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum, StrEnum
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -21,10 +21,7 @@ def shapes(wanted: Mapping[type, str | None]) -> dict[type, type]:
     Words of a closed list read as plain text, tiers as numbers: nothing is made that is only to be
     put in a row. Which class a shape is of, ``class_of`` says.
     """
-    return {
-        event: NoneType if fields is UNREAD else _shape(event, fields.split(), EVENT=event)
-        for event, fields in wanted.items()
-    }
+    return {event: _shape_of(event, fields) for event, fields in wanted.items()}
 
 
 def together(wanted: Iterable[Mapping[type, str | None]]) -> dict[type, str | None]:
@@ -53,13 +50,21 @@ class ByEvent(dict[type, T | None]):
         return found
 
 
+@cache
+def _shape_of(event: type, fields: str | None) -> type:
+    """Made once: it is asked for again at each rebuild, and decoders are kept for it."""
+    return NoneType if fields is UNREAD else _shape(event, fields.split(), EVENT=event)
+
+
 def _shape(whole: type, paths: list[str], **known: Any) -> type:
     hints = get_type_hints(whole)
     within: dict[str, list[str]] = {}
     for path in paths:
         name, _, rest = path.partition(".")
-        within.setdefault(name, []).extend([rest] if rest else [])
-    fields = [(name, _type(hints[name], below)) for name, below in within.items()]
+        within.setdefault(name, []).append(rest)
+    fields = [  # who reads all of something is given all, beside whoever reads a part
+        (name, _type(hints[name], [] if "" in below else below)) for name, below in within.items()
+    ]
     return msgspec.defstruct(whole.__name__, fields, namespace=known, gc=False)
 
 
