@@ -55,16 +55,14 @@ _log = structlog.get_logger(__name__)
 class _Stretch:
     """What counts of the offsets ``[start, end)`` of a part, and the rule as it stands at the end.
 
-    Several read models fold the same stretch, and want the same shapes of it: they are made once.
-    ``events`` are by the identity of the shapes, which stand beside them so that it stays theirs,
-    and by offset.
+    Several read models fold the same stretch: whole events are decoded once.
     """
 
     start: int
     end: int
     turn: Turn
     entries: list[tuple[int, Entry]] = field(default_factory=list)
-    events: dict[int, tuple[Mapping[type, type], dict[int, Any]]] = field(default_factory=dict)
+    events: dict[int, Any] = field(default_factory=dict)
     marked: int = 0
 
 
@@ -292,12 +290,12 @@ class KafkaSource:
     def _recorded(
         self, stretch: _Stretch, offset: int, entry: Entry, wanted: Wanted
     ) -> Recorded[Any]:
-        shapes = wanted.shapes
-        _, made = stretch.events.setdefault(id(shapes), (shapes, {}))
-        event = made.get(offset)
+        event = None if wanted.shapes else stretch.events.get(offset)
         try:
             if event is None:
-                event = made[offset] = self._codec.decoders(shapes)[entry.name](entry.data)
+                event = self._codec.decoders(wanted.shapes)[entry.name](entry.data)
+                if not wanted.shapes:
+                    stretch.events[offset] = event
             json = self._codec.plain(entry.name, entry.data) if wanted.json else ""
         except Exception as error:
             raise Unreadable(entry.position, entry.stream, entry.name) from error
