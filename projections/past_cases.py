@@ -15,6 +15,7 @@ from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg import sql
 
@@ -141,7 +142,7 @@ def apply(
     yield
     now = {} if asked is None else _latest(asked)
     rows: list[tuple[Any, ...]] = []
-    over: list[tuple[str, int]] = []
+    over: dict[str, int] = {}
     fold = worklist.fold
     for recorded in page:
         position, stream = recorded.position, recorded.stream
@@ -152,13 +153,13 @@ def apply(
         else:
             begun, row = known
             if begun is None:
-                over.append((row.case, position))
+                over[row.case] = position
             else:
                 rows.append(_values(row, begun, position))
             now[stream] = (position, fold(row, recorded))
     rows += [_values(row, begun, None) for begun, row in now.values() if begun is not None]
     if over:
-        connection.execute(_END, tuple(map(list, zip(*over, strict=True))))
+        connection.execute(_END, (msgspec.json.encode(over).decode(), Texts(over)))
     if fresh:
         CASES.append_values(connection, rows)
     else:
@@ -172,10 +173,11 @@ def _values(row: worklist.CaseRow, begun: int, ended: int | None) -> tuple[Any, 
 
 
 _END: Final = b"""
-    UPDATE cases c SET ended = new.ended
-    FROM unnest(%s::text[], %s::bigint[]) AS new("case", ended)
-    WHERE c."case" = new."case" AND c.ended IS NULL
+    UPDATE cases SET ended = (%s::jsonb ->> "case")::bigint
+    WHERE "case" = ANY(%s) AND ended IS NULL
 """
+"""Without a join: made while the table was empty, its plan would read all last rows for each page
+until PostgreSQL has looked at the table again."""
 
 _Latest = tuple[int | None, worklist.CaseRow]
 """What a case says, and since when: None where that stands in the table."""

@@ -7,14 +7,18 @@ from functools import partial
 from typing import Any
 
 import pytest
+from psycopg import sql
 
+from domain.history import LOG
 from domain.personal import FORGOTTEN
 from domain.places import Tier
 from domain.roles import Actor, Grant, Role
 from infra.event_store import EventStore
+from projections import schemas
 from projections.conditions import CaseFilter
 from projections.gateway import CaseCard, Gateway
 from projections.paging import BadCursor, Listing
+from projections.past_cases import PAST_CASES
 from projections.runner import Runner
 from projections.todo import ToDo
 from tests import samples
@@ -189,3 +193,28 @@ def test_a_cursor_of_another_order_is_refused(
         gateway.worklist_as_of(
             EVERYWHERE, CaseFilter(order="updated"), head, store.histories, page.next
         )
+
+
+def test_the_last_row_of_a_case_is_found_by_its_number_however_early_the_plan_was_made(
+    store: EventStore, runner: Runner
+) -> None:
+    """A follower keeps the plans of its first pages, when there was next to nothing to read."""
+    store.execute(samples.report(case="a"), samples.file(case="a"))
+    with runner.connect() as connection:
+        connection.execute("SET enable_seqscan = off")
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        schemas.create(connection, PAST_CASES, "made", (LOG,), indexed=True)
+        connection.prepare_threshold = 0
+        with connection.transaction():
+            schemas.use(connection, "made")
+            for n in range(2):
+                page = runner.source.read(LOG, n, n + 1, PAST_CASES.wanted()).events
+                PAST_CASES.apply(connection, page, False)
+            (name,) = connection.execute(
+                "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%UPDATE cases%'",
+                prepare=False,
+            ).fetchone() or ("",)
+            explain = sql.SQL("EXPLAIN EXECUTE {}(NULL, NULL)").format(sql.Identifier(name))
+            plan = "".join(row[0] for row in connection.execute(explain).fetchall())
+    assert "cases_last" in plan
+    assert 'Index Cond: ("case" = ANY (' in plan, plan
