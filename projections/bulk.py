@@ -131,9 +131,12 @@ def work(
     return stopped
 
 
-def keep_to_one_core(connection: psycopg.Connection) -> None:
+def keep_to_one_core(connection: psycopg.Connection, jobs: Sequence[Job]) -> None:
     """Let PostgreSQL do without helpers of its own, where each core has a worker: they would only
-    take turns with them, and hand over what they have put in order."""
+    take turns with them, and hand over what they have put in order. The keys and indexes of a
+    single read model are made by one worker, beside which there is a core for them."""
+    if len(jobs) < 2:
+        return
     connection.execute("SET max_parallel_maintenance_workers = 0")
     connection.execute("SET max_parallel_workers_per_gather = 0")
 

@@ -66,7 +66,7 @@ def _help(open_: Open, schemas: Mapping[str, str], parent: int) -> None:
             bulk.Job(each, schemas[each.name], each.wanted(source.skipped(each.name)))
             for each in in_company([bench.models[name] for name in schemas])
         ]
-        bulk.keep_to_one_core(connection)
+        bulk.keep_to_one_core(connection, jobs)
         # Whoever cannot go on is left to the parent, which comes to it too, and says so.
         stopped = bulk.work(connection, jobs, source, lambda _: os.getppid() == parent)
         for job in reversed(jobs):  # the parent comes from the other end

@@ -436,7 +436,7 @@ class Runner:
 
         with ExitStack() as stack:
             if self.crew is not None and stretches >= WORTH_HELP:
-                bulk.keep_to_one_core(connection)
+                bulk.keep_to_one_core(connection, jobs)
                 stack.enter_context(self.crew.helping(jobs))
             work()
         while not work():  # what a helper took and did not finish
