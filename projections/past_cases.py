@@ -173,11 +173,11 @@ def _values(row: worklist.CaseRow, begun: int, ended: int | None) -> tuple[Any, 
 
 
 _END: Final = b"""
-    UPDATE cases SET ended = (%s::jsonb ->> "case")::bigint
+    UPDATE cases SET ended = ((SELECT %s::jsonb) ->> "case")::bigint
     WHERE "case" = ANY(%s) AND ended IS NULL
 """
 """Without a join: made while the table was empty, its plan would read all last rows for each page
-until PostgreSQL has looked at the table again."""
+until PostgreSQL has looked at the table again. In a SELECT of its own the JSON is read once."""
 
 _Latest = tuple[int | None, worklist.CaseRow]
 """What a case says, and since when: None where that stands in the table."""
