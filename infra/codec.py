@@ -303,9 +303,9 @@ _SEALED_BESIDE: Final = b"," + _SEALED_MEMBER
 _NONCE: Final = 12
 
 
-def _bound_to(stream: str, version: int, path: str, key: str) -> bytes:
-    """What a ciphertext belongs to, as a JSON array: no two places give the same bytes."""
-    return msgspec.json.encode((stream, version, path, key))
+_bound_to: Final = msgspec.json.Encoder().encode
+"""What a ciphertext belongs to (stream, version, path and key), as a JSON array: no two places give
+the same bytes."""
 
 
 def _base64(data: bytes) -> str:
@@ -379,7 +379,7 @@ class _Quick:
                         return None
                     trusted.add(id_)
                 raw = binascii.a2b_base64(text, strict_mode=True)
-                bound = _bound_to(stream, version, path, id_)
+                bound = _bound_to((stream, version, path, id_))
                 clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
                 setattr(holder, name, clear.decode())
                 left -= 1
@@ -439,7 +439,7 @@ class _Opening:
         if key is None:
             return FORGOTTEN
         sealed = self._bytes(path, stored)
-        bound = _bound_to(self.stream, self.version, path, id_)
+        bound = _bound_to((self.stream, self.version, path, id_))
         try:
             return key.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound).decode()
         except (InvalidTag, ValueError):
@@ -552,7 +552,7 @@ class Codec:
         for path, text, subject in texts:
             key = keys[subject]
             nonce = os.urandom(_NONCE)
-            bound = _bound_to(stream, version, path, key.id)
+            bound = _bound_to((stream, version, path, key.id))
             ciphertext = key.cipher.encrypt(nonce, text.encode(), bound)
             if key.id not in sealed.keys:
                 sealed.keys[key.id] = _base64(key.commitment)
