@@ -44,8 +44,7 @@ class Texts(Column):
         Raises:
             psycopg.DataError: a text holds a NUL, which PostgreSQL does not take.
         """
-        pack = _text if len(self) <= KNOWN_TEXTS else _text.__wrapped__
-        return _start(25, len(self)) + b"".join(map(pack, self))
+        return _start(25, len(self)) + b"".join(map(_text, self))
 
 
 class Blobs(Column):
@@ -83,11 +82,7 @@ class Instants(Column):
         )
 
 
-KNOWN_TEXTS: Final = 1_024
-"""More at once are for a build, and will not come again: nothing is kept of them."""
-
-
-@lru_cache(8 * KNOWN_TEXTS)
+@lru_cache(8_192)
 def _text(value: str) -> bytes:
     """One element. Most texts of a log come again and again: names, people, territories."""
     if "\0" in value:

@@ -282,16 +282,13 @@ def _case(stream: str) -> str:
 # --- sealing ---
 
 
-class Sealed(msgspec.Struct):
-    """The ciphertexts of an event, by path, each with the id of its key, and the commitments of the
-    keys."""
-
+class _Sealed(msgspec.Struct):
     keys: dict[str, str]
     fields: dict[str, tuple[str, str]]
 
 
 class _Envelope(msgspec.Struct):
-    sealed: Sealed | None = None
+    sealed: _Sealed | None = None
 
 
 _SEALED_MEMBER: Final = b'"sealed":'
@@ -303,9 +300,9 @@ _SEALED_BESIDE: Final = b"," + _SEALED_MEMBER
 _NONCE: Final = 12
 
 
-_bound_to: Final = msgspec.json.Encoder().encode
-"""What a ciphertext belongs to (stream, version, path and key), as a JSON array: no two places give
-the same bytes."""
+def _bound_to(stream: str, version: int, path: str, key: str) -> bytes:
+    """What a ciphertext belongs to, as a JSON array: no two places give the same bytes."""
+    return msgspec.json.encode((stream, version, path, key))
 
 
 def _base64(data: bytes) -> str:
@@ -339,20 +336,16 @@ class _Quick:
     envelope: Callable[[bytes], _Envelope]
     holders: tuple[_Holder, ...]
 
-    def opened(
-        self, data: bytes, stream: str, version: int, keys: Keys, sealed: Sealed | None
-    ) -> Any:
+    def opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
         """The event; None where a key is gone or anything is not as it was written: whoever looks
         closer finds out what."""
         try:
-            return self._opened(data, stream, version, keys, sealed)
+            return self._opened(data, stream, version, keys)
         except (msgspec.DecodeError, KeyError, InvalidTag, ValueError, NoSubject):
             return None
 
-    def _opened(
-        self, data: bytes, stream: str, version: int, keys: Keys, sealed: Sealed | None
-    ) -> Any:
-        event, sealed = self.event(data), sealed or self.envelope(data).sealed
+    def _opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
+        event, sealed = self.event(data), self.envelope(data).sealed
         if sealed is None:
             return None
         case, left = _case(stream), len(sealed.fields)
@@ -379,7 +372,7 @@ class _Quick:
                         return None
                     trusted.add(id_)
                 raw = binascii.a2b_base64(text, strict_mode=True)
-                bound = _bound_to((stream, version, path, id_))
+                bound = _bound_to(stream, version, path, id_)
                 clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
                 setattr(holder, name, clear.decode())
                 left -= 1
@@ -426,7 +419,7 @@ class _Opening:
 
     stream: str
     version: int
-    sealed: Sealed
+    sealed: _Sealed
     keys: Keys
     _known: dict[str, Key | None] = field(default_factory=dict)
 
@@ -439,7 +432,7 @@ class _Opening:
         if key is None:
             return FORGOTTEN
         sealed = self._bytes(path, stored)
-        bound = _bound_to((self.stream, self.version, path, id_))
+        bound = _bound_to(self.stream, self.version, path, id_)
         try:
             return key.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound).decode()
         except (InvalidTag, ValueError):
@@ -548,11 +541,11 @@ class Codec:
         if not texts:
             return name, data
         raw = msgspec.json.decode(data)
-        sealed = Sealed({}, {})
+        sealed = _Sealed({}, {})
         for path, text, subject in texts:
             key = keys[subject]
             nonce = os.urandom(_NONCE)
-            bound = _bound_to((stream, version, path, key.id))
+            bound = _bound_to(stream, version, path, key.id)
             ciphertext = key.cipher.encrypt(nonce, text.encode(), bound)
             if key.id not in sealed.keys:
                 sealed.keys[key.id] = _base64(key.commitment)
@@ -606,21 +599,17 @@ class Codec:
         end = data.find(_SEALED_BESIDE)
         return (data if end < 0 else data[:end] + b"}").decode()
 
-    def sealed_in(self, data: bytes) -> Sealed | None:
-        """What of stored bytes is sealed; None where nothing is.
+    def keys_in(self, data: bytes) -> tuple[str, ...]:
+        """The ids of the keys that stored bytes are sealed with; empty where nothing is.
 
-        None of bytes that were tampered with: ``open`` says what is wrong with them.
+        Bytes that were tampered with name none: ``open`` says what is wrong with them.
         """
         if _SEALED_MEMBER not in data:
-            return None
+            return ()
         try:
-            return self._envelopes.decode(data).sealed
+            sealed = self._envelopes.decode(data).sealed
         except msgspec.DecodeError:
-            return None
-
-    def keys_in(self, data: bytes) -> tuple[str, ...]:
-        """The ids of the keys that stored bytes are sealed with; empty where nothing is."""
-        sealed = self.sealed_in(data)
+            return ()
         return tuple({id_ for id_, _ in sealed.fields.values()}) if sealed else ()
 
     def has_personal(self, event: type, shape: type) -> bool:
@@ -636,14 +625,12 @@ class Codec:
         version: int,
         keys: Keys,
         shape: type | None = None,
-        sealed: Sealed | None = None,
     ) -> Any:
         """The event that was stored, in clear as far as its keys are there.
 
         ``keys`` is what ``Vault.find`` says of ``keys_in``. A field whose key was destroyed reads
         ``FORGOTTEN``; what was stored in clear is read as it is. ``shape``: a smaller one, as for
-        ``decoders``, whose class is that of the name today; ``sealed``: what ``sealed_in`` has said
-        of the same bytes, if it was asked.
+        ``decoders``, whose class is that of the name today.
 
         Raises:
             Tampered: a field is not what was written there; the text names event and field.
@@ -651,7 +638,7 @@ class Codec:
         """
         if shape is not None:
             quick = self._quickly(name, shape)
-            event = quick and quick.opened(data, stream, version, keys, sealed)
+            event = quick and quick.opened(data, stream, version, keys)
             if event is not None:
                 return event
         raw = msgspec.json.decode(data) if _SEALED_MEMBER in data else None
@@ -660,7 +647,7 @@ class Codec:
                 return msgspec.convert(self._changed(name, msgspec.json.decode(data))[1], shape)
             return self.decode(name, data)
         try:
-            sealed = msgspec.convert(raw.pop("sealed"), Sealed)
+            sealed = msgspec.convert(raw.pop("sealed"), _Sealed)
         except msgspec.ValidationError as error:
             raise _tampered(stream, version, "sealed", str(error)) from None
         opening = _Opening(stream, version, sealed, keys)

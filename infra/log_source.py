@@ -203,10 +203,9 @@ class LogSource:
             if codec.has_personal(event, shapes.get(event, event))
             for name in codec.names_of((event,))
         }
-        closed = {row[0]: codec.sealed_in(row[3]) for row in rows if row[4] in sealed}
-        known = {id_ for each in closed.values() if each for id_, _ in each.fields.values()}
+        closed = (row[3] for row in rows if row[4] in sealed)
         try:
-            keys = self._vault.find(known)
+            keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
         except (psycopg.OperationalError, WrongKeyFile) as error:
             raise KeysAway(str(error).strip()) from error
         new, rest = tuple.__new__, _DEFAULTS[len(rows[0]) :] if rows else ()
@@ -217,7 +216,7 @@ class LogSource:
                     position,
                     stream,
                     version,
-                    codec.open(name, data, stream, version, keys, sealed[name], closed[position])
+                    codec.open(name, data, stream, version, keys, sealed[name])
                     if name in sealed
                     else decode[name](data),
                     name,
