@@ -5,6 +5,7 @@ they end with this process, and this process ends with the harness (its standard
 """
 
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -72,6 +73,7 @@ def _child(
     os.close(writing)
     for there, here in ((reading, 0), (out, 1), (err, 2)):
         os.dup2(there, here)
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
     sys.stdin = os.fdopen(0, "r")
     sys.argv = ["wangge", *arguments]
     from infra.cli import main as wangge

@@ -69,7 +69,6 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 controller.quorum.election.timeout.ms=500
 controller.quorum.fetch.timeout.ms=1500
-replica.lag.time.max.ms=5000
 """
 
 _PR_SET_PDEATHSIG: Final = 1

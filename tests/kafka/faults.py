@@ -7,13 +7,14 @@ the log, and the city's read models against those that the district builds from 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -209,12 +210,28 @@ class World:
         begun = time.monotonic()
         while not true():
             if time.monotonic() - begun > patience:
-                raise AssertionError(f"{what}: not within {patience} s; logs: {self.folder}")
+                raise AssertionError(f"{what}: not within {patience} s\n{self.said()}")
             time.sleep(0.05)
         took = time.monotonic() - begun
         self.slowest[what] = round(max(took, self.slowest.get(what, 0)), 2)
         if took > TELL_SECONDS:
             print(f"{datetime.now(UTC):%H:%M:%S} {what}: {took:.1f} s", flush=True)
+
+    def said(self) -> str:
+        """What each process does and logged last: the folder is gone when somebody reads of it."""
+        for pid in self.pids.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)  # each writes down where it is
+        time.sleep(1)
+        logs = [(each, each.read_text()[-6_000:]) for each in sorted(self.folder.glob("*.log"))]
+        nodes = {node.id: node.process and node.process.poll() for node in self.cluster.nodes}
+        return "\n".join(
+            [
+                f"processes {self.pids}, brokers {nodes}, position {self.position()}",
+                *(f"{each.name}:\n{said}" for each, said in logs),
+                self.cluster.said(),
+            ]
+        )
 
     # --- what goes wrong ---
 
@@ -241,6 +258,8 @@ class World:
 
     def kill_leader(self) -> None:
         """The node that leads a partition; later it comes back and catches up."""
+        # Of three that have everything one may go; of one that others lag behind nothing was said.
+        self.until("three replicas", self._replicated)
         node = self.cluster.leader(TOPIC, self.rng.randrange(6))
         node.kill()
         before = self.position()
