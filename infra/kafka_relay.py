@@ -58,6 +58,9 @@ POLL_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 1.0
 """How long to wait after something went wrong, and for another relay to be gone."""
 
+STUCK_SECONDS: Final = 120.0
+"""How long nothing need be heard of a relay at work: all it does has an end long before that."""
+
 TELL_SECONDS: Final = 10.0
 """How often a relay that has work says how it is doing."""
 
@@ -68,10 +71,30 @@ class Elsewhere(Exception):
     """Another relay carries this log to this topic."""
 
 
+class Stuck(Exception):
+    """Nothing was heard of a relay for too long."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What others know of one: when it last got on, with which connection, whether it came to
+    carrying, and what went wrong in the end."""
+
+    heard: float = field(default_factory=time.monotonic)
+    connection: psycopg.Connection | None = None
+    carries: bool = False
+    error: Exception | None = None
+
+    def gets_on(self) -> None:
+        """It is not stuck."""
+        self.heard = time.monotonic()
+
+
 @dataclass(slots=True)
 class _Run:
     """From the start of a producer to its end. ``sent`` is the last position by partition."""
 
+    attempt: _Attempt
     connection: psycopg.Connection
     producer: Any
     log: str
@@ -88,12 +111,18 @@ class Relay:
     """Carries one log to one topic, which it makes if need be. One relay works at a time."""
 
     def __init__(
-        self, connect: Callable[[], psycopg.Connection], topic: Topic, *, page: int = PAGE
+        self,
+        connect: Callable[[], psycopg.Connection],
+        topic: Topic,
+        *,
+        page: int = PAGE,
+        stuck_seconds: float = STUCK_SECONDS,
     ) -> None:
         """``connect`` opens an autocommit connection of the role ``wangge_relay``."""
         self._connect = connect
         self._topic = topic
         self._page = page
+        self._stuck_seconds = stuck_seconds
 
     def follow(self, stop: threading.Event) -> None:
         """Carry what there is and what comes until told to stop, through failures of both sides.
@@ -103,18 +132,45 @@ class Relay:
         """
         waiting = ""
         while not stop.is_set():
-            try:
-                with self._run() as run:
-                    waiting = ""
-                    while not stop.is_set():
-                        self._catch_up(run, stop)
-                        _wait(run.connection, stop)
-            except (psycopg.Error, KafkaError, Elsewhere) as error:
-                said = f"{type(error).__name__}: {str(error).strip()}"
-                if said != waiting:  # hours without a broker are one line, not thousands
-                    waiting = said
-                    _log.warning("relay.waits", topic=self._topic.name, error=said)
-                stop.wait(PAUSE_SECONDS)
+            attempt = self._attempt(stop)
+            error = attempt.error
+            if isinstance(error, NotOurs):
+                raise error
+            if error is None:
+                continue
+            said = f"{type(error).__name__}: {str(error).strip()}"
+            if said != waiting or attempt.carries:
+                waiting = said  # hours without a broker are one line, not thousands
+                expected = isinstance(error, psycopg.Error | KafkaError | Elsewhere | Stuck)
+                where = None if expected else error
+                _log.warning("relay.waits", topic=self._topic.name, error=said, exc_info=where)
+            stop.wait(PAUSE_SECONDS)
+
+    def _attempt(self, stop: threading.Event) -> _Attempt:
+        """Carry, in a thread of its own, until told to stop or something is wrong."""
+        attempt = _Attempt()
+        thread = threading.Thread(target=self._carry_on, args=(attempt, stop), daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(PAUSE_SECONDS)
+            silent = time.monotonic() - attempt.heard
+            if thread.is_alive() and silent > self._stuck_seconds:
+                # Without its connection it writes nothing down any more, and another may begin.
+                if attempt.connection is not None:
+                    attempt.connection.close()
+                attempt.error = Stuck(f"nothing was heard for {silent:.0f} s")
+                break
+        return attempt
+
+    def _carry_on(self, attempt: _Attempt, stop: threading.Event) -> None:
+        try:
+            with self._run(attempt) as run:
+                while not stop.is_set():
+                    self._catch_up(run, stop)
+                    _wait(run.connection, stop)
+                    attempt.gets_on()
+        except Exception as error:  # noqa: BLE001 - the client raises more than it tells of
+            attempt.error = error
 
     def catch_up(self) -> int:
         """Carry what there is now; returns the position reached.
@@ -124,13 +180,14 @@ class Relay:
             KafkaError, psycopg.Error: one of the sides failed; what is left is for the next time.
             NotOurs: as in ``follow``.
         """
-        with self._run() as run:
+        with self._run(_Attempt()) as run:
             self._catch_up(run, threading.Event())
             return run.position
 
     @contextmanager
-    def _run(self) -> Iterator[_Run]:
+    def _run(self, attempt: _Attempt) -> Iterator[_Run]:
         with self._connect() as connection:
+            attempt.connection = connection
             taken = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))",
                 (f"relay {self._topic.name}",),
@@ -142,8 +199,10 @@ class Relay:
             connection.execute("SET synchronous_commit = off")
             log = identity(connection)
             positions, offsets, position = self._resume(connection, log)
+            attempt.gets_on()
             with _producer(self._topic) as producer:
-                run = _Run(connection, producer, log, position, positions, offsets)
+                run = _Run(attempt, connection, producer, log, position, positions, offsets)
+                attempt.carries = True
                 _log.info("relay.begins", topic=self._topic.name, position=position)
                 yield run
 
@@ -240,6 +299,7 @@ class Relay:
             if not page:
                 return
             self._carry(run, page)
+            run.attempt.gets_on()
             self._tell(run)
 
     def _carry(self, run: _Run, page: Sequence[Entry]) -> None:

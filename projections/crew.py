@@ -69,6 +69,5 @@ def _help(open_: Open, schemas: Mapping[str, str], parent: int) -> None:
         bulk.keep_to_one_core(connection, jobs)
         # Whoever cannot go on is left to the parent, which comes to it too, and says so.
         stopped = bulk.work(connection, jobs, source, lambda _: os.getppid() == parent)
-        for job in reversed(jobs):  # the parent comes from the other end
-            if job.schema not in stopped and os.getppid() == parent:
-                bulk.finish(connection, job)
+        if os.getppid() == parent:
+            bulk.finish_all(connection, [job for job in jobs if job.schema not in stopped])

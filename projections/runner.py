@@ -430,9 +430,7 @@ class Runner:
         def work() -> bool:
             going = [job for job in jobs if job.schema not in stopped]
             stopped.update(bulk.work(connection, going, source, tell))
-            # Each of them, whatever became of the others.
-            done = [bulk.finish(connection, job) for job in going if job.schema not in stopped]
-            return all(done)
+            return bulk.finish_all(connection, [j for j in going if j.schema not in stopped])
 
         with ExitStack() as stack:
             if self.crew is not None and stretches >= WORTH_HELP:

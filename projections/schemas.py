@@ -138,6 +138,15 @@ def lock(connection: psycopg.Connection, *schemas: str, shared: bool = False) ->
     connection.execute(_LOOK_ANEW)
 
 
+def try_lock(connection: psycopg.Connection, schema: str) -> bool:
+    """As ``lock`` of one schema, unless somebody else has it: whether we do."""
+    row = connection.execute(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (schema,)
+    ).fetchone()
+    connection.execute(_LOOK_ANEW)
+    return row == (True,)
+
+
 def lock_free(connection: psycopg.Connection, schemas: Iterable[str]) -> list[str]:
     """As ``lock``, shared, of those that nobody has to itself: these."""
     rows = connection.execute(
@@ -147,6 +156,17 @@ def lock_free(connection: psycopg.Connection, schemas: Iterable[str]) -> list[st
     ).fetchall()
     connection.execute(_LOOK_ANEW)
     return [row[0] for row in rows]
+
+
+def sizes(connection: psycopg.Connection, schemas: Iterable[str]) -> dict[str, int]:
+    """How many bytes of rows some schemas have."""
+    rows = connection.execute(
+        "SELECT nspname, sum(pg_relation_size(c.oid))::bigint"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = ANY(%s) AND relkind = 'r' GROUP BY nspname",
+        (list(schemas),),
+    )
+    return dict(rows.fetchall())
 
 
 _LOOK_ANEW: Final = "SELECT FROM pg_namespace LIMIT 0"

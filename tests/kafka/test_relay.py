@@ -214,6 +214,43 @@ def test_a_relay_follows_the_log(
     check(as_relay, topic)
 
 
+@pytest.mark.parametrize("how", ["says nothing any more", "says what nobody expects"])
+def test_a_client_that_is_lost_is_replaced(
+    how: str,
+    store: EventStore,
+    as_relay: Connect,
+    topic: Topic,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(store, 10)
+    stop, over, flush = threading.Event(), threading.Event(), KafkaProducer.flush
+    lost: list[Any] = []
+
+    def flushed(producer: Any, timeout: float | None = None) -> None:
+        if not lost:
+            lost.append(producer)
+            if how == "says nothing any more":
+                over.wait()
+            raise RuntimeError("something inside")
+        flush(producer, timeout)
+
+    monkeypatch.setattr(KafkaProducer, "flush", flushed)
+    before = threading.active_count()
+    relay = Relay(as_relay, topic, stuck_seconds=3)
+    following = threading.Thread(target=relay.follow, args=(stop,))
+    following.start()
+    try:
+        with as_relay() as connection:
+            _until(lambda: [each.lag for each in carried(connection)] == [0])
+    finally:
+        stop.set()
+        following.join()
+        over.set()
+    _until(lambda: threading.active_count() <= before)
+    assert lost
+    check(as_relay, topic)
+
+
 def _until(true: Callable[[], bool]) -> None:
     wait = threading.Event()
     for _ in range(3_000):
