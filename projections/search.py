@@ -109,7 +109,7 @@ class Forgotten:
     position: int
 
 
-CASES: Final = Table("cases", SearchRow, key=("case",), copied=True)
+CASES: Final = Table("cases", SearchRow, key=("case",), copied=True, by_row=True)
 STAFF_NAMES: Final = Table("staff_names", NameRow, key=("user",))
 FORGOTTEN_SUBJECTS: Final = Table("forgotten", Forgotten, key=("subject",))
 
