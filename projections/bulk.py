@@ -245,10 +245,14 @@ def _fold_each(
 def finish_all(connection: psycopg.Connection, jobs: Collection[Job]) -> bool:
     """Finish several, each by whoever comes to it first. Whether all of them are finished.
 
-    The largest come first: whoever has the last of them has the others waiting for it.
+    Those that take longest come first: whoever has the last of them has the others waiting.
     """
-    sizes = schemas.sizes(connection, [job.schema for job in jobs])
-    left = sorted(jobs, key=lambda job: sizes.get(job.schema, 0), reverse=True)
+    rows = schemas.rows_added(connection, [job.schema for job in jobs])
+
+    def labour(job: Job) -> int:
+        return rows.get(job.schema, 0) * (4 + job.projection.indexes.count(";"))
+
+    left = sorted(jobs, key=labour, reverse=True)
     finished = True
     while left:
         busy = []
