@@ -12,7 +12,6 @@ is loaded back, and no row is written twice.
 
 import gc
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -38,13 +37,6 @@ CREATE TABLE stretch (
 
 ADDED_TOGETHER: Final = 64
 """Pages that PostgreSQL adds to a table at a time, at most: rows come into them later."""
-
-
-OVERLAP: Final = 3
-"""After so many stretches what others had begun is committed, and on the disk."""
-
-TOLD_TOGETHER: Final = 32
-"""Transactions of which PostgreSQL keeps one place in the log (CLOG_XACTS_PER_LSN_GROUP)."""
 
 
 SORTED_IN: Final = "32MB"
@@ -117,28 +109,24 @@ def work(
     jobs: Iterable[Job],
     source: Log,
     goes_on: Callable[[psycopg.Connection], bool],
-    *,
-    marks: bool = True,
 ) -> dict[str, Stopped]:
     """Take stretches and fold them until none is left, or it is not to go on.
 
     A projection that is paused is left out meanwhile. ``goes_on`` is asked before each stretch.
-    ``marks``: see ``Marks``; one of several workers does that for all.
     Returns those that cannot go on, by schema: their stretches are not done. ``Poisoned``: an event
     cannot be folded; ``Superseded``: another version of the program has taken the schema away.
     """
     # A stretch that a crash of the database takes back is not done, and folded again.
     connection.execute("SET synchronous_commit = off")
     stopped: dict[str, Stopped] = {}
-    going, marking = list(jobs), Marks()
+    going, marks = list(jobs), Marks()
     while going and goes_on(connection):
         paused = schemas.paused(connection)
         ready = [job for job in going if job.projection.name not in paused]
         with _no_garbage(), connection.transaction():
             found = _take(connection, ready, stopped)
             if found is not None:
-                if marks:
-                    marking.set(connection, found[1])
+                marks.set(connection, found[1])
                 _fold(connection, source, *found, stopped)
         if found is None and not stopped.keys() & {job.schema for job in going}:
             if len(ready) == len(going):
@@ -165,15 +153,11 @@ class Marks:
     Whoever first meets a row after its transaction marks it, and with checksums PostgreSQL logs
     the whole page for that if a checkpoint has begun since the row was added. Left to the indexes,
     which come to it minutes later, that is most of what a build writes. A commit is not marked
-    before it is on the disk, and of ``TOLD_TOGETHER`` transactions PostgreSQL knows only when the
-    last of them is. So this goes over pages once later transactions are over as well, whoever added
-    what is on them.
+    before it is on the disk, so this goes over the pages that were there before the last stretch.
     """
 
     def __init__(self) -> None:
-        # Before each stretch: its transaction, and how many pages each table had.
-        self._seen: deque[tuple[int, dict[tuple[str, str], int]]] = deque()
-        self._gone_over: dict[tuple[str, str], int] = {}
+        self._ends: dict[tuple[str, str], tuple[int, int]] = {}
 
     def set(self, connection: psycopg.Connection, jobs: Iterable[Job]) -> int:
         """To be called before each stretch; returns how many rows it went over."""
@@ -185,33 +169,17 @@ class Marks:
         ]
         if not tables:
             return 0
-        upto, looks = self._over(), []
-        for each in tables:
-            begin = self._gone_over.get(each, 0)
-            end = upto.get(each, begin)
-            looks.append(self._look(sql.Identifier(*each), begin, end))
-            self._gone_over[each] = end
-        row = connection.execute(
-            sql.SQL("SELECT pg_current_xact_id()::text::bigint, ") + sql.SQL(", ").join(looks)
-        ).fetchone()
+        looks = [self._look(sql.Identifier(*each), self._ends.get(each, (0, 0))) for each in tables]
+        row = connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(looks)).fetchone()
         assert row is not None
-        self._seen.append((row[0], dict(zip(tables, row[1::2], strict=True))))
-        return sum(row[2::2])
-
-    def _over(self) -> dict[tuple[str, str], int]:
-        """The pages of which every row was committed so long ago that it can be marked."""
-        pages: dict[tuple[str, str], int] = {}
-        while len(self._seen) > 2 * OVERLAP:
-            # What others were adding when we saw these pages, and what is told together with that.
-            last, now = self._seen[OVERLAP][0], self._seen[-OVERLAP][0]
-            if last // TOLD_TOGETHER >= now // TOLD_TOGETHER:
-                break
-            pages = self._seen.popleft()[1]
-        return pages
+        for each, end in zip(tables, row[::2], strict=True):
+            self._ends[each] = self._ends.get(each, (0, 0))[1], end
+        return sum(row[1::2])
 
     @staticmethod
-    def _look(table: sql.Identifier, begin: int, end: int) -> sql.Composed:
-        """The number of pages a table has, and of rows on some of them."""
+    def _look(table: sql.Identifier, pages: tuple[int, int]) -> sql.Composed:
+        """The number of pages a table has, and of rows on those that were added in between."""
+        begin, end = pages
         return sql.SQL(
             "pg_relation_size({}) / current_setting('block_size')::integer,"
             " (SELECT count(*) FROM {} WHERE ctid >= {} AND ctid < {})"

@@ -68,6 +68,6 @@ def _help(open_: Open, schemas: Mapping[str, str], parent: int) -> None:
         ]
         bulk.keep_to_one_core(connection, jobs)
         # Whoever cannot go on is left to the parent, which comes to it too, and says so.
-        stopped = bulk.work(connection, jobs, source, lambda _: os.getppid() == parent, marks=False)
+        stopped = bulk.work(connection, jobs, source, lambda _: os.getppid() == parent)
         if os.getppid() == parent:
             bulk.finish_all(connection, [job for job in jobs if job.schema not in stopped])
