@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -96,19 +97,32 @@ def test_what_another_finishes_is_not_waited_for(store: EventStore, runner: Runn
         assert bulk.finish(connection, jobs[0])
 
 
+@contextmanager
+def _nobody_writes_the_log_meanwhile(owner: psycopg.Connection) -> Iterator[None]:
+    """Commits that do not wait for the disk are not there before ten seconds have passed."""
+    owner.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    owner.execute("SELECT pg_reload_conf()")
+    time.sleep(0.5)  # until it has woken up once more
+    try:
+        yield
+    finally:
+        owner.execute("ALTER SYSTEM RESET wal_writer_delay")
+        owner.execute("SELECT pg_reload_conf()")
+
+
 def test_rows_are_marked_before_the_indexes_come_to_them(
     store: EventStore, runner: Runner, database: str
 ) -> None:
-    fill(store, 20)
+    fill(store, 200)  # a stretch fills some pages, to which nothing is added later
     model, schema, head = BY_NAME["audit"], "audit_rebuild", runner.source.head("log")
     job = bulk.Job(model, schema, model.wanted(frozenset()))
     assert isinstance(runner.source, LogSource)
     with runner.connect() as connection, psycopg.connect(database, autocommit=True) as owner:
         owner.execute("CREATE EXTENSION IF NOT EXISTS pageinspect")
-
-        stretches = bulk.plan(connection, model, schema, runner.source, head, 10)
+        stretches = bulk.plan(connection, model, schema, runner.source, head, head // 10)
         assert stretches > 5
-        bulk.work(connection, [job], runner.source, lambda _: True)
+        with _nobody_writes_the_log_meanwhile(owner):
+            bulk.work(connection, [job], runner.source, lambda _: True)
         pages = (
             "SELECT t_infomask & 256 <> 0 FROM generate_series(0, pg_relation_size(%s) / 8192 - 1)"
             " AS page, heap_page_items(get_raw_page(%s, page::integer)) WHERE t_data IS NOT NULL"
