@@ -12,6 +12,8 @@ otherwise sends everything again: nothing of it is kept anywhere else.
 """
 
 import contextlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,16 +80,33 @@ class Stuck(Exception):
 @dataclass(slots=True)
 class _Attempt:
     """What others know of one: when it last got on, with which connection, whether it came to
-    carrying, and what went wrong in the end."""
+    carrying, whether it was given up, and what went wrong in the end."""
 
     heard: float = field(default_factory=time.monotonic)
     connection: psycopg.Connection | None = None
     carries: bool = False
+    given_up: bool = False
     error: Exception | None = None
 
     def gets_on(self) -> None:
         """It is not stuck."""
         self.heard = time.monotonic()
+
+    def connected(self, connection: psycopg.Connection) -> None:
+        """It has its connection, too late perhaps.
+
+        Raises:
+            Stuck: it was given up meanwhile, and nobody watches it any more.
+        """
+        self.connection = connection
+        if self.given_up:
+            raise Stuck("given up while it connected")
+
+    def give_up(self) -> None:
+        """Without its connection it takes nothing up any more, and another may begin."""
+        self.given_up = True
+        if self.connection is not None:
+            _cut(self.connection)
 
 
 @dataclass(slots=True)
@@ -155,9 +174,7 @@ class Relay:
             thread.join(PAUSE_SECONDS)
             silent = time.monotonic() - attempt.heard
             if thread.is_alive() and silent > self._stuck_seconds:
-                # Without its connection it writes nothing down any more, and another may begin.
-                if attempt.connection is not None:
-                    attempt.connection.close()
+                attempt.give_up()
                 attempt.error = Stuck(f"nothing was heard for {silent:.0f} s")
                 break
         return attempt
@@ -187,7 +204,7 @@ class Relay:
     @contextmanager
     def _run(self, attempt: _Attempt) -> Iterator[_Run]:
         with self._connect() as connection:
-            attempt.connection = connection
+            attempt.connected(connection)
             taken = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))",
                 (f"relay {self._topic.name}",),
@@ -404,6 +421,19 @@ def _producer(topic: Topic) -> Iterator[Any]:
         producer._sender.force_close()
         with contextlib.suppress(KafkaTimeoutError):
             producer.close(timeout=WAIT_SECONDS)
+
+
+def _cut(connection: psycopg.Connection) -> None:
+    """End a connection that another thread may be waiting on: to both ends it is lost.
+
+    ``close()`` would free what that thread goes on reading, and the number of its socket, so that
+    it takes the answers of the connection that gets them next.
+    """
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as end,
+    ):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def _wait(connection: psycopg.Connection, stop: threading.Event) -> None:

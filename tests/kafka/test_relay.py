@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -248,6 +249,82 @@ def test_a_client_that_is_lost_is_replaced(
         over.set()
     _until(lambda: threading.active_count() <= before)
     assert lost
+    check(as_relay, topic)
+
+
+def test_a_relay_that_was_given_up_while_it_connected_carries_nothing(
+    store: EventStore, as_relay: Connect, topic: Topic
+) -> None:
+    fill(store, 5)
+    stop, late, reachable = threading.Event(), threading.Event(), threading.Event()
+    tries, made = count(), list[psycopg.Connection]()
+
+    def connect() -> psycopg.Connection:
+        if next(tries) == 0:
+            late.wait()
+            made.append(as_relay())
+            return made[0]
+        if not reachable.is_set():
+            raise psycopg.OperationalError("away")
+        return as_relay()
+
+    relay = Relay(connect, topic, stuck_seconds=2)
+    following = threading.Thread(target=relay.follow, args=(stop,))
+    following.start()
+    try:
+        stop.wait(4)  # by now it is given up
+        late.set()
+        _until(lambda: bool(made) and made[0].closed)
+        with as_relay() as connection:
+            assert not carried(connection)
+            reachable.set()
+            _until(lambda: [each.lag for each in carried(connection)] == [0])
+    finally:
+        late.set()
+        stop.set()
+        following.join()
+    check(as_relay, topic)
+
+
+def test_a_relay_is_replaced_whose_database_does_not_answer(
+    store: EventStore,
+    relay: Relay,
+    as_relay: Connect,
+    topic: Topic,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(store, 5)
+    relay.catch_up()
+    fill(store, 5, seed=2)
+    stop, mine = threading.Event(), list[psycopg.Connection]()
+    users, closers = dict[int, int](), dict[int, int]()
+    close = psycopg.Connection.close
+
+    def connect() -> psycopg.Connection:
+        mine.append(as_relay())
+        users[id(mine[-1])] = threading.get_ident()
+        return mine[-1]
+
+    def closed(connection: psycopg.Connection) -> None:
+        closers.setdefault(id(connection), threading.get_ident())
+        close(connection)
+
+    monkeypatch.setattr(psycopg.Connection, "close", closed)
+    following = threading.Thread(target=Relay(connect, topic, stuck_seconds=3).follow, args=(stop,))
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT FROM relay.topic FOR UPDATE")
+        following.start()
+        try:
+            _until(lambda: len(mine) > 2)  # the first was given up, and others try
+            _until(lambda: mine[0].closed)  # whoever waited on it knows
+            assert closers.get(id(mine[0])) in (None, users[id(mine[0])])
+            holder.rollback()
+            with as_relay() as connection:
+                _until(lambda: [each.lag for each in carried(connection)] == [0])
+        finally:
+            stop.set()
+            following.join()
     check(as_relay, topic)
 
 
