@@ -12,6 +12,7 @@ otherwise sends everything again: nothing of it is kept anywhere else.
 """
 
 import contextlib
+import math
 import os
 import socket
 import threading
@@ -63,6 +64,9 @@ PAUSE_SECONDS: Final = 1.0
 STUCK_SECONDS: Final = 120.0
 """How long nothing need be heard of a relay at work: all it does has an end long before that."""
 
+STOP_SECONDS: Final = DEADLINE_SECONDS + 10.0
+"""The same of a relay that was told to stop: its round ends before that."""
+
 TELL_SECONDS: Final = 10.0
 """How often a relay that has work says how it is doing."""
 
@@ -79,8 +83,8 @@ class Stuck(Exception):
 
 @dataclass(slots=True)
 class _Attempt:
-    """What others know of one: when it last got on, with which connection, whether it came to
-    carrying, whether it was given up, and what went wrong in the end."""
+    """What others know of one: when it last got on, with which connection, whether it has carried
+    anything, whether it was given up, and what went wrong in the end."""
 
     heard: float = field(default_factory=time.monotonic)
     connection: psycopg.Connection | None = None
@@ -172,10 +176,10 @@ class Relay:
         thread.start()
         while thread.is_alive():
             thread.join(PAUSE_SECONDS)
-            silent = time.monotonic() - attempt.heard
-            if thread.is_alive() and silent > self._stuck_seconds:
+            patience = min(self._stuck_seconds, STOP_SECONDS if stop.is_set() else math.inf)
+            if thread.is_alive() and time.monotonic() - attempt.heard > patience:
                 attempt.give_up()
-                attempt.error = Stuck(f"nothing was heard for {silent:.0f} s")
+                attempt.error = Stuck(f"nothing was heard for {patience:.0f} s")
                 break
         return attempt
 
@@ -215,17 +219,20 @@ class Relay:
             # Should the database forget a round's end, the round comes twice: no reason to wait.
             connection.execute("SET synchronous_commit = off")
             log = identity(connection)
-            positions, offsets, position = self._resume(connection, log)
+            count = self._topic.make()
+            attempt.gets_on()
+            positions, offsets, position = self._resume(connection, log, count)
             attempt.gets_on()
             with _producer(self._topic) as producer:
                 run = _Run(attempt, connection, producer, log, position, positions, offsets)
-                attempt.carries = True
                 _log.info("relay.begins", topic=self._topic.name, position=position)
                 yield run
 
-    def _resume(self, connection: psycopg.Connection, log: str) -> tuple[list[int], list[int], int]:
+    def _resume(
+        self, connection: psycopg.Connection, log: str, count: int
+    ) -> tuple[list[int], list[int], int]:
         """Where to go on: positions and offsets by partition, and the position of all."""
-        count, name = self._topic.make(), self._topic.name
+        name = self._topic.name
         row = connection.execute(
             "SELECT positions, offsets, position FROM relay.topic WHERE topic = %s", (name,)
         ).fetchone()
@@ -316,6 +323,7 @@ class Relay:
             if not page:
                 return
             self._carry(run, page)
+            run.attempt.carries = True
             run.attempt.gets_on()
             self._tell(run)
 
