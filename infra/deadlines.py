@@ -126,7 +126,12 @@ class Deadlines:
             psycopg.Error, OperationalError: the database is away; what is left is done next time.
         """
         with self._connect() as connection:
-            return self.round(self._backlog(connection)) if _leads(connection) else None
+            if not _leads(connection):
+                return None
+            done = self.round(self._backlog(connection))
+            # Whoever comes next need not wait until PostgreSQL has seen that we are gone.
+            connection.execute("SELECT pg_advisory_unlock_all()")
+            return done
 
     def follow(self, stop: threading.Event) -> None:
         """Do what is due as it comes, until told to stop, through lost connections."""
