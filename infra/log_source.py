@@ -134,7 +134,8 @@ class LogSource:
                 (*values, sorted(names)),
                 binary=True,
             ).fetchall()
-        made: dict[int, list[Recorded[Any]]] = {}
+        known = {name: name for name in names}
+        made: dict[int, tuple[list[Recorded[Any]], list[str]]] = {}
 
         def read(each: Wanted) -> list[Recorded[Any]]:
             company = [other for other in wanted if _together(other, each)]
@@ -142,19 +143,26 @@ class LogSource:
                 with suppress(Unreadable):  # whose it is comes out below, by what each reads
                     alike = id(each.company)
                     if alike not in made:
-                        made[alike] = self._made(rows, names, _all_of(company))
-                    return self._those(made[alike], each)
+                        events = self._made(rows, names, _all_of(company))
+                        # Each row has its own copy of its name: one for all is always at hand.
+                        made[alike] = events, [known[event[4]] for event in events]
+                    return self._those(*made[alike], each)
             return self._made(rows, names, each)
 
         return read
 
-    def _those(self, made: list[Recorded[Any]], wanted: Wanted) -> list[Recorded[Any]]:
-        """Those of some events that somebody wants."""
-        mine = frozenset(self._codec.names_of(wanted.events))
-        chosen = compress(made, [each[4] in mine for each in made])
+    def _those(
+        self, made: list[Recorded[Any]], names: list[str], wanted: Wanted
+    ) -> list[Recorded[Any]]:
+        """Those of some events, whose names are given, that somebody wants."""
+        mine, there = frozenset(self._codec.names_of(wanted.events)), set(names)
         if wanted.skipped:
-            return [each for each in chosen if each.position not in wanted.skipped]
-        return list(chosen)
+            made = [each for each in made if each.position not in wanted.skipped]
+            names = [each[4] for each in made]
+        if there <= mine:
+            return made
+        # A dozen read models choose out of millions: without a loop of ours.
+        return list(compress(made, map(mine.__contains__, names)))
 
     def _made(
         self, rows: Sequence[Any], names: Collection[str], wanted: Wanted
@@ -162,7 +170,7 @@ class LogSource:
         """Those of some rows that somebody wants, as events."""
         mine = frozenset(self._codec.names_of(wanted.events))
         if len(mine) < len(names):
-            rows = [row for row in rows if row[4] in mine]
+            rows = list(compress(rows, map(mine.__contains__, [row[4] for row in rows])))
         if wanted.skipped:
             rows = [row for row in rows if row[0] not in wanted.skipped]
         made = self._opened if wanted.opened else self._sealed
@@ -184,9 +192,14 @@ class LogSource:
         new = tuple.__new__  # a third quicker than by way of the class, and there are millions
         if wanted.json:
             return [
-                new(Recorded, (*row[:3], decode[row[4]](row[3]), *row[4:], plain(row[4], row[3])))
-                for row in rows
-            ]
+                new(
+                    Recorded,
+                    (position, stream, version, decode[name](data), name, at, actor, roles,
+                     recorded_at, territory, correlation, causation, plain(name, data)),
+                )
+                for position, stream, version, data, name, at, actor, roles, recorded_at,
+                territory, correlation, causation in rows
+            ]  # fmt: skip
         rest = _DEFAULTS[len(rows[0]) :] if rows else ()
         return [
             new(Recorded, (position, stream, version, decode[name](data), name, *beside, *rest))

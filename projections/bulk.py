@@ -253,7 +253,9 @@ def finish_all(connection: psycopg.Connection, jobs: Collection[Job]) -> bool:
     rows = schemas.rows_added(connection, [job.schema for job in jobs])
 
     def labour(job: Job) -> int:
-        return rows.get(job.schema, 0) * (4 + job.projection.indexes.count(";"))
+        made = job.projection.indexes
+        # One over the words of a row takes as long as ten over a column.
+        return rows.get(job.schema, 0) * (4 + made.count(";") + 10 * made.count("USING gin"))
 
     left = sorted(jobs, key=labour, reverse=True)
     finished = True

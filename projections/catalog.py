@@ -11,7 +11,6 @@ from projections.deadlines import DEADLINES
 from projections.evaluation import EVALUATION
 from projections.looks import LOOKS
 from projections.metrics import METRICS
-from projections.past_cases import PAST_CASES
 from projections.projection import Projection
 from projections.quality import QUALITY
 from projections.timeline import TIMELINE
@@ -30,7 +29,6 @@ NAMES: Final = (
     "evaluation",
     "quality",
     "deadlines",
-    "past_cases",
 )
 
 
@@ -48,6 +46,5 @@ def read_models(key: bytes) -> dict[str, Projection]:
         LOOKS,
         *(summed(each, METRICS.values()) for each in FIGURES),
         DEADLINES,
-        PAST_CASES,
     )
     return {each.name: each for each in made}

@@ -59,6 +59,7 @@ from projections.paging import (
     read_place,
 )
 from projections.past import AsOf, Moment, held, moment
+from projections.past_cases import PAST
 from projections.runner import reached
 from projections.standing import Carried, Standing, carried, clock_ahead, standings
 from projections.timeline import Step
@@ -204,7 +205,7 @@ class Gateway:
         seen = scope(by, Reading.CASES)
         conditions = [held("c", upto, passing=True), in_scope(seen), in_scope_today(seen)]
         query = self._cases_query(_PAST_MASKS, _FOUND_PAST_MASKS, conditions, wanted, after, limit)
-        with self._ready(max(position, upto), "past_cases", "worklist", "search") as connection:
+        with self._ready(max(position, upto), "worklist", "search") as connection:
             found = connection.execute(query).fetchall()
         events = histories([case_stream(case) for case, *_ in found], upto)
         rows = []
@@ -561,8 +562,8 @@ def _pending_query(ahead: timedelta, **wanted: Any) -> sql.Composed:
         raise BadCursor from error
 
 
-def _cards(model: str, columns: Sequence[str], join: str) -> sql.Composed:
-    """Cases of a read model with their masks.
+def _cards(table: str, columns: Sequence[str], join: str) -> sql.Composed:
+    """Cases of a table of the worklist with their masks.
 
     A case that ``search`` does not know yet is a case all the same: by a LEFT JOIN it is there, and
     its masks hide everything. Only a JOIN lets PostgreSQL begin with what a search has found.
@@ -573,23 +574,23 @@ def _cards(model: str, columns: Sequence[str], join: str) -> sql.Composed:
         )
         for name in MASKS
     ]
-    return sql.SQL('SELECT {} FROM {}.cases c {} search.cases s ON s."case" = c."case"').format(
+    return sql.SQL('SELECT {} FROM {} c {} search.cases s ON s."case" = c."case"').format(
         sql.SQL(", ").join([sql.Identifier("c", n) for n in columns] + masks),
-        sql.Identifier(model),
+        sql.Identifier("worklist", table),
         sql.SQL(join),
     )
 
 
-_CARDS: Final = _cards("worklist", worklist.CASES.columns, "LEFT JOIN")
+_CARDS: Final = _cards(worklist.CASES.name, worklist.CASES.columns, "LEFT JOIN")
 
 
-_FOUND_CARDS: Final = _cards("worklist", worklist.CASES.columns, "JOIN")
+_FOUND_CARDS: Final = _cards(worklist.CASES.name, worklist.CASES.columns, "JOIN")
 
 
-_PAST_MASKS: Final = _cards("past_cases", ("case",), "LEFT JOIN")
+_PAST_MASKS: Final = _cards(PAST.name, ("case",), "LEFT JOIN")
 
 
-_FOUND_PAST_MASKS: Final = _cards("past_cases", ("case",), "JOIN")
+_FOUND_PAST_MASKS: Final = _cards(PAST.name, ("case",), "JOIN")
 
 
 _KNOWN: Final = sql.SQL("worklist.cases c")

@@ -286,8 +286,10 @@ def apply(
     With fresh rows the others may not be there yet: all are paired together when they are.
     """
     yield from CASES.steps(connection, page, fresh)
+    if fresh:
+        return
     cases = Texts({case_id(recorded) for recorded in page if CASES.changed_by(recorded)})
-    if fresh or not cases:
+    if not cases:
         return
     # Two processes that each add one of a pair must not miss one another.
     connection.execute("LOCK TABLE follow_ups, repeats IN SHARE ROW EXCLUSIVE MODE")

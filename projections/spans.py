@@ -134,29 +134,32 @@ class Spans(Generic[S]):
         over: list[Values] = []
         ways, values_of = self._ways, self._values
         for recorded in page:
-            position, stream, event = recorded.position, recorded.stream, recorded.event
+            event = recorded.event
             found = ways[type(event)]
             if found is None:
                 continue
             way, change = found
+            stream = recorded.stream
             rows = holding.get(stream)
             if rows is None:
                 if way in ("drafts", "opens"):
                     row = change(stream.removeprefix("case:"), event)
-                    row.begun = position if way == "opens" else None
+                    row.begun = recorded.position if way == "opens" else None
                     holding[stream] = [row]
                 # Else it ended before it was filed: it is in no figure.
                 continue
-            for row in rows[:] if way == "drops" else rows[-1:]:
-                before = values_of(row)
+            for row in rows[:] if way == "drops" else (rows[-1],):
+                # Of a draft nobody has said anything yet, and a note says nothing.
+                before = None if row.begun is None or way == "notes" else values_of(row)
                 if change(row, event) is False or way == "notes":
                     continue
-                if row.begun is not None:
+                position = recorded.position
+                if before is not None:
                     if way == "adds":
                         rows.insert(-1, _row(self.row, before))
                     else:
                         over.append((*before[:3], position, *before[4:]))
-                    row.nth = 1 + max(each.nth for each in rows)
+                    row.nth = 1 + (row.nth if len(rows) == 1 else max(each.nth for each in rows))
                 row.begun = position
         return over
 

@@ -1,21 +1,26 @@
-"""The case card and the worklist (工作台): every case as it stands now.
+"""The case card and the worklist (工作台): every case as it stands now, and as it stood before.
 
 Lists are filtered, sorted and paged in the database by keyset. Nothing here is personal but ids:
-what people wrote, masked, and the search in it are the read model ``search``'s.
+what people wrote, masked, and the search in it are the read model ``search``'s. The rows of the
+past, ``past_cases``, come out of the same fold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from domain.aggregates import CASE
+import psycopg
+
+from domain.aggregates import CASE, case_stream
 from domain.case import events as e
 from domain.case.states import OPEN, holder_at
 from domain.history import Recorded
+from projections import past_cases
+from projections.past_cases import PAST
 from projections.projection import Projection
 from projections.shapes import ByEvent, class_of
-from projections.tables import Table, case_id, folding
+from projections.tables import Stepwise, Table, case_id
 
 SCHEMA: Final = """
 CREATE TABLE cases (
@@ -464,14 +469,42 @@ _CHANGES_OF: Final = ByEvent({event: change for event, (change, _) in _CHANGES.i
 assert set(_CHANGES) == set(CASE.events), "an event of a case is forgotten here"
 
 
-def _fold(rows: dict[str, CaseRow], recorded: Recorded[Any]) -> None:
-    case = case_id(recorded)
-    row = rows.get(case)
-    if row is not None or begins(recorded.event):
-        rows[case] = fold(row, recorded)
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
+    """Fold a page into both tables."""
+    asked = None if fresh else CASES.ask(connection, {case_id(each) for each in page})
+    yield
+    # By stream: what a case says, and since when; None where that stands in the table.
+    now: dict[str, tuple[int | None, CaseRow]] = {}
+    if asked is not None:
+        now = {case_stream(case): (None, row) for case, row in CASES.asked(asked).items()}
+    past: list[tuple[Any, ...]] = []
+    over: dict[str, int] = {}
+    for recorded in page:
+        position, stream = recorded.position, recorded.stream
+        known = now.get(stream)
+        if known is None:
+            if _begins(recorded.event):
+                now[stream] = (position, fold(None, recorded))
+        else:
+            begun, row = known
+            if begun is None:
+                over[row.case] = position
+            else:
+                past.append(past_cases.values(row, begun, position))
+            now[stream] = (position, fold(row, recorded))
+    past += [
+        past_cases.values(row, begun, None) for begun, row in now.values() if begun is not None
+    ]
+    if over:
+        past_cases.end(connection, over)
+    (PAST.append_values if fresh else PAST.add_values)(connection, past)
+    (CASES.append if fresh else CASES.save)(connection, [row for _, row in now.values()])
 
 
-def begins(event: Any) -> bool:
+def _begins(event: Any) -> bool:
     """Whether a row begins with an event. A case whose report was left out (``SkipEvent``) has
     none, ever."""
     return class_of(type(event)) is e.CaseReported
@@ -479,12 +512,12 @@ def begins(event: Any) -> bool:
 
 WORKLIST: Final = Projection(
     name="worklist",
-    version=7,
-    schema=SCHEMA,
-    indexes=INDEXES,
-    tables=(CASES,),
+    version=8,
+    schema=SCHEMA + past_cases.SCHEMA,
+    indexes=INDEXES + past_cases.INDEXES,
+    tables=(CASES, PAST),
     events=CASE.events,
     reads=READS,
     beside=("at", "actor"),
-    apply=folding(CASES, _fold),
+    apply=apply,
 )

@@ -62,7 +62,6 @@ NAMES: Final = {
     "looks": ("个人信息查看", "Looks at personal data"),
     "search": ("检索", "Search"),
     "deadlines": ("自动办理", "What happens by itself"),
-    "past_cases": ("历史工作台", "Worklists of the past"),
     "containment": ("层级留存", "Containment"),
     "timeliness": ("按期结案", "Timeliness"),
     "evaluation": ("回访评价", "Evaluation"),

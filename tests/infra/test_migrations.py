@@ -185,6 +185,25 @@ def test_a_log_from_before_keeps_its_times_of_recording_in_order(
     assert first == second
 
 
+def test_read_models_that_others_have_taken_in_go_with_their_rows(
+    empty: str, secret: bytes
+) -> None:
+    migrate(empty, secret)
+    with psycopg.connect(role_dsn(empty, secret, "wangge_projector")) as projector:
+        for name in ("timeline", "past_cases_rebuild", "worklist"):
+            projector.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        projector.execute("CREATE TABLE timeline.steps (details text)")
+        projector.execute("INSERT INTO projector.paused VALUES ('timeline'), ('worklist')")
+    taking_away = next(each for each in migrations() if each.name.endswith("read_models.sql"))
+    with psycopg.connect(empty) as connection:
+        connection.execute(taking_away.text.encode())
+        left = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspowner = 'wangge_projector'::regrole"
+            " UNION SELECT projection FROM projector.paused"
+        ).fetchall()
+    assert left == [("worklist",)]
+
+
 def test_an_installation_shows_no_secret(folder: Path) -> None:
     anything: dict[str, Any] = dict.fromkeys(each.name for each in fields(Installation))
     secrets = {"secret": b"hidden-secret", "dsn": "password=hidden-too"}

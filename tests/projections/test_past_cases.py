@@ -18,9 +18,9 @@ from projections import schemas
 from projections.conditions import CaseFilter
 from projections.gateway import CaseCard, Gateway
 from projections.paging import BadCursor, Listing
-from projections.past_cases import PAST_CASES
 from projections.runner import Runner
 from projections.todo import ToDo
+from projections.worklist import WORKLIST
 from tests import samples
 from tests.projections.test_gateway import supervisor
 from tests.projections.test_metrics import Until, live
@@ -40,7 +40,7 @@ READERS = (
 @pytest.fixture
 def runner(runner: Runner) -> Runner:
     """Of the read models that lists ask, and no others."""
-    models = ("worklist", "past_cases", "search")
+    models = ("worklist", "search")
     runner.projections = tuple(each for each in runner.projections if each.name in models)
     return runner
 
@@ -203,18 +203,18 @@ def test_the_last_row_of_a_case_is_found_by_its_number_however_early_the_plan_wa
     with runner.connect() as connection:
         connection.execute("SET enable_seqscan = off")
         connection.execute("SET plan_cache_mode = force_generic_plan")
-        schemas.create(connection, PAST_CASES, "made", (LOG,), indexed=True)
+        schemas.create(connection, WORKLIST, "made", (LOG,), indexed=True)
         connection.prepare_threshold = 0
         with connection.transaction():
             schemas.use(connection, "made")
             for n in range(2):
-                page = runner.source.read(LOG, n, n + 1, PAST_CASES.wanted()).events
-                PAST_CASES.apply(connection, page, False)
+                page = runner.source.read(LOG, n, n + 1, WORKLIST.wanted()).events
+                WORKLIST.apply(connection, page, False)
             (name,) = connection.execute(
-                "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%UPDATE cases%'",
+                "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%UPDATE past%'",
                 prepare=False,
             ).fetchone() or ("",)
             explain = sql.SQL("EXPLAIN EXECUTE {}(NULL, NULL)").format(sql.Identifier(name))
             plan = "".join(row[0] for row in connection.execute(explain).fetchall())
-    assert "cases_last" in plan
+    assert "past_last" in plan
     assert 'Index Cond: ("case" = ANY (' in plan, plan
