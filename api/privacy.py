@@ -40,7 +40,7 @@ from domain.privacy import (
 )
 from domain.roles import Actor, demand, system
 from domain.staff import Staff, SuspendUser
-from projections import timeline
+from projections.audit import as_json
 from projections.conditions import AccessFilter, AuditFilter
 from projections.gateway import Gateway
 from projections.looks import LookRow
@@ -139,7 +139,7 @@ def _shown(case: str, position: int, known: Sequence[Recorded[Any]]) -> s.Person
             s.ShownStep(
                 version=each.version,
                 name=each.name,
-                details=json.loads(timeline.as_json(each.event)),
+                details=json.loads(as_json(each.event)),
             )
             for each in known
         ],

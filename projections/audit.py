@@ -1,18 +1,24 @@
-"""The audit trail (审计): who did what to which object when, over everything in the log."""
+"""The audit trail (审计): who did what to which object when, over everything in the log.
 
-from collections.abc import Sequence
+What is done to a case is a step of its timeline (办理过程) too: its entry has the details. Personal
+fields are sealed in them; those of a case whose person was forgotten say so, up to there.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 import psycopg
 
-from domain.aggregates import AGGREGATES
+from domain.aggregates import AGGREGATES, CASE, case_stream
 from domain.history import Recorded
+from domain.personal import FORGOTTEN, SEALED
+from domain.privacy import PersonForgotten
 from projections.projection import Projection
 from projections.shapes import UNREAD
-from projections.tables import Table
+from projections.tables import Stepwise, Table, Texts
 
 SCHEMA: Final = """
 CREATE TABLE entries (
@@ -26,7 +32,15 @@ CREATE TABLE entries (
     version     integer     NOT NULL,
     territory   text        COLLATE "C" NOT NULL,
     correlation text        COLLATE "C" NOT NULL,
-    causation   text        COLLATE "C" NOT NULL
+    causation   text        COLLATE "C" NOT NULL,
+    tier        smallint,
+    episode     integer,
+    details     text
+);
+
+CREATE TABLE forgotten (
+    object   text COLLATE "C" PRIMARY KEY,
+    position bigint NOT NULL
 );
 """
 
@@ -67,42 +81,162 @@ class AuditRow:
     causation: str
 
 
-ENTRIES: Final = Table("entries", AuditRow, key=("position",), copied=True, by_row=True)
+@dataclass(frozen=True, slots=True)
+class Entry(AuditRow):
+    """The same as it is stored: of an event of a case, with what only its timeline tells.
+
+    ``details`` is the event itself as JSON, its personal fields sealed.
+    """
+
+    tier: int | None
+    episode: int | None
+    details: str | None
 
 
-_VALUES: Final = attrgetter(
-    "position",
-    "at",
-    "recorded_at",
-    "actor",
-    "roles",
-    "name",
-    "stream",
-    "version",
-    "territory",
-    "correlation",
-    "causation",
-)
-"""An event as the columns of ``entries``."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event of a case, with its details."""
+
+    case: str
+    version: int
+    position: int
+    at: datetime
+    recorded_at: datetime
+    name: str
+    actor: str
+    roles: str
+    tier: int
+    episode: int
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A case whose person was forgotten, or that named somebody who was, up to a position."""
+
+    object: str
+    position: int
+
+
+ENTRIES: Final = Table("entries", Entry, key=("position",), copied=True, by_row=True)
+FORGOTTEN_CASES: Final = Table("forgotten", Forgotten, key=("object",))
 
 EVENTS: Final = tuple(event for decider in AGGREGATES for event in decider.events)
 
+OF_A_CASE: Final = case_stream("")
+"""How the streams of cases begin, and no others."""
 
-def apply(connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool) -> None:
-    """Add the entries of a page."""
+
+def as_json(value: Any) -> str:
+    """An event, or a text in one, as it is stored."""
+    return msgspec.json.encode(value).decode()
+
+
+@Stepwise
+def apply(
+    connection: psycopg.Connection, page: Sequence[Recorded[Any]], fresh: bool
+) -> Iterator[None]:
+    """Add the entries of a page, and say of those before a forgetting that they were forgotten."""
+    wipings = [recorded for recorded in page if type(recorded.event) is PersonForgotten]
     if fresh:
-        ENTRIES.append_values(connection, map(_VALUES, page))
+        yield
+        ENTRIES.append_values(connection, _values(page))
+        _remember(connection, wipings)
+        return
+    # A forgetting waits for the steps that others are adding, and they for it, so that one of the
+    # two sees the other.
+    connection.execute(
+        "LOCK TABLE forgotten IN EXCLUSIVE MODE"
+        if wipings
+        else "LOCK TABLE forgotten IN ROW SHARE MODE"
+    )
+    cases = Texts({each.stream for each in page if each.stream.startswith(OF_A_CASE)})
+    forgotten = connection.execute(_ARE_FORGOTTEN, (cases,))
+    yield
+    ENTRIES.save_values(connection, _values(page))
+    named = _remember(connection, wipings)
+    if wipings or forgotten.fetchall():
+        _wipe(connection, {*cases, *named})
+
+
+def settle(connection: psycopg.Connection) -> None:
+    """Wipe the steps that are older than a forgetting, wherever they and it were found."""
+    _wipe(connection, None)
+
+
+def _values(page: Sequence[Recorded[Any]]) -> list[tuple[Any, ...]]:
+    """The events of a page as the columns of ``entries``, without a call for each of them."""
+    return [
+        (
+            position, at, recorded_at, actor, roles, name, stream, version, territory, correlation,
+            causation, event.tier, event.episode, json,
+        )
+        if stream.startswith(OF_A_CASE)
+        else (
+            position, at, recorded_at, actor, roles, name, stream, version, territory, correlation,
+            causation, None, None, None,
+        )
+        for position, stream, version, event, name, at, actor, roles, recorded_at, territory,
+            correlation, causation, json in page
+    ]  # fmt: skip
+
+
+def _remember(
+    connection: psycopg.Connection, wipings: Sequence[Recorded[PersonForgotten]]
+) -> Collection[str]:
+    """Up to where each case is forgotten; returns these cases."""
+    last: dict[str, int] = {}
+    for each in wipings:
+        cases = map(case_stream, each.event.cases)
+        last |= {case: max(each.position, last.get(case, 0)) for case in cases}
+    if last:
+        connection.execute(_REMEMBER, (list(last), list(last.values())))
+    return last
+
+
+_REMEMBER: Final = b"""
+    INSERT INTO forgotten AS f
+    SELECT * FROM unnest(%s::text[], %s::bigint[]) AS new(object, position) ORDER BY object
+    ON CONFLICT (object) DO UPDATE SET position = greatest(f.position, excluded.position)
+"""
+"""In one order, so that no two wait for each other."""
+
+_ARE_FORGOTTEN: Final = b"SELECT FROM forgotten WHERE object = ANY(%s)"
+
+_WIPE: Final = b"""
+    UPDATE entries e SET details = replace(e.details, %(sealed)s, %(gone)s)
+    FROM forgotten f
+    WHERE hashtextextended(e.object, 0) = hashtextextended(f.object, 0) AND e.object = f.object
+    AND e.position < f.position AND strpos(e.details, %(sealed)s) > 0
+"""
+"""Of a few cases by ``entries_object``, an index of hashes; of all in one look at the entries."""
+
+
+def _wipe(connection: psycopg.Connection, cases: Collection[str] | None) -> None:
+    """Wipe the steps of some cases, or of all, as far as they are forgotten."""
+    # Only whole JSON strings match.
+    given: dict[str, Any] = {"sealed": as_json(SEALED), "gone": as_json(FORGOTTEN)}
+    if cases is None:
+        connection.execute(_WIPE, given)
     else:
-        ENTRIES.save_values(connection, map(_VALUES, page))
+        connection.execute(
+            _WIPE + b"AND f.object = ANY(%(cases)s)", given | {"cases": Texts(cases)}
+        )
 
 
 AUDIT: Final = Projection(
     name="audit",
-    version=6,
+    version=7,
     schema=SCHEMA,
     indexes=INDEXES,
-    tables=(ENTRIES,),
+    tables=(ENTRIES, FORGOTTEN_CASES),
     events=EVENTS,
-    reads=dict.fromkeys(EVENTS, UNREAD),
+    reads={
+        event: "tier episode" if event in CASE.events else UNREAD
+        for event in EVENTS
+        if event is not PersonForgotten
+    },
+    json=True,
     apply=apply,
+    settle=settle,
 )

@@ -13,14 +13,12 @@ from projections.looks import LOOKS
 from projections.metrics import METRICS
 from projections.projection import Projection
 from projections.quality import QUALITY
-from projections.timeline import TIMELINE
 from projections.timeliness import TIMELINESS
 from projections.worklist import WORKLIST
 
 NAMES: Final = (
     "worklist",
     "search",
-    "timeline",
     "audit",
     "looks",
     "containment",
@@ -41,7 +39,6 @@ def read_models(key: bytes) -> dict[str, Projection]:
     made = (
         WORKLIST,
         search.projection(key),
-        TIMELINE,
         AUDIT,
         LOOKS,
         *(summed(each, METRICS.values()) for each in FIGURES),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import attrgetter
@@ -22,7 +22,7 @@ from domain.personal import SEALED
 from domain.places import EVERYWHERE
 from domain.roles import Actor, Reading, Scope, scope
 from projections import search, worklist
-from projections.audit import AuditRow
+from projections.audit import AuditRow, Step
 from projections.catalog import NAMES
 from projections.conditions import (
     RELATED_DAYS,
@@ -62,7 +62,6 @@ from projections.past import AsOf, Moment, held, moment
 from projections.past_cases import PAST
 from projections.runner import reached
 from projections.standing import Carried, Standing, carried, clock_ahead, standings
-from projections.timeline import Step
 from projections.worklist import CaseRow
 
 
@@ -312,14 +311,12 @@ class Gateway:
             Refused: ``case.unknown``. Behind: not known up to ``position`` in time.
         """
         self.card(by, case_id, position)
-        with self._ready(position, "timeline") as connection:
-            return _fetch(
-                connection,
-                Step,
-                sql.SQL('SELECT * FROM timeline.steps WHERE "case" = {} ORDER BY version').format(
-                    sql.Literal(case_id)
-                ),
-            )
+        query = sql.SQL("{} WHERE {} ORDER BY version").format(
+            _STEPS, equals_hashed("object", case_stream(case_id))
+        )
+        with self._ready(position, "audit") as connection:
+            rows = connection.execute(query).fetchall()
+        return [Step(case_id, *row) for row in rows]
 
     def audit(
         self,
@@ -347,9 +344,9 @@ class Gateway:
             conditions.append(any_within("territory", (wanted.territory,)))
         if after is not None:
             conditions.append(earlier(read_cursor(after, "audit")))
-        query = sql.SQL(
-            "SELECT * FROM audit.entries WHERE {} ORDER BY position DESC LIMIT {}"
-        ).format(sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1))
+        query = sql.SQL("{} WHERE {} ORDER BY position DESC LIMIT {}").format(
+            _ENTRIES, sql.SQL(" AND ").join(conditions), sql.Literal(limit + 1)
+        )
         with self._ready(position, "audit") as connection:
             rows = _fetch(connection, AuditRow, query)
         return page_of(rows, limit, lambda row: cursor_of("audit", str(row.position), ""))
@@ -362,8 +359,8 @@ class Gateway:
             Behind: not known up to ``position`` in time.
         """
         seen = _demand_reader(by, Reading.AUDIT)
-        query = sql.SQL("SELECT * FROM audit.entries WHERE position = {} AND {}").format(
-            sql.Literal(entry), any_within("territory", seen.territories)
+        query = sql.SQL("{} WHERE position = {} AND {}").format(
+            _ENTRIES, sql.Literal(entry), any_within("territory", seen.territories)
         )
         with self._ready(position, "audit") as connection:
             rows = _fetch(connection, AuditRow, query)
@@ -597,6 +594,19 @@ _KNOWN: Final = sql.SQL("worklist.cases c")
 
 
 _SEARCHED: Final = sql.SQL('worklist.cases c JOIN search.cases s ON s."case" = c."case"')
+
+
+_ENTRIES: Final = sql.SQL("SELECT {} FROM audit.entries").format(
+    sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(AuditRow))
+)
+"""Without what entries say of people: that is for the timeline of a case."""
+
+
+_STEPS: Final = sql.SQL(
+    "SELECT version, position, at, recorded_at, action, actor, roles, tier, episode, details"
+    " FROM audit.entries"
+)
+"""The entries of a case, as the fields of a ``Step`` that come after it."""
 
 
 _facts_of: Final = attrgetter(*worklist.CASES.columns)

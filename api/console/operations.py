@@ -57,8 +57,7 @@ def operations_dead(
 
 NAMES: Final = {
     "worklist": ("工作台", "Worklist"),
-    "timeline": ("办理过程", "Timeline"),
-    "audit": ("审计", "Audit trail"),
+    "audit": ("审计与办理过程", "Audit trail and timelines"),
     "looks": ("个人信息查看", "Looks at personal data"),
     "search": ("检索", "Search"),
     "deadlines": ("自动办理", "What happens by itself"),

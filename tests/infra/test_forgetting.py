@@ -461,7 +461,7 @@ def test_what_is_reported_while_it_is_approved_is_forgotten_too(
     assert store.history(f"person:{samples.RESIDENT.id}")[-1].event == events[-1]
 
     runner.catch_up()
-    for name in ("search", "timeline"):
+    for name in ("search", "audit"):
         runner.rebuild(next(each for each in runner.projections if each.name == name), verify=True)
     with runner.connect() as connection:
         rows = connection.execute("SELECT description FROM search.cases").fetchall()

@@ -51,7 +51,7 @@ def poisoned(model: Projection, position: int) -> Projection:
     return replace(model, apply=apply)
 
 
-@pytest.mark.parametrize("name", ["worklist", "search", "timeline", "audit"])
+@pytest.mark.parametrize("name", ["worklist", "search", "past_cases", "audit"])
 def test_several_processes_build_the_same(
     store: EventStore, runner: Runner, crew: Crew, name: str
 ) -> None:
@@ -203,7 +203,7 @@ def test_what_rests_on_the_order_of_streams_is_found_out(store: EventStore, runn
 def test_what_was_done_before_a_stop_is_not_done_again(store: EventStore, runner: Runner) -> None:
     fill(store, 8)
     runner.stretch = 5
-    model = BY_NAME["timeline"]
+    model = BY_NAME["audit"]
     seen: list[int] = []
 
     def apply(connection: psycopg.Connection, page: Any, fresh: bool) -> None:
@@ -310,11 +310,13 @@ def test_a_follower_goes_on_once_the_event_is_skipped(store: EventStore, runner:
 def test_of_those_that_follow_together_one_stumbles_alone_and_comes_back(
     store: EventStore, runner: Runner
 ) -> None:
-    models = [poisoned(BY_NAME["audit"], 17), BY_NAME["worklist"], BY_NAME["timeline"]]
+    models = [poisoned(BY_NAME["audit"], 17), BY_NAME["worklist"], BY_NAME["deadlines"]]
     with following(runner, *models):
         fill(store, 6)
         head = store.recorder.max_notification_id() or 0
-        wait_for(lambda: position_of(runner, "worklist") == position_of(runner, "timeline") == head)
+        wait_for(
+            lambda: position_of(runner, "worklist") == position_of(runner, "deadlines") == head
+        )
         wait_for(lambda: position_of(runner, "audit") == 16)
         position = skip(store, 17)
         wait_for(lambda: all(position_of(runner, each.name) == position for each in models))
