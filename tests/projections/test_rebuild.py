@@ -51,7 +51,7 @@ def poisoned(model: Projection, position: int) -> Projection:
     return replace(model, apply=apply)
 
 
-@pytest.mark.parametrize("name", ["worklist", "search", "past_cases", "audit"])
+@pytest.mark.parametrize("name", ["worklist", "search", "deadlines", "audit"])
 def test_several_processes_build_the_same(
     store: EventStore, runner: Runner, crew: Crew, name: str
 ) -> None:
