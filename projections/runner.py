@@ -53,8 +53,8 @@ PAGE: Final = 5_000
 """Positions read at a time: enough to make the transaction cheap, little enough to hold in
 memory."""
 
-STRETCH: Final = 20_000
-"""About how many positions a worker builds at a time: some 50 MB while it does."""
+STRETCH: Final = 30_000
+"""About how many positions a worker builds at a time: some 75 MB while it does."""
 
 WORTH_HELP: Final = 4
 """From how many stretches on a projection that is missing is built by stream, and with helpers."""
