@@ -44,6 +44,10 @@ SORTED_IN: Final = "32MB"
 ten million rows takes a quarter less time than in 256 MB, though its runs are merged afterwards."""
 
 
+SUMMED_IN: Final = "64MB"
+"""What sums are added up in: those of ten million events take a twentieth less than in 16 MB."""
+
+
 PAUSE_SECONDS: Final = 0.5
 """How often somebody who is paused looks whether to go on."""
 
@@ -146,6 +150,7 @@ def keep_to_one_core(connection: psycopg.Connection, jobs: Sequence[Job]) -> Non
     connection.execute("SET max_parallel_maintenance_workers = 0")
     connection.execute("SET max_parallel_workers_per_gather = 0")
     connection.execute(f"SET maintenance_work_mem = '{SORTED_IN}'".encode())
+    connection.execute(f"SET work_mem = '{SUMMED_IN}'".encode())
 
 
 class Marks:
