@@ -365,12 +365,13 @@ def timeline(
                 en=words.EVENTS[step.name].en,
                 actor=step.actor,
                 roles=step.roles.split(",") if step.roles else [],
-                tier=tier_name(step.tier),
-                episode=step.episode,
-                details=json.loads(step.details),
+                tier=tier_name(details["tier"]),
+                episode=details["episode"],
+                details=details,
             )
             for step in steps
             if upto is None or step.position <= upto
+            for details in [json.loads(step.details)]
         ],
     )
 

@@ -161,7 +161,7 @@ class LogSource:
             names = [each[4] for each in made]
         if there <= mine:
             return made
-        # A dozen read models choose out of millions: without a loop of ours.
+        # Ten read models choose out of millions: without a loop of ours.
         return list(compress(made, map(mine.__contains__, names)))
 
     def _made(

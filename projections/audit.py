@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from domain.aggregates import AGGREGATES, CASE, case_stream
+from domain.aggregates import AGGREGATES, case_stream
 from domain.history import Recorded
 from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
@@ -33,8 +33,6 @@ CREATE TABLE entries (
     territory   text        COLLATE "C" NOT NULL,
     correlation text        COLLATE "C" NOT NULL,
     causation   text        COLLATE "C" NOT NULL,
-    tier        smallint,
-    episode     integer,
     details     text
 );
 
@@ -85,17 +83,16 @@ class AuditRow:
 class Entry(AuditRow):
     """The same as it is stored: of an event of a case, with what only its timeline tells.
 
-    ``details`` is the event itself as JSON, its personal fields sealed.
+    ``details`` is the event itself as JSON, its personal fields sealed. Nothing in it is read, so
+    that whatever it says, who did it stands here.
     """
 
-    tier: int | None
-    episode: int | None
     details: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event of a case, with its details."""
+    """One event of a case, with the event itself as JSON, personal fields sealed."""
 
     case: str
     version: int
@@ -105,8 +102,6 @@ class Step:
     name: str
     actor: str
     roles: str
-    tier: int
-    episode: int
     details: str
 
 
@@ -169,14 +164,14 @@ def _values(page: Sequence[Recorded[Any]]) -> list[tuple[Any, ...]]:
     return [
         (
             position, at, recorded_at, actor, roles, name, stream, version, territory, correlation,
-            causation, event.tier, event.episode, json,
+            causation, json,
         )
         if stream.startswith(OF_A_CASE)
         else (
             position, at, recorded_at, actor, roles, name, stream, version, territory, correlation,
-            causation, None, None, None,
+            causation, None,
         )
-        for position, stream, version, event, name, at, actor, roles, recorded_at, territory,
+        for position, stream, version, _, name, at, actor, roles, recorded_at, territory,
             correlation, causation, json in page
     ]  # fmt: skip
 
@@ -231,12 +226,9 @@ AUDIT: Final = Projection(
     indexes=INDEXES,
     tables=(ENTRIES, FORGOTTEN_CASES),
     events=EVENTS,
-    reads={
-        event: "tier episode" if event in CASE.events else UNREAD
-        for event in EVENTS
-        if event is not PersonForgotten
-    },
+    reads={event: UNREAD for event in EVENTS if event is not PersonForgotten},
     json=True,
     apply=apply,
     settle=settle,
+    instead_of=("timeline",),
 )

@@ -603,8 +603,7 @@ _ENTRIES: Final = sql.SQL("SELECT {} FROM audit.entries").format(
 
 
 _STEPS: Final = sql.SQL(
-    "SELECT version, position, at, recorded_at, action, actor, roles, tier, episode, details"
-    " FROM audit.entries"
+    "SELECT version, position, at, recorded_at, action, actor, roles, details FROM audit.entries"
 )
 """The entries of a case, as the fields of a ``Step`` that come after it."""
 

@@ -31,6 +31,8 @@ class Projection:
     reads is not decoded. Of a class that is not named there it gets the whole event. ``beside`` and
     ``json`` are as in ``Wanted``. ``opens`` lets it read personal fields: then it answers for what
     its tables keep of them. ``company`` are shapes that it may get instead, see ``in_company``.
+    ``instead_of`` names read models of earlier versions that it has taken in: they go once it is
+    there.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Projection:
     json: bool = False
     opens: bool = False
     company: Mapping[type, type] | None = None
+    instead_of: tuple[str, ...] = ()
 
     @cached_property
     def _shapes(self) -> Mapping[type, type]:

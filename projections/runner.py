@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
@@ -233,6 +233,8 @@ class Runner:
             self._prepare(connection, projection, None)
         elif version != projection.version:
             return None
+        else:
+            _drop_gone(connection, projection)
         if head - (schemas.position_of(connection, name) or 0) > self.page:
             return None
         skipped = self.source.skipped(name)
@@ -464,6 +466,7 @@ class Runner:
                     schemas.create(connection, projection, name, source.parts(), indexed=True)
                 schemas.note(connection, name, LOG, error.poison)
                 raise
+        _drop_gone(connection, projection)
 
     def _advance(
         self,
@@ -553,6 +556,15 @@ class Runner:
         # Later, by itself: dropping needs locks that running queries hold, and with those of the
         # swap in hand the two could wait for each other.
         schemas.drop(connection, retired)
+
+
+def _drop_gone(connection: psycopg.Connection, projection: Projection) -> None:
+    """Drop what is in a read model now instead; a process of an older version may have made it
+    again since."""
+    for gone in projection.instead_of:
+        for schema in (gone, f"{gone}_rebuild", f"{gone}_retired"):
+            with suppress(psycopg.errors.LockNotAvailable):  # still read: at the next start
+                schemas.drop(connection, schema)
 
 
 def _as_a_follower(connection: psycopg.Connection) -> None:

@@ -2,7 +2,7 @@
 
 Lists are filtered, sorted and paged in the database by keyset. Nothing here is personal but ids:
 what people wrote, masked, and the search in it are the read model ``search``'s. The rows of the
-past, ``past_cases``, come out of the same fold.
+past (``past_cases``) come out of the same fold.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -520,4 +520,5 @@ WORKLIST: Final = Projection(
     reads=READS,
     beside=("at", "actor"),
     apply=apply,
+    instead_of=("past_cases",),
 )

@@ -185,23 +185,16 @@ def test_a_log_from_before_keeps_its_times_of_recording_in_order(
     assert first == second
 
 
-def test_read_models_that_others_have_taken_in_go_with_their_rows(
-    empty: str, secret: bytes
-) -> None:
-    migrate(empty, secret)
-    with psycopg.connect(role_dsn(empty, secret, "wangge_projector")) as projector:
-        for name in ("timeline", "past_cases_rebuild", "worklist"):
-            projector.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-        projector.execute("CREATE TABLE timeline.steps (details text)")
-        projector.execute("INSERT INTO projector.paused VALUES ('timeline'), ('worklist')")
-    taking_away = next(each for each in migrations() if each.name.endswith("read_models.sql"))
-    with psycopg.connect(empty) as connection:
-        connection.execute(taking_away.text.encode())
-        left = connection.execute(
-            "SELECT nspname FROM pg_namespace WHERE nspowner = 'wangge_projector'::regrole"
-            " UNION SELECT projection FROM projector.paused"
-        ).fetchall()
-    assert left == [("worklist",)]
+def test_who_may_create_roles_and_has_a_database_needs_no_more(folder: Path, secret: bytes) -> None:
+    """As README has it of ``WANGGE_DSN``: a superuser is nowhere asked for."""
+    with EmbeddedPostgres(folder, durable=False) as server:
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as superuser:
+            superuser.execute("CREATE ROLE chief LOGIN CREATEROLE PASSWORD 'of chief'")
+            superuser.execute("CREATE DATABASE office OWNER chief")
+        chief = make_conninfo(server.dsn("office"), user="chief", password="of chief")
+        assert migrate(chief, secret) == [file.name for file in migrations()]
+        assert migrate(chief, secret) == []
+        sign_in(chief, secret)
 
 
 def test_an_installation_shows_no_secret(folder: Path) -> None:

@@ -64,6 +64,25 @@ def test_a_bad_field_stops_who_reads_it_alone_in_a_build(runner: Runner, broken:
     assert position_of(runner, ALONE) == 0
 
 
+def test_the_audit_trail_stands_whatever_an_event_says(
+    runner: Runner, broken: int, database: str
+) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("ALTER TABLE log.event DISABLE TRIGGER ALL")
+        owner.execute("UPDATE log.event SET data = '[]' WHERE position = %s", (broken,))
+    with pytest.raises(Poisoned):
+        runner.catch_up()
+    head = runner.source.head(LOG)
+    assert stopped(runner)["worklist"] == broken
+    assert "audit" not in stopped(runner)
+    assert position_of(runner, "audit") == head
+    with runner.connect() as connection:
+        entry = connection.execute(
+            "SELECT action, details FROM audit.entries WHERE position = %s", (broken,)
+        ).fetchone()
+    assert entry == ("case.filed", "[]")
+
+
 def test_a_bad_field_stops_who_reads_it_alone_of_those_that_go_together(
     store: EventStore, runner: Runner, broken: int
 ) -> None:
@@ -103,3 +122,28 @@ def test_who_reads_all_of_something_gets_it_whole_beside_who_reads_a_part() -> N
     for fields in ("spot spot.longitude", "spot.longitude spot", "spot"):
         shape: Any = shapes({e.CaseReported: fields})[e.CaseReported]
         assert msgspec.json.decode(data, type=shape).spot.address == "somewhere", fields
+
+
+def test_what_a_read_model_has_taken_in_goes_once_it_is_there(
+    store: EventStore, runner: Runner
+) -> None:
+    """Also where a process of an older version made it again."""
+    fill(store, 3)
+
+    def made() -> set[str]:
+        with runner.connect() as connection:
+            rows = connection.execute("SELECT nspname FROM pg_namespace").fetchall()
+        return {row[0] for row in rows} & {"timeline", "timeline_retired", "past_cases_rebuild"}
+
+    def make() -> None:
+        with runner.connect() as connection:
+            for name in ("timeline", "timeline_retired", "past_cases_rebuild"):
+                connection.execute(f"CREATE SCHEMA {name}".encode())
+        assert len(made()) == 3
+
+    make()
+    runner.catch_up()
+    assert made() == set()
+    make()
+    with following(runner, *runner.projections):
+        wait_for(lambda: made() == set())
