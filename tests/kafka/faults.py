@@ -23,6 +23,7 @@ from random import Random
 from typing import Any, Final
 
 import psycopg
+from kafka.errors import KafkaError
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
@@ -269,8 +270,11 @@ class World:
         self.until("three replicas again", self._replicated)
 
     def _replicated(self) -> bool:
-        with closing(self.cluster.administration()) as administration:
-            (found,) = administration.describe_topics([TOPIC])
+        try:
+            with closing(self.cluster.administration()) as administration:
+                (found,) = administration.describe_topics([TOPIC])
+        except KafkaError:  # it asked a node that does not listen yet
+            return False
         return all(len(each["isr_nodes"]) == 3 for each in found["partitions"])
 
     def rebalance(self) -> None:
