@@ -291,6 +291,16 @@ class _Envelope(msgspec.Struct):
     sealed: _Sealed | None = None
 
 
+class _Keys(msgspec.Struct):
+    keys: dict[str, str]
+
+
+class _Keyed(msgspec.Struct):
+    """The same, its ciphertexts passed over."""
+
+    sealed: _Keys | None = None
+
+
 _SEALED_MEMBER: Final = b'"sealed":'
 """Inside a JSON text its quotation marks would be escaped: these bytes are a member's name."""
 
@@ -299,14 +309,20 @@ _SEALED_BESIDE: Final = b"," + _SEALED_MEMBER
 
 _NONCE: Final = 12
 
+_as_json: Final = msgspec.json.Encoder().encode
+
 
 def _bound_to(stream: str, version: int, path: str, key: str) -> bytes:
     """What a ciphertext belongs to, as a JSON array: no two places give the same bytes."""
-    return msgspec.json.encode((stream, version, path, key))
+    return _as_json((stream, version, path, key))
 
 
 def _base64(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
+
+
+def _from_base64(text: str) -> bytes:
+    return binascii.a2b_base64(text, strict_mode=True)
 
 
 class _Place(NamedTuple):
@@ -348,8 +364,11 @@ class _Quick:
         event, sealed = self.event(data), self.envelope(data).sealed
         if sealed is None:
             return None
-        case, left = _case(stream), len(sealed.fields)
-        trusted: set[str] = set()
+        case, stored, used = _case(stream), sealed.fields, {id_: keys[id_] for id_ in sealed.keys}
+        for id_, key in used.items():
+            if not hmac.compare_digest(key.commitment, _from_base64(sealed.keys[id_])):
+                return None
+        left = len(stored)
         for way, texts in self.holders:
             holder = event
             for step in way:
@@ -357,24 +376,18 @@ class _Quick:
             if holder is None:
                 continue
             for path, name, owner in texts:
-                stored, hidden = sealed.fields.get(path), getattr(holder, name) == SEALED
-                if (stored is not None) != hidden:
-                    return None
-                if stored is None:
-                    continue
-                id_, text = stored
-                key = keys[id_]
-                if key.subject != (case if owner is None else f"person:{getattr(holder, owner)}"):
-                    return None
-                if id_ not in trusted:
-                    commitment = binascii.a2b_base64(sealed.keys[id_], strict_mode=True)
-                    if not hmac.compare_digest(key.commitment, commitment):
+                hidden = getattr(holder, name) == SEALED
+                if path not in stored:
+                    if hidden:
                         return None
-                    trusted.add(id_)
-                raw = binascii.a2b_base64(text, strict_mode=True)
-                bound = _bound_to(stream, version, path, id_)
-                clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
-                setattr(holder, name, clear.decode())
+                    continue
+                id_, text = stored[path]
+                key = used[id_]
+                whose = case if owner is None else f"person:{getattr(holder, owner)}"
+                if not hidden or key.subject != whose:
+                    return None
+                raw, bound = _from_base64(text), _bound_to(stream, version, path, id_)
+                setattr(holder, name, key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound).decode())
                 left -= 1
         return None if left else event
 
@@ -440,7 +453,9 @@ class _Opening:
 
     def _key(self, path: str, id_: str) -> Key | None:
         """The key that the event names and was sealed with; None: it was destroyed."""
-        commitment = self._bytes(path, self.sealed.keys.get(id_, ""))
+        if id_ not in self.sealed.keys:
+            raise self.tampered(path, f"the event does not commit itself to {id_}")
+        commitment = self._bytes(path, self.sealed.keys[id_])
         key = self.keys.get(id_)
         if key is None:
             if self.keys.destroyed.get(id_) == commitment:
@@ -463,7 +478,7 @@ class _Opening:
 
     def _bytes(self, path: str, text: str) -> bytes:
         try:
-            return binascii.a2b_base64(text, strict_mode=True)
+            return _from_base64(text)
         except ValueError:
             raise self.tampered(path, "no Base64") from None
 
@@ -509,6 +524,7 @@ class Codec:
             name: msgspec.json.Decoder(event) for name, event in names.items()
         }
         self._envelopes = msgspec.json.Decoder(_Envelope)
+        self._keyed = msgspec.json.Decoder(_Keyed)
         self._upcasts = dict(upcasts)
         self._names_of: dict[tuple[type, ...], list[str]] = {}
         self._partial: dict[frozenset[tuple[type, type]], _Decoders] = {}
@@ -607,10 +623,10 @@ class Codec:
         if _SEALED_MEMBER not in data:
             return ()
         try:
-            sealed = self._envelopes.decode(data).sealed
+            sealed = self._keyed.decode(data).sealed
         except msgspec.DecodeError:
             return ()
-        return tuple({id_ for id_, _ in sealed.fields.values()}) if sealed else ()
+        return tuple(sealed.keys) if sealed else ()
 
     def has_personal(self, event: type, shape: type) -> bool:
         """Whether a smaller shape of an event keeps any of its personal fields."""

@@ -29,11 +29,11 @@ _COMPOUND_SURNAMES: Final = frozenset(
 )
 
 _LEVEL: Final = re.compile(
-    r"小区|社区|街道|大街|大道|胡同|花园|公寓|路|街|村|巷|弄|镇|乡|苑"
-    r"|\b(?:street|avenue|road|lane|boulevard|drive|place|st|ave|rd|ln|blvd|dr|pl)\b",
-    re.IGNORECASE,
+    r".*(?:小区|社区|街道|大街|大道|胡同|花园|公寓|[路街村巷弄镇乡苑]"
+    r"|\b(?:street|avenue|road|lane|boulevard|drive|place|st|ave|rd|ln|blvd|dr|pl)\b)",
+    re.IGNORECASE | re.DOTALL,
 )
-"""What an address is kept up to: the neighbourhood, the road, the village."""
+"""What an address is kept up to: the last neighbourhood, road or village in it."""
 
 _DIGIT: Final = re.compile(r"\d")
 
@@ -101,10 +101,8 @@ def _phone(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    end = 0
-    for level in _LEVEL.finditer(text):
-        end = level.end()
-    kept = _DIGIT.sub("*", text[:end])
+    level = _LEVEL.match(text)
+    kept = _DIGIT.sub("*", level.group()) if level else ""
     # A road alone may be all there is; then even that is not shown.
     return HIDDEN if kept == text else kept + HIDDEN
 

@@ -148,25 +148,25 @@ class Table(Generic[Row]):
         )
 
 
-class _Bigints(Dumper):
-    """bigint[] for COPY, of whole numbers and never NULL: a tenth of what it takes in general."""
+class _Integers(Dumper):
+    """integer[] for COPY, of whole numbers and never NULL: a tenth of what it takes in general."""
 
     format = Format.BINARY
-    oid = 1016
+    oid = 1007
 
     def dump(self, obj: list[int]) -> bytes:
         """The array as it is sent."""
         count = len(obj)
         if not count:
-            return struct.pack("!iii", 0, 0, 20)
-        flat = [8] * (2 * count)
+            return struct.pack("!iii", 0, 0, 23)
+        flat = [4] * (2 * count)
         flat[1::2] = obj
-        return _packing(count)(1, 0, 20, count, 1, *flat)
+        return _packing(count)(1, 0, 23, count, 1, *flat)
 
 
 @cache
 def _packing(count: int) -> Callable[..., bytes]:
-    return struct.Struct(f"!iiiii{'iq' * count}").pack
+    return struct.Struct(f"!iiiii{'ii' * count}").pack
 
 
 class Texts(list[str]):
@@ -191,7 +191,7 @@ class _Texts(Dumper):
 
 _NO_TEXTS: Final = struct.pack("!iii", 0, 0, 25)
 
-psycopg.adapters.register_dumper(None, _Bigints)
+psycopg.adapters.register_dumper(None, _Integers)
 psycopg.adapters.register_dumper(None, _Texts)
 psycopg.adapters.register_dumper(Texts, _Texts)
 
