@@ -282,9 +282,17 @@ def _case(stream: str) -> str:
 # --- sealing ---
 
 
-class _Sealed(msgspec.Struct):
+class _Sealed(msgspec.Struct, omit_defaults=True):
+    """What stands beside the fields of an event with personal texts.
+
+    ``keys``: by their ids, commitments to the keys. ``texts``: by the id of its key, the paths of
+    what was sealed together and the ciphertext of a JSON array of it. ``fields`` is how it was
+    stored first, each text by itself: by its path, the id of its key and its ciphertext.
+    """
+
     keys: dict[str, str]
-    fields: dict[str, tuple[str, str]]
+    texts: dict[str, tuple[list[str], str]] = msgspec.field(default_factory=dict)
+    fields: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
 
 
 class _Envelope(msgspec.Struct):
@@ -310,9 +318,10 @@ _SEALED_BESIDE: Final = b"," + _SEALED_MEMBER
 _NONCE: Final = 12
 
 _as_json: Final = msgspec.json.Encoder().encode
+_from_json: Final = msgspec.json.Decoder(list[str]).decode
 
 
-def _bound_to(stream: str, version: int, path: str, key: str) -> bytes:
+def _bound_to(stream: str, version: int, path: str | list[str], key: str) -> bytes:
     """What a ciphertext belongs to, as a JSON array: no two places give the same bytes."""
     return _as_json((stream, version, path, key))
 
@@ -362,13 +371,19 @@ class _Quick:
 
     def _opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
         event, sealed = self.event(data), self.envelope(data).sealed
-        if sealed is None:
+        if sealed is None or sealed.fields:
             return None
-        case, stored, used = _case(stream), sealed.fields, {id_: keys[id_] for id_ in sealed.keys}
-        for id_, key in used.items():
+        case, left = _case(stream), 0
+        clear: dict[str, tuple[str, str]] = {}
+        for id_, (paths, stored) in sealed.texts.items():
+            key = keys[id_]
             if not hmac.compare_digest(key.commitment, _from_base64(sealed.keys[id_])):
                 return None
-        left = len(stored)
+            raw, bound = _from_base64(stored), _bound_to(stream, version, paths, id_)
+            found = _from_json(key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound))
+            for path, text in zip(paths, found, strict=True):
+                clear[path] = key.subject, text
+            left += len(paths)
         for way, texts in self.holders:
             holder = event
             for step in way:
@@ -376,18 +391,14 @@ class _Quick:
             if holder is None:
                 continue
             for path, name, owner in texts:
-                hidden = getattr(holder, name) == SEALED
-                if path not in stored:
-                    if hidden:
-                        return None
-                    continue
-                id_, text = stored[path]
-                key = used[id_]
-                whose = case if owner is None else f"person:{getattr(holder, owner)}"
-                if not hidden or key.subject != whose:
+                if (path in clear) != (getattr(holder, name) == SEALED):
                     return None
-                raw, bound = _from_base64(text), _bound_to(stream, version, path, id_)
-                setattr(holder, name, key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound).decode())
+                if path not in clear:
+                    continue
+                subject, text = clear[path]
+                if subject != (case if owner is None else f"person:{getattr(holder, owner)}"):
+                    return None
+                setattr(holder, name, text)
                 left -= 1
         return None if left else event
 
@@ -434,22 +445,48 @@ class _Opening:
     version: int
     sealed: _Sealed
     keys: Keys
+    key_of: dict[str, str] = field(init=False)
+    """By the path of each sealed field, the id of its key."""
+    _texts: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Key | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.key_of = {path: id_ for path, (id_, _) in self.sealed.fields.items()}
+        for id_, (paths, _) in self.sealed.texts.items():
+            for path in paths:
+                if path in self.key_of:
+                    raise self.tampered(path, "it is sealed twice")
+                self.key_of[path] = id_
 
     def text(self, path: str) -> str:
         """What a field says, or that it is forgotten."""
-        id_, stored = self.sealed.fields[path]
+        if path not in self._texts:
+            id_ = self.key_of[path]
+            if path in self.sealed.fields:
+                self._texts[path] = self._opened(path, id_, path, self.sealed.fields[path][1])[0]
+            else:
+                paths, stored = self.sealed.texts[id_]
+                self._texts.update(zip(paths, self._opened(path, id_, paths, stored), strict=True))
+        return self._texts[path]
+
+    def _opened(self, path: str, id_: str, sealed: str | list[str], stored: str) -> list[str]:
+        """The texts that were sealed together, or the only one; ``path`` is who wants to know."""
         if id_ not in self._known:
             self._known[id_] = self._key(path, id_)
         key = self._known[id_]
+        alone = isinstance(sealed, str)
+        count = 1 if alone else len(sealed)
         if key is None:
-            return FORGOTTEN
-        sealed = self._bytes(path, stored)
-        bound = _bound_to(self.stream, self.version, path, id_)
+            return [FORGOTTEN] * count
+        raw, bound = self._bytes(path, stored), _bound_to(self.stream, self.version, sealed, id_)
         try:
-            return key.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound).decode()
-        except (InvalidTag, ValueError):
-            raise self.tampered(path, "its bytes were changed or moved") from None
+            clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
+            found = [clear.decode()] if alone else _from_json(clear)
+        except (InvalidTag, ValueError, msgspec.DecodeError):
+            found = []
+        if len(found) != count:
+            raise self.tampered(path, "its bytes were changed or moved")
+        return found
 
     def _key(self, path: str, id_: str) -> Key | None:
         """The key that the event names and was sealed with; None: it was destroyed."""
@@ -557,17 +594,18 @@ class Codec:
         if not texts:
             return name, data
         raw = msgspec.json.decode(data)
-        sealed = _Sealed({}, {})
+        together: dict[str, dict[str, str]] = {}
         for path, text, subject in texts:
-            key = keys[subject]
-            nonce = os.urandom(_NONCE)
-            bound = _bound_to(stream, version, path, key.id)
-            ciphertext = key.cipher.encrypt(nonce, text.encode(), bound)
-            if key.id not in sealed.keys:
-                sealed.keys[key.id] = _base64(key.commitment)
-            sealed.fields[path] = key.id, _base64(nonce + ciphertext)
+            together.setdefault(subject, {})[path] = text
             within, last = _place(raw, path)
             within[last] = SEALED
+        sealed = _Sealed({})
+        for subject, found in together.items():
+            key, paths, nonce = keys[subject], list(found), os.urandom(_NONCE)
+            bound = _bound_to(stream, version, paths, key.id)
+            ciphertext = key.cipher.encrypt(nonce, _as_json(list(found.values())), bound)
+            sealed.keys[key.id] = _base64(key.commitment)
+            sealed.texts[key.id] = paths, _base64(nonce + ciphertext)
         raw["sealed"] = sealed
         return name, self._encoder.encode(raw)
 
@@ -668,7 +706,7 @@ class Codec:
             raise _tampered(stream, version, "sealed", str(error)) from None
         opening = _Opening(stream, version, sealed, keys)
         self._demand_whole(opening, name, raw)
-        for path in sealed.fields:
+        for path in opening.key_of:
             try:
                 within, last = _place(raw, path)
                 whole = within[last] == SEALED
@@ -706,14 +744,13 @@ class Codec:
             texts = _texts(self._plans[shape], raw, dict.get, opening.stream)
         except TypeError:
             raise opening.tampered("sealed", "the event has another shape") from None
-        fields = opening.sealed.fields
         found = {path: subject for path, _, subject in texts}
-        subjects = {id_: subject_of(id_) for id_, _ in fields.values()}
-        for path, (id_, _) in fields.items():
+        subjects = {id_: subject_of(id_) for id_ in opening.key_of.values()}
+        for path, id_ in opening.key_of.items():
             if path not in found or found[path] != subjects[id_]:
                 raise opening.tampered(path, f"{id_} is not a key for this field")
         for path, text, _ in texts:
-            if text == SEALED and path not in fields:
+            if text == SEALED and path not in opening.key_of:
                 raise opening.tampered(path, "its ciphertext is missing")
 
     def _upcast(self, name: str, raw: dict[str, Any]) -> Any:

@@ -1,7 +1,8 @@
 """Stored shapes are for ever: every event has a golden file, and reads and writes it unchanged.
 
-Those with personal fields have a second one, of how they are stored, and another for how they were
-stored before one of the fields was marked (``case.resolved.before.json``).
+Those with personal fields have more: how they are stored (``case.resolved.together.json``), how
+they were stored while each text was sealed by itself (``case.resolved.json``), and that before one
+of the fields was marked (``case.resolved.before.json``).
 ``python -m tests.infra.test_codec`` writes what is missing of these.
 """
 
@@ -67,6 +68,11 @@ def sealed(name: str) -> bytes:
     return CODEC.encode(event, stream, VERSION, keys_for(event, stream))[1]
 
 
+def first_sealed(name: str) -> bytes:
+    """The same as it was stored while each text was sealed by itself."""
+    return (SEALED_GOLDEN / f"{name}.json").read_bytes()
+
+
 def opened(name: str, data: bytes, keys: Keys | None = None) -> Any:
     return CODEC.open(name, data, stream_of(name), VERSION, found(data) if keys is None else keys)
 
@@ -94,7 +100,7 @@ def test_every_name_has_its_golden_file_and_every_file_its_name() -> None:
     files = {path.name.removesuffix(".json") for path in GOLDEN.glob("*.json")}
     assert files == NAMES.keys() | UPCASTS.keys()
     files = {path.name.removesuffix(".json") for path in SEALED_GOLDEN.glob("*.json")}
-    assert files >= set(PERSONAL)
+    assert files >= set(PERSONAL) | {f"{name}.together" for name in PERSONAL}
 
 
 def test_every_event_of_every_aggregate_has_a_name() -> None:
@@ -177,8 +183,8 @@ def test_tiers_are_stored_as_numbers_from_the_grid_up() -> None:
 def test_a_field_is_sealed_by_the_key_of_whoever_it_belongs_to(
     name: str, paths: dict[str, str]
 ) -> None:
-    stored = msgspec.json.decode(sealed(name))["sealed"]["fields"]
-    assert {path: id_ for path, (id_, _) in stored.items()} == paths
+    stored = msgspec.json.decode(sealed(name))["sealed"]["texts"]
+    assert {path: id_ for id_, (sealed_, _) in stored.items() for path in sealed_} == paths
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(PERSONAL)))
@@ -217,9 +223,12 @@ def test_marks_are_found_in_lists_and_optional_fields_too() -> None:
     subjects = codec.subjects_of(event, "case:1")
     assert sorted(subjects) == ["case:1", "person:a", "person:c"]
     _, data = codec.encode(event, "case:1", 1, {each: key(each) for each in subjects})
-    assert sorted(msgspec.json.decode(data)["sealed"]["fields"]) == [
-        "aside", "other.name", "witnesses.0.name", "words.0", "words.2",
-    ]  # fmt: skip
+    stored = msgspec.json.decode(data)["sealed"]["texts"]
+    assert sorted((id_, sorted(paths)) for id_, (paths, _) in stored.items()) == [
+        ("case:1#1", ["aside", "words.0", "words.2"]),
+        ("person:a#1", ["witnesses.0.name"]),
+        ("person:c#1", ["other.name"]),
+    ]
     assert codec.decode("case.heard", data).words == (SEALED, "", SEALED)
     assert codec.open("case.heard", data, "case:1", 1, found(data)) == event
 
@@ -292,6 +301,8 @@ def test_a_key_that_was_not_given_is_an_error() -> None:
 
 
 # --- sealed and opened ---
+
+Stored = Callable[[str], bytes]
 
 
 def texts(event: Any) -> list[str]:
@@ -366,8 +377,9 @@ class _ReportedAt(msgspec.Struct):
     tier: int
 
 
-def test_a_smaller_shape_is_opened_too() -> None:
-    name, data = "case.reported", sealed("case.reported")
+@pytest.mark.parametrize("stored", [sealed, first_sealed])
+def test_a_smaller_shape_is_opened_too(stored: Stored) -> None:
+    name, data = "case.reported", stored("case.reported")
     whole, stream = opened(name, data), stream_of(name)
     assert isinstance(whole, CaseReported)
     assert whole.reporter is not None
@@ -422,13 +434,14 @@ def test_no_personal_text_stands_in_the_stored_bytes(name: str) -> None:
     for before, after in zip(texts(event), texts(closed), strict=True):
         if before != after:
             assert after == SEALED
-    fields_ = msgspec.json.decode(sealed(name))["sealed"]["fields"]
-    assert texts(closed).count(SEALED) == len(fields_) > 0
+    stored = msgspec.json.decode(sealed(name))["sealed"]["texts"].values()
+    assert texts(closed).count(SEALED) == sum(len(paths) for paths, _ in stored) > 0
 
 
 @pytest.mark.parametrize("stored", sorted(path.stem for path in SEALED_GOLDEN.glob("*.json")))
 def test_a_golden_sealed_event_is_opened_as_its_clear_form(stored: str) -> None:
-    name, data = stored.removesuffix(".before"), (SEALED_GOLDEN / f"{stored}.json").read_bytes()
+    name = stored.removesuffix(".before").removesuffix(".together")
+    data = (SEALED_GOLDEN / f"{stored}.json").read_bytes()
     assert opened(name, data) == CODEC.decode(name, golden(name))
 
 
@@ -448,8 +461,9 @@ def test_what_somebody_types_is_sealed_whatever_it_looks_like() -> None:
         assert CODEC.open("case.note_added", clear, "case:1", 1, Keys()) == event
 
 
-def test_fields_of_a_destroyed_key_are_forgotten_and_others_are_not() -> None:
-    data = sealed("case.reported")
+@pytest.mark.parametrize("stored", [sealed, first_sealed])
+def test_fields_of_a_destroyed_key_are_forgotten_and_others_are_not(stored: Stored) -> None:
+    data = stored("case.reported")
     keys = found(data)
     keys.destroyed["person:p-81c2#1"] = keys.pop("person:p-81c2#1").commitment
     event = opened("case.reported", data, keys)
@@ -535,6 +549,45 @@ def _set(*path: str, to: Any) -> Change:
     return change
 
 
+def _put(id_: str, paths: list[str], stored: str | None = None) -> Change:
+    """Other paths for what a key has sealed, or another ciphertext too."""
+
+    def change(raw: dict[str, Any]) -> None:
+        _, ciphertext = raw["sealed"]["texts"].get(id_, (None, "AAAA"))
+        raw["sealed"]["texts"][id_] = [paths, ciphertext if stored is None else stored]
+
+    return change
+
+
+def _change_together(raw: dict[str, Any]) -> None:
+    entry = raw["sealed"]["texts"][MINE]
+    entry[1] = entry[1][:20] + ("A" if entry[1][20] != "A" else "B") + entry[1][21:]
+
+
+def _rename(new: str, commitment: str | None = None) -> Change:
+    """Another key id for what the reporter's has sealed, and what the log says of that key."""
+
+    def change(raw: dict[str, Any]) -> None:
+        raw["sealed"]["texts"][new] = raw["sealed"]["texts"].pop(MINE)
+        if commitment is not None:
+            raw["sealed"]["keys"][new] = commitment
+
+    return change
+
+
+def _swap_together(raw: dict[str, Any]) -> None:
+    texts_ = raw["sealed"]["texts"]
+    texts_[MINE][1], texts_[CASE_KEY][1] = texts_[CASE_KEY][1], texts_[MINE][1]
+
+
+def _forget_a_place_together(raw: dict[str, Any]) -> None:
+    raw["territory"] = SEALED
+    raw["sealed"]["texts"]["person:gone#1"] = [["territory"], "AAAA"]
+    raw["sealed"]["keys"]["person:gone#1"] = base64.b64encode(
+        key("person:gone").commitment
+    ).decode()
+
+
 def _committed(id_: str) -> str:
     stored: str = msgspec.json.decode(sealed(NAME))["sealed"]["keys"][id_]
     return stored
@@ -582,18 +635,71 @@ TAMPERED: dict[str, tuple[Change, str]] = {
     ),
     "a field that is not personal": (_forget_a_place, "territory"),
     "a field that is not there": (_set("sealed", "fields", "a.b", to=[CASE_KEY, "AAAA"]), "a.b"),
-    "no fields": (lambda raw: raw["sealed"].pop("fields"), "sealed"),
+    "no fields": (lambda raw: raw["sealed"].pop("fields"), "description"),
+    "something else": (_set("sealed", to=[1]), "sealed"),
+    "sealed together as well": (
+        lambda raw: raw["sealed"].update(texts={MINE: [["reporter.phone"], "AAAA"]}),
+        "reporter.phone",
+    ),
+}
+
+HIS = ["reporter.name", "reporter.phone", "reporter.address"]
+TOGETHER: dict[str, tuple[Change, str]] = {
+    "ciphertext": (_change_together, "reporter.name"),
+    "a ciphertext that is too short": (_put(MINE, HIS, "AAAA"), "reporter.name"),
+    "no Base64": (_put(MINE, HIS, "号"), "reporter.name"),
+    "the order of the fields": (_put(MINE, HIS[::-1]), "reporter.address"),
+    "a field less": (_put(MINE, HIS[:2]), "reporter"),
+    "a field more": (_put(MINE, [*HIS, "description"]), "description"),
+    "a field twice": (_put(MINE, [*HIS, "reporter.name"]), "reporter.name"),
+    "a field that is not personal": (_put(MINE, [*HIS, "territory"]), "territory"),
+    "a field that is not there": (_put(MINE, [*HIS, "a.b"]), "a.b"),
+    "a field of another key": (_put(CASE_KEY, ["description", "reporter.name"]), "reporter.name"),
+    "two ciphertexts swapped": (_swap_together, "description|reporter.name"),
+    "a key that never was": (_rename("person:p-81c2#2"), "reporter.name"),
+    "a key that never was, committed to": (
+        _rename("person:p-81c2#2", _committed(MINE)),
+        "reporter.name",
+    ),
+    "no key id": (_rename("x"), "reporter.name"),
+    "another person's destroyed key": (
+        _rename("person:gone#1", base64.b64encode(key("person:gone").commitment).decode()),
+        "reporter.name",
+    ),
+    "an older, destroyed key": (_rename("person:p-81c2#9", _committed(MINE)), "reporter.name"),
+    "a place passed off as forgotten": (_forget_a_place_together, "territory"),
+    "the person": (_set("reporter", "person", to="p-0000"), "reporter"),
+    "another commitment": (_set("sealed", "keys", MINE, to="AAAAAAAAAAAAAAAAAAAAAA=="), "reporter"),
+    "no commitment": (_set("sealed", "keys", to={}), "description"),
+    "clear text in its place": (_set("reporter", "phone", to="110"), "reporter.phone"),
+    "nothing in its place": (_set("reporter", "phone", to=""), "reporter.phone"),
+    "no reporter": (_set("reporter", to=None), "reporter"),
+    "a reporter of another shape": (_set("reporter", to="***"), "sealed"),
+    "a list for a text": (_set("description", to=["***"]), "description"),
+    "nothing of a key": (lambda raw: raw["sealed"]["texts"].pop(MINE), "reporter.name"),
+    "no texts": (lambda raw: raw["sealed"].pop("texts"), "description"),
+    "sealed by itself as well": (
+        _set("sealed", "fields", to={"reporter.phone": [MINE, "AAAA"]}),
+        "reporter.phone",
+    ),
     "something else": (_set("sealed", to=[1]), "sealed"),
 }
 
 
 @pytest.mark.parametrize("shape", [None, _TEXTS], ids=["whole", "texts"])
-@pytest.mark.parametrize(("change", "field"), TAMPERED.values(), ids=TAMPERED)
+@pytest.mark.parametrize(
+    ("stored", "change", "field"),
+    [
+        pytest.param(stored, *each, id=f"{name}{form}")
+        for stored, form, table in ((first_sealed, " by itself", TAMPERED), (sealed, "", TOGETHER))
+        for name, each in table.items()
+    ],
+)
 def test_tampering_is_an_error_that_names_event_and_field(
-    change: Change, field: str, shape: type | None
+    stored: Stored, change: Change, field: str, shape: type | None
 ) -> None:
-    raw = msgspec.json.decode(sealed(NAME))
-    keys = found(sealed(NAME))
+    raw = msgspec.json.decode(stored(NAME))
+    keys = found(stored(NAME))
     keys.destroyed["person:gone#1"] = key("person:gone").commitment
     keys.destroyed["person:p-81c2#9"] = key("person:p-81c2", 9).commitment
     change(raw)
@@ -655,6 +761,6 @@ def test_a_key_shows_no_secret() -> None:
 if __name__ == "__main__":
     SEALED_GOLDEN.mkdir(exist_ok=True)
     for _name_ in PERSONAL:
-        _path = SEALED_GOLDEN / f"{_name_}.json"
+        _path = SEALED_GOLDEN / f"{_name_}.together.json"
         if not _path.exists():
             _path.write_bytes(msgspec.json.format(sealed(_name_), indent=2) + b"\n")
