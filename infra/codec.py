@@ -7,13 +7,18 @@ from the old name, with the golden JSON of both.
 **Personal fields.** What the domain marks (``domain.personal``) is stored encrypted. Its own place
 holds ``SEALED``, and the event has one more member, which plain decoders pass over::
 
-    "sealed": {"keys": {key id: commitment}, "fields": {path: [key id, nonce and ciphertext]}}
+    "sealed": {"keys": {key id: commitment}, "texts": {key id: [paths, nonce and ciphertext]}}
 
-Paths are those of the shape that was stored (``reporter.name``, ``parts.0.name``), bytes Base64.
-AES-256-GCM with a random nonce, bound to stream, version, path and key id; a commitment says which
-key it was. So nothing can be moved, swapped or passed off as forgotten without being noticed. Empty
-texts are not sealed; the length of others can be told. That a whole ``sealed`` member was not taken
+Paths are those of the shape that was stored (``reporter.name``, ``parts.0.name``), bytes Base64. In
+the ciphertext is a JSON array of the texts, in the order of the paths: AES-256-GCM with a random
+nonce, bound to stream, version, paths and key id; a commitment says which key it was. So nothing
+can be moved, swapped or passed off as forgotten without being noticed. Empty texts are not sealed;
+of others it can be told how long they are together. That a whole ``sealed`` member was not taken
 out is for the proof over the log's bytes to show.
+
+At first each text was sealed by itself, bound to its path; that is read as ever::
+
+    "sealed": {"keys": {key id: commitment}, "fields": {path: [key id, nonce and ciphertext]}}
 """
 
 import binascii
@@ -282,17 +287,40 @@ def _case(stream: str) -> str:
 # --- sealing ---
 
 
-class _Sealed(msgspec.Struct, omit_defaults=True):
-    """What stands beside the fields of an event with personal texts.
+class _Ciphertext(NamedTuple):
+    """What was sealed together. ``bound`` are its paths, or the only one in the first form."""
 
-    ``keys``: by their ids, commitments to the keys. ``texts``: by the id of its key, the paths of
-    what was sealed together and the ciphertext of a JSON array of it. ``fields`` is how it was
-    stored first, each text by itself: by its path, the id of its key and its ciphertext.
-    """
+    key: str
+    bound: list[str] | str
+    stored: str
+
+    @property
+    def paths(self) -> list[str]:
+        """Where its texts stand."""
+        return [self.bound] if isinstance(self.bound, str) else self.bound
+
+    def texts(self, clear: bytes) -> list[str]:
+        """The texts in the opened bytes.
+
+        Raises:
+            ValueError, msgspec.DecodeError: they are no such texts.
+        """
+        return [clear.decode()] if isinstance(self.bound, str) else _texts_from_json(clear)
+
+
+class _Sealed(msgspec.Struct, omit_defaults=True):
+    """The member beside the fields of an event with personal texts, in either form."""
 
     keys: dict[str, str]
     texts: dict[str, tuple[list[str], str]] = msgspec.field(default_factory=dict)
     fields: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
+
+    def ciphertexts(self) -> list[_Ciphertext]:
+        """All there are."""
+        found = [_Ciphertext(key, *each) for key, each in self.texts.items()]
+        if self.fields:
+            found += [_Ciphertext(key, path, each) for path, (key, each) in self.fields.items()]
+        return found
 
 
 class _Envelope(msgspec.Struct):
@@ -300,12 +328,12 @@ class _Envelope(msgspec.Struct):
 
 
 class _Keys(msgspec.Struct):
+    """The same member, its ciphertexts passed over."""
+
     keys: dict[str, str]
 
 
 class _Keyed(msgspec.Struct):
-    """The same, its ciphertexts passed over."""
-
     sealed: _Keys | None = None
 
 
@@ -318,12 +346,12 @@ _SEALED_BESIDE: Final = b"," + _SEALED_MEMBER
 _NONCE: Final = 12
 
 _as_json: Final = msgspec.json.Encoder().encode
-_from_json: Final = msgspec.json.Decoder(list[str]).decode
+_texts_from_json: Final = msgspec.json.Decoder(list[str]).decode
 
 
-def _bound_to(stream: str, version: int, path: str | list[str], key: str) -> bytes:
+def _bound_to(stream: str, version: int, paths: list[str] | str, key: str) -> bytes:
     """What a ciphertext belongs to, as a JSON array: no two places give the same bytes."""
-    return _as_json((stream, version, path, key))
+    return _as_json((stream, version, paths, key))
 
 
 def _base64(data: bytes) -> str:
@@ -371,16 +399,17 @@ class _Quick:
 
     def _opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
         event, sealed = self.event(data), self.envelope(data).sealed
-        if sealed is None or sealed.fields:
+        if sealed is None:
             return None
         case, left = _case(stream), 0
         clear: dict[str, tuple[str, str]] = {}
-        for id_, (paths, stored) in sealed.texts.items():
+        for each in sealed.ciphertexts():
+            id_, paths = each.key, each.paths
             key = keys[id_]
             if not hmac.compare_digest(key.commitment, _from_base64(sealed.keys[id_])):
                 return None
-            raw, bound = _from_base64(stored), _bound_to(stream, version, paths, id_)
-            found = _from_json(key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound))
+            raw, bound = _from_base64(each.stored), _bound_to(stream, version, each.bound, id_)
+            found = each.texts(key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound))
             for path, text in zip(paths, found, strict=True):
                 clear[path] = key.subject, text
             left += len(paths)
@@ -445,43 +474,36 @@ class _Opening:
     version: int
     sealed: _Sealed
     keys: Keys
-    key_of: dict[str, str] = field(init=False)
-    """By the path of each sealed field, the id of its key."""
-    _texts: dict[str, str] = field(default_factory=dict)
+    by_path: dict[str, _Ciphertext] = field(default_factory=dict)
+    _clear: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Key | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.key_of = {path: id_ for path, (id_, _) in self.sealed.fields.items()}
-        for id_, (paths, _) in self.sealed.texts.items():
-            for path in paths:
-                if path in self.key_of:
+        for each in self.sealed.ciphertexts():
+            for path in each.paths:
+                if path in self.by_path:
                     raise self.tampered(path, "it is sealed twice")
-                self.key_of[path] = id_
+                self.by_path[path] = each
 
     def text(self, path: str) -> str:
         """What a field says, or that it is forgotten."""
-        if path not in self._texts:
-            id_ = self.key_of[path]
-            if path in self.sealed.fields:
-                self._texts[path] = self._opened(path, id_, path, self.sealed.fields[path][1])[0]
-            else:
-                paths, stored = self.sealed.texts[id_]
-                self._texts.update(zip(paths, self._opened(path, id_, paths, stored), strict=True))
-        return self._texts[path]
+        if path not in self._clear:
+            ciphertext = self.by_path[path]
+            self._clear |= zip(ciphertext.paths, self._open(path, ciphertext), strict=True)
+        return self._clear[path]
 
-    def _opened(self, path: str, id_: str, sealed: str | list[str], stored: str) -> list[str]:
-        """The texts that were sealed together, or the only one; ``path`` is who wants to know."""
+    def _open(self, path: str, ciphertext: _Ciphertext) -> list[str]:
+        """All texts of a ciphertext; ``path`` is that of the one that is wanted."""
+        id_, bound, stored = ciphertext
         if id_ not in self._known:
             self._known[id_] = self._key(path, id_)
-        key = self._known[id_]
-        alone = isinstance(sealed, str)
-        count = 1 if alone else len(sealed)
+        key, count = self._known[id_], len(ciphertext.paths)
         if key is None:
             return [FORGOTTEN] * count
-        raw, bound = self._bytes(path, stored), _bound_to(self.stream, self.version, sealed, id_)
+        raw = self._bytes(path, stored)
+        belongs = _bound_to(self.stream, self.version, bound, id_)
         try:
-            clear = key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
-            found = [clear.decode()] if alone else _from_json(clear)
+            found = ciphertext.texts(key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], belongs))
         except (InvalidTag, ValueError, msgspec.DecodeError):
             found = []
         if len(found) != count:
@@ -706,7 +728,7 @@ class Codec:
             raise _tampered(stream, version, "sealed", str(error)) from None
         opening = _Opening(stream, version, sealed, keys)
         self._demand_whole(opening, name, raw)
-        for path in opening.key_of:
+        for path in opening.by_path:
             try:
                 within, last = _place(raw, path)
                 whole = within[last] == SEALED
@@ -745,12 +767,12 @@ class Codec:
         except TypeError:
             raise opening.tampered("sealed", "the event has another shape") from None
         found = {path: subject for path, _, subject in texts}
-        subjects = {id_: subject_of(id_) for id_ in opening.key_of.values()}
-        for path, id_ in opening.key_of.items():
+        subjects = {id_: subject_of(id_) for id_, _, _ in opening.by_path.values()}
+        for path, (id_, _, _) in opening.by_path.items():
             if path not in found or found[path] != subjects[id_]:
                 raise opening.tampered(path, f"{id_} is not a key for this field")
         for path, text, _ in texts:
-            if text == SEALED and path not in opening.key_of:
+            if text == SEALED and path not in opening.by_path:
                 raise opening.tampered(path, "its ciphertext is missing")
 
     def _upcast(self, name: str, raw: dict[str, Any]) -> Any:

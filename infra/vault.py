@@ -69,7 +69,7 @@ class WrongKeyFile(SettingError):
 @dataclass(slots=True)
 class Key:
     """What seals the personal fields of one subject. ``commitment`` tells keys apart and tells
-    nothing of the secret."""
+    nothing of the secret. Not frozen, for a build makes millions; nobody changes one."""
 
     id: str
     subject: str

@@ -188,7 +188,7 @@ def matching(index: search.Index, wanted: CaseFilter) -> list[Sql]:
         if not words or any(len(word) < 2 for word in words):
             raise Refused("query.text_short")
         conditions.append(
-            sql.SQL("(s.tokens || s.personal) @> {}::integer[]").format(
+            sql.SQL("(s.pairs || s.personal_pairs) @> {}::integer[]").format(
                 sql.Literal(index.words(*words))
             )
         )

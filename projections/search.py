@@ -1,9 +1,9 @@
 """Search, and the masks that lists show (检索与脱敏): the only read model that reads opened events.
 
-It keeps no clear text of a case: masks, and a blind index. A token is some bits of a keyed hash, of
-two neighbouring characters or of a whole phone number: who has the key finds. Who has stolen the
-table without it sees which cases share characters, and could guess the commonest by counting.
-Names of staff stand in clear, for colleagues are named.
+It keeps no clear text of a case: masks, and a blind index. A token is 30 bits of a keyed hash of
+two neighbouring characters, or 64 of that of a whole phone number: who has the key finds. Who has
+stolen the table without it sees which cases share characters, and could guess the commonest by
+counting. Names of staff stand in clear, for colleagues are named.
 
 Who is forgotten is wiped here by the event: what stands at an earlier position, wherever the two
 are met first. A rebuild after the keys are gone reads ``FORGOTTEN`` where they protected something
@@ -45,8 +45,8 @@ CREATE TABLE cases (
     reporter_name    text     NOT NULL,
     reporter_phone   text     NOT NULL,
     reporter_address text     NOT NULL,
-    tokens           integer[] NOT NULL,
-    personal         integer[] NOT NULL,
+    pairs            integer[] NOT NULL,
+    personal_pairs   integer[] NOT NULL,
     phone            bigint
 );
 
@@ -63,7 +63,7 @@ CREATE TABLE forgotten (
 """
 
 INDEXES: Final = """
-CREATE INDEX cases_tokens ON cases USING gin ((tokens || personal));
+CREATE INDEX cases_pairs ON cases USING gin ((pairs || personal_pairs));
 CREATE INDEX cases_phone ON cases (phone) WHERE phone IS NOT NULL;
 CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 """
@@ -73,8 +73,8 @@ CREATE INDEX cases_reporter ON cases (reporter) WHERE reporter IS NOT NULL;
 class SearchRow:
     """What lists show of a case, masked, and what it is found by.
 
-    ``position`` is where it was reported. ``tokens`` are of what is not personal and outlive the
-    person; ``personal`` are of the description and the address; ``phone`` is of the reporter's
+    ``position`` is where it was reported. ``pairs`` are of what is not personal and outlive the
+    person; ``personal_pairs`` of the description and the address; ``phone`` is of the reporter's
     whole number.
     """
 
@@ -87,8 +87,8 @@ class SearchRow:
     reporter_name: str
     reporter_phone: str
     reporter_address: str
-    tokens: list[int]
-    personal: list[int]
+    pairs: list[int]
+    personal_pairs: list[int]
     phone: int | None
 
 
@@ -115,12 +115,10 @@ FORGOTTEN_SUBJECTS: Final = Table("forgotten", Forgotten, key=("subject",))
 
 
 PAIR_BITS: Final = 30
-"""Two pairs of characters are taken for one another once in a thousand million. What is found by
-pairs holds all of them, not as a word: that is far more often wrong. Python puts numbers of so many
-bits in order in half the time, and PostgreSQL keeps them in half the room of bigger ones."""
-
-PHONE_BITS: Final = 63
-"""A phone number is found alone, among millions."""
+"""What is kept of 64 bits for a pair of characters. One pair in a thousand million is taken for
+another, which is nothing beside what else is found by pairs: a case that has all of them, but in no
+such word. Python puts numbers of so many bits in order in two thirds of the time, and PostgreSQL
+keeps them in half the room. Of a phone number, found alone among millions, all bits are kept."""
 
 
 KNOWN_PAIRS: Final = 65_536
@@ -171,18 +169,18 @@ class Index:
                     if len(known) > KNOWN_PAIRS:
                         known.clear()
                     for pair in set(pairwise(word)).difference(known):
-                        known[pair] = self._token(b"pair:", "".join(pair), PAIR_BITS)
+                        known[pair] = self._token(b"pair:", "".join(pair)) >> 64 - PAIR_BITS
                     found.update(map(known.__getitem__, pairwise(word)))
         return found
 
     def phone(self, text: str) -> int | None:
         """The token of a whole phone number, however it is written; None where there is none."""
         digits = masking.normal_phone(text)
-        return self._token(b"phone:", digits, PHONE_BITS) if digits else None
+        return self._token(b"phone:", digits) if digits else None
 
-    def _token(self, kind: bytes, text: str, bits: int) -> int:
+    def _token(self, kind: bytes, text: str) -> int:
         digest = hashlib.blake2b(kind + text.encode(), key=self._key, digest_size=8).digest()
-        return int.from_bytes(digest) >> 64 - bits
+        return int.from_bytes(digest, signed=True)
 
 
 def index_key(secret: bytes) -> bytes:
@@ -258,7 +256,7 @@ def _applying(index: Index) -> Apply:
                 named[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
         for case, category in named.items():
             if (row := rows.get(case)) is not None:  # else its report was left out
-                row.tokens = index.names(case, row.place_name, *category)
+                row.pairs = index.names(case, row.place_name, *category)
         put = Table.append if fresh else Table.save
         put(CASES, connection, rows.values())
         put(STAFF_NAMES, connection, names.values())
@@ -300,7 +298,8 @@ _FORGET: Final = """
 
 _WIPE: Final = (
     """
-    UPDATE cases t SET description = {description}, address = {address}, personal = '{{}}'
+    UPDATE cases t SET description = {description}, address = {address},
+      personal_pairs = '{{}}'
     FROM forgotten f
     WHERE f.subject = 'case:' || t."case" AND t.position < f.position AND {which}
     """,
@@ -350,8 +349,8 @@ def _reported(index: Index, position: int, event: Any) -> SearchRow:
         reporter_name=masking.name(who.name) if who else "",
         reporter_phone=masking.phone(who.phone) if who else "",
         reporter_address=masking.address(who.address) if who else "",
-        tokens=[],  # once it is known what the page says of it
-        personal=index.words(*filter(_readable, (event.description, where))),
+        pairs=[],  # once it is known what the page says of it
+        personal_pairs=index.words(*filter(_readable, (event.description, where))),
         phone=index.phone(who.phone) if who and _readable(who.phone) else None,
     )
 

@@ -8,6 +8,8 @@ of the fields was marked (``case.resolved.before.json``).
 
 import base64
 import hashlib
+import os
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -395,11 +397,12 @@ def test_a_smaller_shape_is_opened_too(stored: Stored) -> None:
     assert CODEC.has_personal(CaseReported, CaseReported)
 
 
+@pytest.mark.parametrize("stored", [sealed, first_sealed])
 def test_a_shape_with_all_personal_texts_is_opened_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not by way of dictionaries, unless a key is gone or something is not as it was written."""
-    name, data = "case.reported", sealed("case.reported")
+    name, data = "case.reported", stored("case.reported")
     codec, stream, keys = Codec(), stream_of(name), found(data)
     whole = msgspec.convert(msgspec.to_builtins(opened(name, data)), _TEXTS)
     monkeypatch.setattr(codec, "_demand_whole", lambda *_: pytest.fail("the long way"))
@@ -443,6 +446,46 @@ def test_a_golden_sealed_event_is_opened_as_its_clear_form(stored: str) -> None:
     name = stored.removesuffix(".before").removesuffix(".together")
     data = (SEALED_GOLDEN / f"{stored}.json").read_bytes()
     assert opened(name, data) == CODEC.decode(name, golden(name))
+
+
+def by_itself(data: bytes, keys: Keys, stream: str, version: int, share: int = 1) -> bytes:
+    """The same event in the first form: each text by itself; of every key, or of each second one."""
+    raw = msgspec.json.decode(data)
+    if "sealed" not in raw:
+        return data
+    together, fields_ = raw["sealed"]["texts"], {}
+    for id_ in list(together)[::share]:
+        paths, stored = together.pop(id_)
+        clear = _unsealed(keys[id_], stored, [stream, version, paths, id_])
+        for path, text in zip(paths, msgspec.json.decode(clear), strict=True):
+            nonce, bound = os.urandom(12), msgspec.json.encode([stream, version, path, id_])
+            ciphertext = nonce + keys[id_].cipher.encrypt(nonce, text.encode(), bound)
+            fields_[path] = [id_, base64.b64encode(ciphertext).decode()]
+    raw["sealed"]["fields"] = fields_
+    return msgspec.json.encode(raw)
+
+
+def _unsealed(key_: Key, stored: str, bound: list[Any]) -> bytes:
+    raw = base64.b64decode(stored)
+    return key_.cipher.decrypt(raw[:12], raw[12:], msgspec.json.encode(bound))
+
+
+@settings(max_examples=300)
+@given(events(), st.integers(1, 2**31 - 1), st.sampled_from([1, 2]), st.randoms())
+def test_what_was_sealed_by_itself_is_opened_as_ever(
+    each: tuple[str, Any], version: int, share: int, chance: random.Random
+) -> None:
+    name, event = each
+    stream = stream_of(name)
+    _, data = CODEC.encode(event, stream, version, keys_for(event, stream))
+    keys, first = found(data), by_itself(data, found(data), stream, version, share)
+    assert CODEC.keys_in(first) == CODEC.keys_in(data)
+    assert CODEC.open(name, first, stream, version, keys) == event
+    for id_ in [id_ for id_ in keys if chance.random() < 0.5]:
+        keys.destroyed[id_] = keys.pop(id_).commitment
+    together = CODEC.open(name, data, stream, version, keys)
+    assert CODEC.open(name, first, stream, version, keys) == together
+    assert texts(together).count(FORGOTTEN) >= len(keys.destroyed)
 
 
 def test_nonces_are_not_used_twice() -> None:
@@ -493,12 +536,13 @@ def test_an_old_shape_is_opened_before_it_is_changed() -> None:
     _, data = Codec({"staff.user_joined": OldUserAdded}).encode(old, "case:1", 1, keys)
     now = Codec(upcasts={"staff.user_joined": Upcast("staff.user_added", renamed)})
 
-    event = now.open("staff.user_joined", data, "case:1", 1, found(data))
-    assert isinstance(event, UserAdded)
-    assert (event.user, event.name) == ("w.li", "主任李梅")
-    assert now.decode("staff.user_joined", data).name == SEALED * 2
-    with pytest.raises(Tampered, match=r"case:1, version 2, field (title|who\.name)"):
-        now.open("staff.user_joined", data, "case:1", 2, found(data))
+    for stored in (data, by_itself(data, found(data), "case:1", 1)):
+        event = now.open("staff.user_joined", stored, "case:1", 1, found(stored))
+        assert isinstance(event, UserAdded)
+        assert (event.user, event.name) == ("w.li", "主任李梅")
+        assert now.decode("staff.user_joined", stored).name == SEALED * 2
+        with pytest.raises(Tampered, match=r"case:1, version 2, field (title|who\.name)"):
+            now.open("staff.user_joined", stored, "case:1", 2, found(stored))
 
 
 # --- tampered with ---

@@ -219,7 +219,7 @@ def test_after_forgetting_the_masks_say_so_and_those_of_others_stay(
     with over().connect() as connection:
         rows = connection.execute(
             "SELECT description, address, reporter_name, reporter_phone, reporter_address,"
-            " personal = '{}', phone IS NULL FROM search.cases ORDER BY \"case\""
+            " personal_pairs = '{}', phone IS NULL FROM search.cases ORDER BY \"case\""
         ).fetchall()
     assert rows == [
         (FORGOTTEN, "", FORGOTTEN, FORGOTTEN, "", True, True),

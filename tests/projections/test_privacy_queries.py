@@ -86,6 +86,20 @@ def test_a_whole_number_is_found_however_it_is_written(
     assert refused.value.code == "query.bad_phone"
 
 
+def test_while_search_of_the_version_before_is_there_words_wait_and_numbers_are_found(
+    store: EventStore, runner: Runner, gateway: Gateway
+) -> None:
+    """Its tokens of pairs were others, in a column of another name; those of phones were these."""
+    store.execute(samples.report(case="a", **PERSONAL))
+    runner.catch_up()
+    with runner.connect() as connection:
+        connection.execute("ALTER TABLE search.cases RENAME pairs TO tokens")
+    by = supervisor("d1/")
+    with pytest.raises(Behind, match="search"):
+        gateway.worklist(by, CaseFilter(text="旧家具"))
+    assert [r.case for r in gateway.worklist(by, CaseFilter(phone="13812345678")).rows] == ["a"]
+
+
 SEARCHES = {
     "旧家具": False,
     "阳光小区": False,
