@@ -362,6 +362,18 @@ def _from_base64(text: str) -> bytes:
     return binascii.a2b_base64(text, strict_mode=True)
 
 
+def _decrypted(key: Key, commitment: str, stored: str, bound: bytes) -> bytes:
+    """What a ciphertext holds.
+
+    Raises:
+        ValueError, InvalidTag: it is not what this key has sealed in this place.
+    """
+    if not hmac.compare_digest(key.commitment, _from_base64(commitment)):
+        raise InvalidTag
+    raw = _from_base64(stored)
+    return key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
+
+
 class _Place(NamedTuple):
     """Where a personal text stands: its path, its field, and the field beside it with the id of
     whose it is (None: the case's)."""
@@ -403,16 +415,16 @@ class _Quick:
             return None
         case, left = _case(stream), 0
         clear: dict[str, tuple[str, str]] = {}
-        for each in sealed.ciphertexts():
-            id_, paths = each.key, each.paths
-            key = keys[id_]
-            if not hmac.compare_digest(key.commitment, _from_base64(sealed.keys[id_])):
-                return None
-            raw, bound = _from_base64(each.stored), _bound_to(stream, version, each.bound, id_)
-            found = each.texts(key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound))
+        for id_, (paths, stored) in sealed.texts.items():
+            key, bound = keys[id_], _bound_to(stream, version, paths, id_)
+            found = _texts_from_json(_decrypted(key, sealed.keys[id_], stored, bound))
             for path, text in zip(paths, found, strict=True):
                 clear[path] = key.subject, text
             left += len(paths)
+        for path, (id_, stored) in sealed.fields.items():
+            key, bound = keys[id_], _bound_to(stream, version, path, id_)
+            clear[path] = key.subject, _decrypted(key, sealed.keys[id_], stored, bound).decode()
+            left += 1
         for way, texts in self.holders:
             holder = event
             for step in way:
