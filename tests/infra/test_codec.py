@@ -449,7 +449,7 @@ def test_a_golden_sealed_event_is_opened_as_its_clear_form(stored: str) -> None:
 
 
 def by_itself(data: bytes, keys: Keys, stream: str, version: int, share: int = 1) -> bytes:
-    """The same event in the first form: each text by itself; of every key, or of each second one."""
+    """The same event in the first form, each text by itself: of all keys, or of every second."""
     raw = msgspec.json.decode(data)
     if "sealed" not in raw:
         return data
