@@ -123,7 +123,9 @@ def steps(
         (category,) = chance.choices(CATEGORIES, OFTEN)
         for version, event in enumerate(life, 1):
             named = _named(event, case, grid, people[number], spot, category)
-            moved = replace(event, at=event.at + shift, territory=grid, **named)
+            # In UTC, as servers say when something was done.
+            at = (event.at + shift).astimezone(UTC)
+            moved = replace(event, at=at, territory=grid, **named)
             stream = f"case:{case}"
             name, data = codec.encode(moved, stream, version, keys)
             start += chance.random()
