@@ -7,7 +7,7 @@ read model knows less than somebody may have seen it know.
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 
 import psycopg
@@ -62,25 +62,25 @@ def test_what_a_crash_takes_back_is_not_answered(office: Office, seed: str, afte
         carry(installation.store, "in_progress", "a")
         _catch_up(installation, "on")
         before = installation.store.case("a")[1]
-        _stop_the_wal_writer(office.world)
-        position = installation.store.execute(samples.note(case="a")).position
-        _catch_up(installation, "off")
+        with _wal_writer_stopped(office.world):
+            position = installation.store.execute(samples.note(case="a")).position
+            _catch_up(installation, "off")
 
-        def crash() -> None:
-            Faults(office, Random(seed)).kill("postgres")
-            with installation.connect_projector() as connection:
-                assert not reached(connection, "worklist", position), "nothing was taken back"
+            def crash() -> None:
+                Faults(office, Random(seed)).kill("postgres")
+                with installation.connect_projector() as connection:
+                    assert not reached(connection, "worklist", position), "nothing was taken back"
 
-        with Breaking(
-            installation.pool.conninfo, kwargs={"autocommit": True}, min_size=1, max_size=2
-        ) as pool:
-            pool.let(crash, after=after)
-            gateway = Gateway(pool, index_key(installation.secret), wait_seconds=0.2)
-            try:
-                answered = gateway.card(WATCHER, "a", position).version
-            except Behind:
-                return
-        assert answered == before + 1
+            with Breaking(
+                installation.pool.conninfo, kwargs={"autocommit": True}, min_size=1, max_size=2
+            ) as pool:
+                pool.let(crash, after=after)
+                gateway = Gateway(pool, index_key(installation.secret), wait_seconds=0.2)
+                try:
+                    answered = gateway.card(WATCHER, "a", position).version
+                except Behind:
+                    return
+            assert answered == before + 1
 
 
 def _catch_up(installation: Installation, synchronous_commit: str) -> None:
@@ -95,9 +95,16 @@ def _catch_up(installation: Installation, synchronous_commit: str) -> None:
     Runner(installation.source, connect, [models["search"], models["worklist"]]).catch_up()
 
 
-def _stop_the_wal_writer(world: World) -> None:
-    """What does not wait for the disk does not reach it either, from here on."""
+@contextmanager
+def _wal_writer_stopped(world: World) -> Iterator[None]:
+    """What does not wait for the disk does not reach it either, meanwhile."""
     query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'"
     with world.superuser() as connection:
         ((pid,),) = connection.execute(query).fetchall()
     os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        # Stopped it would outlive its server, which tells it to end before it kills it.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
