@@ -318,9 +318,7 @@ class _Sealed(msgspec.Struct, omit_defaults=True):
     def ciphertexts(self) -> list[_Ciphertext]:
         """All there are."""
         found = [_Ciphertext(key, *each) for key, each in self.texts.items()]
-        if self.fields:
-            found += [_Ciphertext(key, path, each) for path, (key, each) in self.fields.items()]
-        return found
+        return found + [_Ciphertext(key, path, each) for path, (key, each) in self.fields.items()]
 
 
 class _Envelope(msgspec.Struct):

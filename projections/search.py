@@ -115,10 +115,12 @@ FORGOTTEN_SUBJECTS: Final = Table("forgotten", Forgotten, key=("subject",))
 
 
 PAIR_BITS: Final = 30
-"""What is kept of 64 bits for a pair of characters. One pair in a thousand million is taken for
-another, which is nothing beside what else is found by pairs: a case that has all of them, but in no
-such word. Python puts numbers of so many bits in order in two thirds of the time, and PostgreSQL
-keeps them in half the room. Of a phone number, found alone among millions, all bits are kept."""
+"""What is kept of 64 bits for a pair of characters. Two pairs share a token once in a thousand
+million, so a pair shares that of any of a hundred thousand others once in ten thousand: nothing
+beside what else is found by pairs, a case that has all of them but in no such word. Python puts
+numbers of so many bits in order in two thirds of the time, and PostgreSQL keeps them in half the
+room. Of a phone number, found alone among millions, all bits are kept.
+"""
 
 
 KNOWN_PAIRS: Final = 65_536

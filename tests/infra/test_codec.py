@@ -640,7 +640,20 @@ def _committed(id_: str) -> str:
 MINE = "person:p-81c2#1"
 CASE_KEY = "case:20260302-7K2QX9MA#1"
 
-TAMPERED: dict[str, tuple[Change, str]] = {
+EITHER: dict[str, tuple[Change, str]] = {
+    "the person": (_set("reporter", "person", to="p-0000"), "reporter"),
+    "another commitment": (_set("sealed", "keys", MINE, to="AAAAAAAAAAAAAAAAAAAAAA=="), "reporter"),
+    "no commitment": (_set("sealed", "keys", to={}), "description"),
+    "clear text in its place": (_set("reporter", "phone", to="110"), "reporter.phone"),
+    "nothing in its place": (_set("reporter", "phone", to=""), "reporter.phone"),
+    "no reporter": (_set("reporter", to=None), "reporter"),
+    "a reporter of another shape": (_set("reporter", to="***"), "sealed"),
+    "a list for a text": (_set("description", to=["***"]), "description"),
+    "something else": (_set("sealed", to=[1]), "sealed"),
+}
+"""Whatever the form."""
+
+TAMPERED: dict[str, tuple[Change, str]] = EITHER | {
     "ciphertext": (_change_ciphertext, "reporter.phone"),
     "a ciphertext that is too short": (
         _set("sealed", "fields", "reporter.phone", to=[MINE, "AAAA"]),
@@ -664,14 +677,6 @@ TAMPERED: dict[str, tuple[Change, str]] = {
         "reporter.phone",
     ),
     "an older, destroyed key": (_name("person:p-81c2#9", _committed(MINE)), "reporter.phone"),
-    "the person": (_set("reporter", "person", to="p-0000"), "reporter"),
-    "another commitment": (_set("sealed", "keys", MINE, to="AAAAAAAAAAAAAAAAAAAAAA=="), "reporter"),
-    "no commitment": (_set("sealed", "keys", to={}), "description"),
-    "clear text in its place": (_set("reporter", "phone", to="110"), "reporter.phone"),
-    "nothing in its place": (_set("reporter", "phone", to=""), "reporter.phone"),
-    "no reporter": (_set("reporter", to=None), "reporter"),
-    "a reporter of another shape": (_set("reporter", to="***"), "sealed"),
-    "a list for a text": (_set("description", to=["***"]), "description"),
     "a field less": (lambda raw: raw["sealed"]["fields"].pop("description"), "description"),
     "a field more": (
         _set("sealed", "fields", "territory", to=[CASE_KEY, "AAAA"]),
@@ -680,7 +685,6 @@ TAMPERED: dict[str, tuple[Change, str]] = {
     "a field that is not personal": (_forget_a_place, "territory"),
     "a field that is not there": (_set("sealed", "fields", "a.b", to=[CASE_KEY, "AAAA"]), "a.b"),
     "no fields": (lambda raw: raw["sealed"].pop("fields"), "description"),
-    "something else": (_set("sealed", to=[1]), "sealed"),
     "sealed together as well": (
         lambda raw: raw["sealed"].update(texts={MINE: [["reporter.phone"], "AAAA"]}),
         "reporter.phone",
@@ -688,7 +692,7 @@ TAMPERED: dict[str, tuple[Change, str]] = {
 }
 
 HIS = ["reporter.name", "reporter.phone", "reporter.address"]
-TOGETHER: dict[str, tuple[Change, str]] = {
+TOGETHER: dict[str, tuple[Change, str]] = EITHER | {
     "ciphertext": (_change_together, "reporter.name"),
     "a ciphertext that is too short": (_put(MINE, HIS, "AAAA"), "reporter.name"),
     "no Base64": (_put(MINE, HIS, "号"), "reporter.name"),
@@ -712,21 +716,12 @@ TOGETHER: dict[str, tuple[Change, str]] = {
     ),
     "an older, destroyed key": (_rename("person:p-81c2#9", _committed(MINE)), "reporter.name"),
     "a place passed off as forgotten": (_forget_a_place_together, "territory"),
-    "the person": (_set("reporter", "person", to="p-0000"), "reporter"),
-    "another commitment": (_set("sealed", "keys", MINE, to="AAAAAAAAAAAAAAAAAAAAAA=="), "reporter"),
-    "no commitment": (_set("sealed", "keys", to={}), "description"),
-    "clear text in its place": (_set("reporter", "phone", to="110"), "reporter.phone"),
-    "nothing in its place": (_set("reporter", "phone", to=""), "reporter.phone"),
-    "no reporter": (_set("reporter", to=None), "reporter"),
-    "a reporter of another shape": (_set("reporter", to="***"), "sealed"),
-    "a list for a text": (_set("description", to=["***"]), "description"),
     "nothing of a key": (lambda raw: raw["sealed"]["texts"].pop(MINE), "reporter.name"),
     "no texts": (lambda raw: raw["sealed"].pop("texts"), "description"),
     "sealed by itself as well": (
         _set("sealed", "fields", to={"reporter.phone": [MINE, "AAAA"]}),
         "reporter.phone",
     ),
-    "something else": (_set("sealed", to=[1]), "sealed"),
 }
 
 
