@@ -23,6 +23,10 @@ _NULL: Final = _length(-1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+KNOWN_TEXTS: Final = 8_192
+"""How many texts are kept at hand, ready to be sent."""
+
+
 class Column(tuple[Any, ...]):
     """The values of one column of many rows."""
 
@@ -44,7 +48,9 @@ class Texts(Column):
         Raises:
             psycopg.DataError: a text holds a NUL, which PostgreSQL does not take.
         """
-        return _start(25, len(self)) + b"".join(map(_text, self))
+        # So many at once are all different, and would only drive out what comes again.
+        text = _text if len(self) < KNOWN_TEXTS // 8 else _text.__wrapped__
+        return _start(25, len(self)) + b"".join(map(text, self))
 
 
 class Blobs(Column):
@@ -82,7 +88,7 @@ class Instants(Column):
         )
 
 
-@lru_cache(8_192)
+@lru_cache(KNOWN_TEXTS)
 def _text(value: str) -> bytes:
     """One element. Most texts of a log come again and again: names, people, territories."""
     if "\0" in value:

@@ -24,11 +24,12 @@ At first each text was sealed by itself, bound to its path; that is read as ever
 import binascii
 import hmac
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, partial
 from itertools import chain
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -321,10 +322,6 @@ class _Sealed(msgspec.Struct, omit_defaults=True):
         return found + [_Ciphertext(key, path, each) for path, (key, each) in self.fields.items()]
 
 
-class _Envelope(msgspec.Struct):
-    sealed: _Sealed | None = None
-
-
 class _Keys(msgspec.Struct):
     """The same member, its ciphertexts passed over."""
 
@@ -372,20 +369,14 @@ def _decrypted(key: Key, commitment: str, stored: str, bound: bytes) -> bytes:
     return key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
 
 
-class _Place(NamedTuple):
-    """Where a personal text stands: its path, its field, and the field beside it with the id of
-    whose it is (None: the case's)."""
-
-    path: str
-    name: str
-    owner: str | None
-
-
 class _Holder(NamedTuple):
-    """An object with personal texts, and the fields that lead to it."""
+    """Texts of one owner in an object: the fields that lead to it, those that hold the texts, what
+    takes these out, and the field with the id of whose they are (None: the case's)."""
 
     way: tuple[str, ...]
-    texts: tuple[_Place, ...]
+    names: list[str]
+    values: Callable[[Any], tuple[Any, ...]]
+    owner: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,51 +386,55 @@ class _Quick:
     By way of dictionaries it takes twice as long, and a build opens millions.
     """
 
-    event: Callable[[bytes], Any]
-    envelope: Callable[[bytes], _Envelope]
+    half: Callable[[bytes], Any]
+    """The shape with its texts sealed and the ciphertexts beside them: read once for both, first
+    for the keys it names and then to be opened."""
     holders: tuple[_Holder, ...]
+    places: dict[str, tuple[int, str]]
+    """Which of the holders has the text of a path, and under which name."""
 
-    def opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
-        """The event; None where a key is gone or anything is not as it was written: whoever looks
-        closer finds out what."""
+    def opened(self, half: Any, stream: str, version: int, keys: Keys) -> Any:
+        """The event, in place; None where a key is gone or anything is not as it was written:
+        whoever looks closer finds out what."""
         try:
-            return self._opened(data, stream, version, keys)
+            return self._opened(half, stream, version, keys)
         except (msgspec.DecodeError, KeyError, InvalidTag, ValueError, NoSubject):
             return None
 
-    def _opened(self, data: bytes, stream: str, version: int, keys: Keys) -> Any:
-        event, sealed = self.event(data), self.envelope(data).sealed
-        if sealed is None:
-            return None
-        case, left = _case(stream), 0
-        clear: dict[str, tuple[str, str]] = {}
-        for id_, (paths, stored) in sealed.texts.items():
-            key, bound = keys[id_], _bound_to(stream, version, paths, id_)
-            found = _texts_from_json(_decrypted(key, sealed.keys[id_], stored, bound))
-            for path, text in zip(paths, found, strict=True):
-                clear[path] = key.subject, text
-            left += len(paths)
-        for path, (id_, stored) in sealed.fields.items():
-            key, bound = keys[id_], _bound_to(stream, version, path, id_)
-            clear[path] = key.subject, _decrypted(key, sealed.keys[id_], stored, bound).decode()
-            left += 1
-        for way, texts in self.holders:
+    def _opened(self, event: Any, stream: str, version: int, keys: Keys) -> Any:
+        sealed, event.sealed = event.sealed, None
+        case = _case(stream)
+        held: list[tuple[Any, str]] = []
+        for way, _, _, owner in self.holders:
             holder = event
             for step in way:
                 holder = holder and getattr(holder, step)
             if holder is None:
-                continue
-            for path, name, owner in texts:
-                if (path in clear) != (getattr(holder, name) == SEALED):
-                    return None
-                if path not in clear:
-                    continue
-                subject, text = clear[path]
-                if subject != (case if owner is None else f"person:{getattr(holder, owner)}"):
+                held.append((None, ""))
+            elif owner is None:
+                held.append((holder, case))
+            else:
+                held.append((holder, f"person:{getattr(holder, owner)}"))
+        clear: list[tuple[str, Sequence[str], list[str]]] = []
+        for id_, (paths, stored) in sealed.texts.items():
+            key, bound = keys[id_], _bound_to(stream, version, paths, id_)
+            together = _texts_from_json(_decrypted(key, sealed.keys[id_], stored, bound))
+            clear.append((key.subject, paths, together))
+        for path, (id_, stored) in sealed.fields.items():
+            key, bound = keys[id_], _bound_to(stream, version, path, id_)
+            text = _decrypted(key, sealed.keys[id_], stored, bound).decode()
+            clear.append((key.subject, (path,), [text]))
+        for owner, paths, texts in clear:
+            for path, text in zip(paths, texts, strict=True):
+                at, name = self.places[path]
+                holder, subject = held[at]
+                if subject != owner or getattr(holder, name) != SEALED:
                     return None
                 setattr(holder, name, text)
-                left -= 1
-        return None if left else event
+        for (holder, _), (_, _, values, _) in zip(held, self.holders, strict=True):
+            if holder is not None and SEALED in values(holder):
+                return None
+        return event
 
 
 def _holders(plan: _Plan, shape: Any, way: tuple[str, ...] = ()) -> list[_Holder]:
@@ -449,19 +444,33 @@ def _holders(plan: _Plan, shape: Any, way: tuple[str, ...] = ()) -> list[_Holder
         LookupError: one is not in it, or several may stand in one place.
     """
     hints = get_type_hints(shape)
-    prefix = ".".join((*way, ""))
-    found = []
     for name in (*(text.name for text in plan.texts), *(name for name, _ in plan.inner)):
         if name not in hints or _is_many(hints[name]):
             raise LookupError(name)
-    if plan.texts:
-        texts = tuple(_Place(prefix + text.name, text.name, text.owner) for text in plan.texts)
-        if any(text.owner and text.owner not in hints for text in texts):
+    found = []
+    for owner in dict.fromkeys(text.owner for text in plan.texts):
+        if owner and owner not in hints:
             raise LookupError(shape)
-        found.append(_Holder(way, texts))
+        names = [text.name for text in plan.texts if text.owner == owner]
+        values = attrgetter(*names, names[0])  # of two names and more it makes a tuple
+        found.append(_Holder(way, names, values, owner))
     for name, inner in plan.inner:
         found += _holders(inner, _inside(hints[name]), (*way, name))
     return found
+
+
+def _half(shape: type) -> type:
+    """A shape with the ciphertexts beside its fields.
+
+    Raises:
+        LookupError: it is of a kind that cannot be had with a further field.
+    """
+    if not issubclass(shape, msgspec.Struct):
+        raise LookupError(shape)
+    beside = ("sealed", _Sealed | None, None)
+    return msgspec.defstruct(
+        shape.__name__, [beside], bases=(shape,), gc=shape.__struct_config__.gc
+    )
 
 
 def _is_many(hint: Any) -> bool:
@@ -525,11 +534,12 @@ class _Opening:
         if id_ not in self.sealed.keys:
             raise self.tampered(path, f"the event does not commit itself to {id_}")
         commitment = self._bytes(path, self.sealed.keys[id_])
-        key = self.keys.get(id_)
-        if key is None:
+        try:
+            key = self.keys[id_]
+        except KeyError:
             if self.keys.destroyed.get(id_) == commitment:
                 return None
-            raise self.tampered(path, self._why_absent(id_))
+            raise self.tampered(path, self._why_absent(id_)) from None
         if not hmac.compare_digest(key.commitment, commitment):
             raise self.tampered(path, f"{id_} is not the key it was sealed with")
         return key
@@ -592,7 +602,6 @@ class Codec:
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             name: msgspec.json.Decoder(event) for name, event in names.items()
         }
-        self._envelopes = msgspec.json.Decoder(_Envelope)
         self._keyed = msgspec.json.Decoder(_Keyed)
         self._upcasts = dict(upcasts)
         self._names_of: dict[tuple[type, ...], list[str]] = {}
@@ -698,6 +707,18 @@ class Codec:
             return ()
         return tuple(sealed.keys) if sealed else ()
 
+    def half_open(self, name: str, data: bytes, shape: type | None) -> Any:
+        """A stored event in a smaller shape, whose ``sealed.keys`` says what ``keys_in`` does;
+        None where it cannot be had so quickly, or nothing is sealed."""
+        quick = None if shape is None else self._quickly(name, shape)
+        if quick is None:
+            return None
+        try:
+            half = quick.half(data)
+        except msgspec.DecodeError:
+            return None
+        return None if half.sealed is None else half
+
     def has_personal(self, event: type, shape: type) -> bool:
         """Whether a smaller shape of an event keeps any of its personal fields."""
         plan = self._personal.get(event)
@@ -711,12 +732,14 @@ class Codec:
         version: int,
         keys: Keys,
         shape: type | None = None,
+        half: Any = None,
     ) -> Any:
         """The event that was stored, in clear as far as its keys are there.
 
         ``keys`` is what ``Vault.find`` says of ``keys_in``. A field whose key was destroyed reads
         ``FORGOTTEN``; what was stored in clear is read as it is. ``shape``: a smaller one, as for
-        ``decoders``, whose class is that of the name today.
+        ``decoders``, whose class is that of the name today; ``half``: what ``half_open`` made of it
+        before, which is not to be used again.
 
         Raises:
             Tampered: a field is not what was written there; the text names event and field.
@@ -724,7 +747,9 @@ class Codec:
         """
         if shape is not None:
             quick = self._quickly(name, shape)
-            event = quick and quick.opened(data, stream, version, keys)
+            if half is None:
+                half = self.half_open(name, data, shape)
+            event = quick and half and quick.opened(half, stream, version, keys)
             if event is not None:
                 return event
         raw = msgspec.json.decode(data) if _SEALED_MEMBER in data else None
@@ -759,8 +784,13 @@ class Codec:
             found = None
             with suppress(LookupError):
                 holders = _holders(self._personal[self._shapes[name]], shape)
-                decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
-                found = _Quick(decoder.decode, self._envelopes.decode, tuple(holders))
+                places = {
+                    ".".join((*holder.way, name)): (at, name)
+                    for at, holder in enumerate(holders)
+                    for name in holder.names
+                }
+                decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_half(shape))
+                found = _Quick(decoder.decode, tuple(holders), places)
             self._quick[name, shape] = found
             return found
 

@@ -216,9 +216,18 @@ class LogSource:
             if codec.has_personal(event, shapes.get(event, event))
             for name in codec.names_of((event,))
         }
-        closed = (row[3] for row in rows if row[4] in sealed)
+        halves = [
+            codec.half_open(row[4], row[3], sealed[row[4]]) if row[4] in sealed else None
+            for row in rows
+        ]
+        ids = {
+            key
+            for row, half in zip(rows, halves, strict=True)
+            if row[4] in sealed
+            for key in (codec.keys_in(row[3]) if half is None else half.sealed.keys)
+        }
         try:
-            keys = self._vault.find({key for data in closed for key in codec.keys_in(data)})
+            keys = self._vault.find_once(ids)
         except (psycopg.OperationalError, WrongKeyFile) as error:
             raise KeysAway(str(error).strip()) from error
         new, rest = tuple.__new__, _DEFAULTS[len(rows[0]) :] if rows else ()
@@ -229,7 +238,7 @@ class LogSource:
                     position,
                     stream,
                     version,
-                    codec.open(name, data, stream, version, keys, sealed[name])
+                    codec.open(name, data, stream, version, keys, sealed[name], half)
                     if name in sealed
                     else decode[name](data),
                     name,
@@ -237,7 +246,9 @@ class LogSource:
                     *rest,
                 ),
             )
-            for position, stream, version, data, name, *beside in rows
+            for half, (position, stream, version, data, name, *beside) in zip(
+                halves, rows, strict=True
+            )
         ]
 
 

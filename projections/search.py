@@ -13,10 +13,10 @@ what was empty stays empty.
 
 import hashlib
 import hmac
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any, Final
 
 import psycopg
@@ -127,8 +127,29 @@ KNOWN_PAIRS: Final = 65_536
 """How many tokens are kept at hand: a district's words are made of some thousand characters."""
 
 
-KNOWN_NAMES: Final = 16_384
-"""The same of names of places and categories."""
+KNOWN_NAMES: Final = 8_192
+"""The same of a place and a category together: some 10 MB."""
+
+
+_UTF_32: Final = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
+
+_ACROSS: Final = 1 << PAIR_BITS
+"""In the place of the token of a pair with a space in it: it is no token."""
+
+
+class _Pairs(dict[int, int]):
+    """The token of each pair of characters, which is eight bytes of a text as a number."""
+
+    def __init__(self, token: Callable[[bytes, str], int]) -> None:
+        super().__init__()
+        self._token = token
+
+    def __missing__(self, pair: int) -> int:
+        text = pair.to_bytes(8, sys.byteorder).decode(_UTF_32, "surrogatepass")
+        across = any(map(str.isspace, text))
+        token = _ACROSS if across else self._token(b"pair:", text) >> 64 - PAIR_BITS
+        self[pair] = token
+        return token
 
 
 class Index:
@@ -138,22 +159,23 @@ class Index:
         """``key`` of 16 to 64 bytes, see ``index_key``."""
         if not 16 <= len(key) <= 64:
             raise ValueError("the key of the search index is of 16 to 64 bytes")
-        self._key = key
-        self._pairs: dict[tuple[str, str], int] = {}
-        self._named: dict[str, frozenset[int]] = {}
+        self._hash = hashlib.blake2b(key=key, digest_size=8)
+        self._pairs = _Pairs(self._token)
+        self._named: dict[tuple[str, ...], tuple[frozenset[int], list[int]]] = {}
 
     def names(self, case: str, *texts: str) -> list[int]:
-        """As ``words`` of the number of a case and of names, which come again and again: these are
-        kept at hand."""
-        found = self._tokens(case)
-        for text in texts:
-            known = self._named.get(text)
-            if known is None:
-                if len(self._named) > KNOWN_NAMES:
-                    self._named.clear()
-                known = self._named[text] = frozenset(self._tokens(text))
-            found.update(known)
-        return sorted(found)
+        """As ``words`` of the number of a case and of names, which come together again and again:
+        what they give is kept at hand, in order."""
+        known = self._named.get(texts)
+        if known is None:
+            if len(self._named) >= KNOWN_NAMES:
+                self._named.clear()
+            tokens = self._tokens(*texts)
+            known = self._named[texts] = frozenset(tokens), sorted(tokens)
+        found = known[1].copy()
+        found += self._tokens(case).difference(known[0])
+        found.sort()
+        return found
 
     def words(self, *texts: str | None) -> list[int]:
         """The tokens of some texts, each once, sorted: in the order of the text they would tell
@@ -162,17 +184,14 @@ class Index:
 
     def _tokens(self, *texts: str) -> set[int]:
         """The tokens of all pairs of neighbouring characters, without those across a space."""
-        known, found = self._pairs, set[int]()
-        for text in texts:
-            for word in text.lower().split():
-                try:
-                    found.update(map(known.__getitem__, pairwise(word)))
-                except KeyError:
-                    if len(known) > KNOWN_PAIRS:
-                        known.clear()
-                    for pair in set(pairwise(word)).difference(known):
-                        known[pair] = self._token(b"pair:", "".join(pair)) >> 64 - PAIR_BITS
-                    found.update(map(known.__getitem__, pairwise(word)))
+        if len(self._pairs) > KNOWN_PAIRS:
+            self._pairs.clear()
+        # Each eight bytes are a pair: those from the first character on, and from the second.
+        units = memoryview("\n".join(texts).lower().encode(_UTF_32, "surrogatepass"))
+        even, odd = len(units) // 8 * 8, (len(units) - 4) // 8 * 8 + 4
+        found = set(map(self._pairs.__getitem__, units[:even].cast("Q")))
+        found.update(map(self._pairs.__getitem__, units[4:odd].cast("Q")))
+        found.discard(_ACROSS)
         return found
 
     def phone(self, text: str) -> int | None:
@@ -181,8 +200,9 @@ class Index:
         return self._token(b"phone:", digits) if digits else None
 
     def _token(self, kind: bytes, text: str) -> int:
-        digest = hashlib.blake2b(kind + text.encode(), key=self._key, digest_size=8).digest()
-        return int.from_bytes(digest, signed=True)
+        made = self._hash.copy()  # which has taken in the key: half of what it takes
+        made.update(kind + text.encode())
+        return int.from_bytes(made.digest(), signed=True)
 
 
 def index_key(secret: bytes) -> bytes:
@@ -340,22 +360,22 @@ def _wiping(*, everything: bool) -> list[bytes]:
 
 
 def _reported(index: Index, position: int, event: Any) -> SearchRow:
-    who, where = event.reporter, event.spot.address
+    who, where, what = event.reporter, event.spot.address, event.description
+    words = [text for text in (what, where) if text not in _UNREADABLE]
     return SearchRow(
-        case=event.case,
-        position=position,
-        reporter=who.person if who else None,
-        place_name=event.place.name,
-        description=masking.snippet(event.description),
-        address=masking.address(where),
-        reporter_name=masking.name(who.name) if who else "",
-        reporter_phone=masking.phone(who.phone) if who else "",
-        reporter_address=masking.address(who.address) if who else "",
-        pairs=[],  # once it is known what the page says of it
-        personal_pairs=index.words(*filter(_readable, (event.description, where))),
-        phone=index.phone(who.phone) if who and _readable(who.phone) else None,
+        event.case,
+        position,
+        who.person if who else None,
+        event.place.name,
+        masking.snippet(what),
+        masking.address(where),
+        masking.name(who.name) if who else "",
+        masking.phone(who.phone) if who else "",
+        masking.address(who.address) if who else "",
+        [],  # once it is known what the page says of it
+        index.words(*words),
+        index.phone(who.phone) if who and who.phone not in _UNREADABLE else None,
     )
 
 
-def _readable(text: str) -> bool:
-    return text not in (SEALED, FORGOTTEN)
+_UNREADABLE: Final = (SEALED, FORGOTTEN)

@@ -6,6 +6,8 @@ live schema or to one that is being rebuilt beside it.
 """
 
 import struct
+import sys
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
@@ -156,17 +158,18 @@ class _Integers(Dumper):
 
     def dump(self, obj: list[int]) -> bytes:
         """The array as it is sent."""
-        count = len(obj)
-        if not count:
-            return struct.pack("!iii", 0, 0, 23)
-        flat = [4] * (2 * count)
-        flat[1::2] = obj
-        return _packing(count)(1, 0, 23, count, 1, *flat)
+        sent, values = _zeros(len(obj))[:], array("i", obj)
+        if sys.byteorder == "little":
+            values.byteswap()
+        sent[6::2] = values
+        return sent.tobytes()
 
 
 @cache
-def _packing(count: int) -> Callable[..., bytes]:
-    return struct.Struct(f"!iiiii{'ii' * count}").pack
+def _zeros(count: int) -> "array[int]":
+    """An array of so many zeros as it is sent: its head, and each with its length before it."""
+    head = [1, 0, 23, count, 1] if count else [0, 0, 23]
+    return array("i", struct.pack(f"!{len(head) + 2 * count}i", *head, *[4, 0] * count))
 
 
 class Texts(list[str]):

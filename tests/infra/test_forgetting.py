@@ -37,7 +37,7 @@ from infra.event_store import EventStore
 from infra.forgetting import Forgetting, wipe
 from infra.log_source import LogSource
 from infra.migrations import role_dsn
-from infra.vault import CACHE_SECONDS, KeyFile, Vault
+from infra.vault import CACHE_SECONDS, MANY_KEYS, KeyFile, Vault
 from projections.catalog import NAMES
 from projections.runner import Runner
 from tests import samples
@@ -431,7 +431,7 @@ def test_who_has_come_back_is_spared(
     assert vault.find([second]).keys() == {second}
 
 
-@pytest.mark.parametrize("step", [1, 2_000])
+@pytest.mark.parametrize(("step", "many_keys"), [(1, 1), (2_000, MANY_KEYS)])
 def test_what_is_reported_while_it_is_approved_is_forgotten_too(
     store: EventStore,
     vault: Vault,
@@ -439,9 +439,11 @@ def test_what_is_reported_while_it_is_approved_is_forgotten_too(
     forgetting: Callable[[], Forgetting],
     monkeypatch: pytest.MonkeyPatch,
     step: int,
+    many_keys: int,
 ) -> None:
     """Also after a crash, and to the same rows however a read model is built."""
     monkeypatch.setattr("infra.forgetting.STEP", step)
+    monkeypatch.setattr("infra.vault.MANY_KEYS", many_keys)
     store.execute(samples.report(), samples.ask_forget())
     store.execute(samples.report(case="late"), samples.report(case="of-another", reporter=None))
     store.execute(samples.file(case="late"), samples.split(case="late"))

@@ -1,5 +1,6 @@
 """The vault: keys that are made once, found again, wrapped anew, and destroyed for good."""
 
+import hmac
 import os
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from infra.settings import SettingError, Settings
 from infra.vault import (
     CACHE_KEYS,
     CACHE_SECONDS,
+    MANY_KEYS,
     Key,
     KeyFile,
     Tampered,
@@ -174,6 +176,39 @@ def test_an_id_that_is_no_key_is_neither_found_nor_destroyed(place: Place, id_: 
     vault.provide(["person:a"])
     found = vault.find([id_])
     assert (dict(found), found.destroyed, found.broken) == ({}, {}, set())
+
+
+@pytest.mark.parametrize("many", [1, MANY_KEYS])
+def test_keys_that_are_asked_for_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """Many are unwrapped one by one and not kept; who asks finds the same."""
+    monkeypatch.setattr("infra.vault.MANY_KEYS", many)
+    vault = place.vault()
+    made = vault.provide(PEOPLE[:4])
+    vault.destroy(PEOPLE[:1])
+    place.sql("ALTER TABLE vault.key DISABLE TRIGGER destroyed_for_ever")
+    place.sql(
+        "UPDATE vault.key SET wrapped = set_byte(wrapped, 20, 255 - get_byte(wrapped, 20))"
+        f" WHERE subject = '{PEOPLE[1]}'"
+    )
+    gone, broken, *well = (made[person].id for person in PEOPLE[:4])
+    other = place.vault()
+    found = other.find_once([gone, broken, *well, "person:nobody#1", "no id"])
+    assert [found[id_] for id_ in well] == [made[person] for person in PEOPLE[2:4]]
+    for id_ in (gone, broken, "person:nobody#1", "no id"):
+        with pytest.raises(KeyError):
+            found[id_]
+    assert found.destroyed == {gone: made[PEOPLE[0]].commitment}
+    assert found.broken == {broken}
+    assert len(other._cache._entries) == (0 if many == 1 else len(well))
+
+
+def test_a_commitment_is_what_it_has_always_been() -> None:
+    """It stands in every sealed event: HMAC-SHA256, its first half."""
+    key = Key("person:a#1", "person:a", bytes(range(32)))
+    whole = hmac.digest(bytes(range(32)), b"wangge commitment to a key", "sha256")
+    assert key.commitment == whole[:16]
 
 
 # --- at hand ---
