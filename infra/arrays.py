@@ -48,7 +48,7 @@ class Texts(Column):
         Raises:
             psycopg.DataError: a text holds a NUL, which PostgreSQL does not take.
         """
-        # So many at once are all different, and would only drive out what comes again.
+        # So many at once are mostly different, and would only drive out what comes again.
         text = _text if len(self) < KNOWN_TEXTS // 8 else _text.__wrapped__
         return _start(25, len(self)) + b"".join(map(text, self))
 

@@ -415,20 +415,22 @@ class _Quick:
                 held.append((holder, case))
             else:
                 held.append((holder, f"person:{getattr(holder, owner)}"))
+        mine = {id_: keys[id_] for id_ in sealed.keys}  # each asked for once
         clear: list[tuple[str, Sequence[str], list[str]]] = []
         for id_, (paths, stored) in sealed.texts.items():
-            key, bound = keys[id_], _bound_to(stream, version, paths, id_)
+            key, bound = mine[id_], _bound_to(stream, version, paths, id_)
             together = _texts_from_json(_decrypted(key, sealed.keys[id_], stored, bound))
             clear.append((key.subject, paths, together))
         for path, (id_, stored) in sealed.fields.items():
-            key, bound = keys[id_], _bound_to(stream, version, path, id_)
+            key, bound = mine[id_], _bound_to(stream, version, path, id_)
             text = _decrypted(key, sealed.keys[id_], stored, bound).decode()
             clear.append((key.subject, (path,), [text]))
         for owner, paths, texts in clear:
             for path, text in zip(paths, texts, strict=True):
                 at, name = self.places[path]
                 holder, subject = held[at]
-                if subject != owner or getattr(holder, name) != SEALED:
+                # A text that reads like a sealed one would hide that it is there twice.
+                if subject != owner or getattr(holder, name) != SEALED or text == SEALED:
                     return None
                 setattr(holder, name, text)
         for (holder, _), (_, _, values, _) in zip(held, self.holders, strict=True):
@@ -711,7 +713,7 @@ class Codec:
         """A stored event in a smaller shape, whose ``sealed.keys`` says what ``keys_in`` does;
         None where it cannot be had so quickly, or nothing is sealed."""
         quick = None if shape is None else self._quickly(name, shape)
-        if quick is None:
+        if quick is None or _SEALED_MEMBER not in data:
             return None
         try:
             half = quick.half(data)
@@ -736,7 +738,7 @@ class Codec:
     ) -> Any:
         """The event that was stored, in clear as far as its keys are there.
 
-        ``keys`` is what ``Vault.find`` says of ``keys_in``. A field whose key was destroyed reads
+        ``keys`` is what the vault says of ``keys_in``. A field whose key was destroyed reads
         ``FORGOTTEN``; what was stored in clear is read as it is. ``shape``: a smaller one, as for
         ``decoders``, whose class is that of the name today; ``half``: what ``half_open`` made of it
         before, which is not to be used again.

@@ -623,10 +623,17 @@ class Vault:
         )
 
     def _knowing(self, epochs: set[int | None]) -> _Keks:
-        """The KEKs, read again where one of these epochs is not among them."""
+        """The KEKs, read again where one of these epochs is not among them.
+
+        Raises:
+            WrongKeyFile: it is not there either: given up since the rows were read, or a change.
+        """
         keks = self._keks
         if not epochs - {None} <= keks.ciphers.keys():
             keks = self._keks = self._fit()
+        for epoch in epochs - keks.ciphers.keys():
+            if epoch is not None:
+                raise self._wrong(epoch)
         return keks
 
     def _provided(self, subjects: list[str]) -> dict[str, Key]:
@@ -695,7 +702,8 @@ class Vault:
 
 
 class _Wrapped(Keys):
-    """Keys as the database has them, each unwrapped whenever it is asked for."""
+    """Keys as the database has them, each unwrapped whenever it is asked for: only ``[]`` finds
+    them, and ``broken`` is known of those that were asked for."""
 
     __slots__ = ("_keks", "rows")
 

@@ -490,6 +490,21 @@ def _unsealed(key_: Key, stored: str, bound: list[Any]) -> bytes:
     return key_.cipher.decrypt(raw[:12], raw[12:], msgspec.json.encode(bound))
 
 
+@pytest.mark.parametrize("shape", [None, _TEXTS])
+@pytest.mark.parametrize("first", ["三号楼楼道堆物", SEALED])
+def test_a_text_that_is_sealed_twice_is_noticed(first: str, shape: type | None) -> None:
+    """Also where both ciphertexts are good ones, and the first reads like what is not opened."""
+    event = replace(CODEC.decode(NAME, golden(NAME)), description=first)
+    _, data = CODEC.encode(event, STREAM, VERSION, keys_for(event, STREAM))
+    other = replace(event, description="another")
+    _, also = CODEC.encode(other, STREAM, VERSION, keys_for(other, STREAM))
+    raw = msgspec.json.decode(data)
+    first_form = msgspec.json.decode(by_itself(also, found(also), STREAM, VERSION))
+    raw["sealed"]["fields"] = {"description": first_form["sealed"]["fields"]["description"]}
+    with pytest.raises(Tampered, match="field description: it is sealed twice"):
+        CODEC.open(NAME, msgspec.json.encode(raw), STREAM, VERSION, found(data), shape)
+
+
 @settings(max_examples=300)
 @given(events(), st.integers(1, 2**31 - 1), st.sampled_from([1, 2]), st.randoms())
 def test_what_was_sealed_by_itself_is_opened_as_ever(

@@ -204,6 +204,30 @@ def test_keys_that_are_asked_for_once(
     assert len(other._cache._entries) == (0 if many == 1 else len(well))
 
 
+def test_a_kek_that_was_given_up_meanwhile_is_no_lost_key(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows were read of an epoch that is gone by the time the file is read again."""
+    other = place.vault()
+    key = other.provide(["person:a"])["person:a"]
+    reader = place.vault()
+    other.add_epoch()
+    other.rotate()
+    fit = reader._fit
+
+    def late() -> Any:
+        other.add_epoch()
+        other.rotate()
+        other.drop_epochs()
+        return fit()
+
+    monkeypatch.setattr(reader, "_fit", late)
+    with pytest.raises(WrongKeyFile):
+        reader.find([key.id])
+    monkeypatch.undo()
+    assert reader.find([key.id]) == {key.id: key}
+
+
 def test_a_commitment_is_what_it_has_always_been() -> None:
     """It stands in every sealed event: HMAC-SHA256, its first half."""
     key = Key("person:a#1", "person:a", bytes(range(32)))

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain import staff
 from domain.case import commands as c
@@ -252,6 +254,38 @@ def test_every_metric_is_the_same_before_and_after(
 
 def test_only_search_opens_anything() -> None:
     assert [model.name for model in MODELS.values() if model.opens] == ["search"]
+
+
+_WORDS = st.text(
+    st.one_of(
+        st.sampled_from("王东风路破损Aa1Σσς İı😀\u3000\n\t\x1c\x85"), st.characters(codec="utf-8")
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(_WORDS, max_size=4), st.data())
+def test_a_text_is_found_by_what_two_neighbours_in_it_are(
+    texts: list[str], data: st.DataObject
+) -> None:
+    """Whatever it is kept at hand: each pair has one token, and a space is between two words."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "KNOWN_PAIRS", data.draw(st.sampled_from([0, 5, 65_536])))
+        patch.setattr(search, "KNOWN_NAMES", data.draw(st.sampled_from([1, 8_192])))
+        index = search.Index(KEY)
+        for _ in range(2):
+            pairs = {
+                word[at : at + 2]
+                for text in texts
+                for word in text.lower().split()
+                for at in range(len(word) - 1)
+            }
+            expected = sorted(t for pair in pairs for t in search.Index(KEY).words(pair))
+            assert index.words(*texts) == expected
+            assert len(set(expected)) == len(pairs)
+            assert index.names("", *texts) == expected
+            assert index.names("12", *texts) == sorted({*expected, *index.words("12")})
 
 
 def test_the_index_is_nothing_without_its_key(log: SealedLog, over: Callable[..., Runner]) -> None:

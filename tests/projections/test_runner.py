@@ -333,7 +333,7 @@ def test_keys_out_of_reach_are_no_event_s_fault(
             raise error
         return vault.find(ids)
 
-    source._vault = SimpleNamespace(find=find)
+    source._vault = SimpleNamespace(find_once=find)
     follower = threading.Thread(target=runner.follow, args=(stop,))
     follower.start()
     try:
