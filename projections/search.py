@@ -363,18 +363,18 @@ def _reported(index: Index, position: int, event: Any) -> SearchRow:
     who, where, what = event.reporter, event.spot.address, event.description
     words = [text for text in (what, where) if text not in _UNREADABLE]
     return SearchRow(
-        event.case,
-        position,
-        who.person if who else None,
-        event.place.name,
-        masking.snippet(what),
-        masking.address(where),
-        masking.name(who.name) if who else "",
-        masking.phone(who.phone) if who else "",
-        masking.address(who.address) if who else "",
-        [],  # once it is known what the page says of it
-        index.words(*words),
-        index.phone(who.phone) if who and who.phone not in _UNREADABLE else None,
+        case=event.case,
+        position=position,
+        reporter=who.person if who else None,
+        place_name=event.place.name,
+        description=masking.snippet(what),
+        address=masking.address(where),
+        reporter_name=masking.name(who.name) if who else "",
+        reporter_phone=masking.phone(who.phone) if who else "",
+        reporter_address=masking.address(who.address) if who else "",
+        pairs=[],  # once it is known what the page says of it
+        personal_pairs=index.words(*words),
+        phone=index.phone(who.phone) if who and who.phone not in _UNREADABLE else None,
     )
 
 
