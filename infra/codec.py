@@ -24,7 +24,7 @@ At first each text was sealed by itself, bound to its path; that is read as ever
 import binascii
 import hmac
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, partial
@@ -369,13 +369,12 @@ def _decrypted(key: Key, commitment: str, stored: str, bound: bytes) -> bytes:
     return key.cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound)
 
 
-class _Holder(NamedTuple):
-    """Texts of one owner in an object: the fields that lead to it, those that hold the texts, what
-    takes these out, and the field with the id of whose they are (None: the case's)."""
+class _Place(NamedTuple):
+    """Where a personal text stands in an event: what finds the object that holds it, its field
+    there, and the field with the id of whose it is (None: the case's)."""
 
-    way: tuple[str, ...]
-    names: list[str]
-    values: Callable[[Any], tuple[Any, ...]]
+    holder: Callable[[Any], Any]
+    name: str
     owner: str | None
 
 
@@ -389,58 +388,53 @@ class _Quick:
     half: Callable[[bytes], Any]
     """The shape with its texts sealed and the ciphertexts beside them: read once for both, first
     for the keys it names and then to be opened."""
-    holders: tuple[_Holder, ...]
-    places: dict[str, tuple[int, str]]
-    """Which of the holders has the text of a path, and under which name."""
+    places: dict[str, _Place]
+    """By path."""
+    holders: Sequence[tuple[Callable[[Any], Any], Callable[[Any], tuple[Any, ...]]]]
+    """What finds each object that holds texts, and what takes them out of it."""
 
     def opened(self, half: Any, stream: str, version: int, keys: Keys) -> Any:
         """The event, in place; None where a key is gone or anything is not as it was written:
         whoever looks closer finds out what."""
         try:
             return self._opened(half, stream, version, keys)
-        except (msgspec.DecodeError, KeyError, InvalidTag, ValueError, NoSubject):
+        except (
+            msgspec.DecodeError, KeyError, AttributeError, InvalidTag, ValueError, NoSubject,
+        ):  # fmt: skip
             return None
 
     def _opened(self, event: Any, stream: str, version: int, keys: Keys) -> Any:
         sealed, event.sealed = event.sealed, None
-        case = _case(stream)
-        held: list[tuple[Any, str]] = []
-        for way, _, _, owner in self.holders:
-            holder = event
-            for step in way:
-                holder = holder and getattr(holder, step)
-            if holder is None:
-                held.append((None, ""))
-            elif owner is None:
-                held.append((holder, case))
-            else:
-                held.append((holder, f"person:{getattr(holder, owner)}"))
-        mine = {id_: keys[id_] for id_ in sealed.keys}  # each asked for once
         clear: list[tuple[str, Sequence[str], list[str]]] = []
         for id_, (paths, stored) in sealed.texts.items():
-            key, bound = mine[id_], _bound_to(stream, version, paths, id_)
+            key, bound = keys[id_], _bound_to(stream, version, paths, id_)
             together = _texts_from_json(_decrypted(key, sealed.keys[id_], stored, bound))
             clear.append((key.subject, paths, together))
-        for path, (id_, stored) in sealed.fields.items():
-            key, bound = mine[id_], _bound_to(stream, version, path, id_)
-            text = _decrypted(key, sealed.keys[id_], stored, bound).decode()
-            clear.append((key.subject, (path,), [text]))
-        for owner, paths, texts in clear:
+        if sealed.fields:
+            mine = {id_: keys[id_] for id_ in sealed.keys}  # each asked for once
+            for path, (id_, stored) in sealed.fields.items():
+                key, bound = mine[id_], _bound_to(stream, version, path, id_)
+                text = _decrypted(key, sealed.keys[id_], stored, bound).decode()
+                clear.append((key.subject, (path,), [text]))
+        case = _case(stream)
+        for subject, paths, texts in clear:
             for path, text in zip(paths, texts, strict=True):
-                at, name = self.places[path]
-                holder, subject = held[at]
+                found, name, owner = self.places[path]
+                holder = found(event)
+                whose = case if owner is None else f"person:{getattr(holder, owner)}"
                 # A text that reads like a sealed one would hide that it is there twice.
-                if subject != owner or getattr(holder, name) != SEALED or text == SEALED:
+                if whose != subject or getattr(holder, name) != SEALED or text == SEALED:
                     return None
                 setattr(holder, name, text)
-        for (holder, _), (_, _, values, _) in zip(held, self.holders, strict=True):
+        for found, values in self.holders:
+            holder = found(event)
             if holder is not None and SEALED in values(holder):
                 return None
         return event
 
 
-def _holders(plan: _Plan, shape: Any, way: tuple[str, ...] = ()) -> list[_Holder]:
-    """Where the personal texts of a plan stand in a shape.
+def _places(plan: _Plan, shape: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[str, _Place]]:
+    """The personal texts of a plan by their paths, and where each stands in a shape.
 
     Raises:
         LookupError: one is not in it, or several may stand in one place.
@@ -449,16 +443,17 @@ def _holders(plan: _Plan, shape: Any, way: tuple[str, ...] = ()) -> list[_Holder
     for name in (*(text.name for text in plan.texts), *(name for name, _ in plan.inner)):
         if name not in hints or _is_many(hints[name]):
             raise LookupError(name)
-    found = []
-    for owner in dict.fromkeys(text.owner for text in plan.texts):
+    holder = attrgetter(".".join(way)) if way else _itself
+    for name, owner in plan.texts:
         if owner and owner not in hints:
             raise LookupError(shape)
-        names = [text.name for text in plan.texts if text.owner == owner]
-        values = attrgetter(*names, names[0])  # of two names and more it makes a tuple
-        found.append(_Holder(way, names, values, owner))
+        yield ".".join((*way, name)), _Place(holder, name, owner)
     for name, inner in plan.inner:
-        found += _holders(inner, _inside(hints[name]), (*way, name))
-    return found
+        yield from _places(inner, _inside(hints[name]), (*way, name))
+
+
+def _itself(event: Any) -> Any:
+    return event
 
 
 def _half(shape: type) -> type:
@@ -785,14 +780,14 @@ class Codec:
         except KeyError:
             found = None
             with suppress(LookupError):
-                holders = _holders(self._personal[self._shapes[name]], shape)
-                places = {
-                    ".".join((*holder.way, name)): (at, name)
-                    for at, holder in enumerate(holders)
-                    for name in holder.names
-                }
+                places = dict(_places(self._personal[self._shapes[name]], shape))
+                names: dict[Callable[[Any], Any], list[str]] = {}
+                for place in places.values():
+                    names.setdefault(place.holder, []).append(place.name)
+                # Of two names and more it makes a tuple.
+                holders = [(each, attrgetter(*texts, texts[0])) for each, texts in names.items()]
                 decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_half(shape))
-                found = _Quick(decoder.decode, tuple(holders), places)
+                found = _Quick(decoder.decode, places, holders)
             self._quick[name, shape] = found
             return found
 

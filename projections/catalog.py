@@ -35,7 +35,7 @@ FIGURES: Final = (CONTAINMENT, TIMELINESS, CASELOAD, EVALUATION, QUALITY)
 
 
 def read_models(key: bytes) -> dict[str, Projection]:
-    """All read models by name, in the order of ``NAMES``; ``key`` is ``search.index_key``'s."""
+    """All read models by name, in the order of ``NAMES``; ``key`` as of ``index_key``."""
     made = (
         WORKLIST,
         search.projection(key),

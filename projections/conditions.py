@@ -12,7 +12,7 @@ from domain.errors import Refused
 from domain.places import EVERYWHERE, Tier, at_tier
 from domain.privacy import Purpose
 from domain.roles import Scope
-from projections import search
+from projections.blind_index import Index
 from projections.todo import ToDo
 from projections.worklist import CaseRow
 
@@ -176,7 +176,7 @@ def of_cases(wanted: CaseFilter) -> list[Sql]:
     return conditions
 
 
-def matching(index: search.Index, wanted: CaseFilter) -> list[Sql]:
+def matching(index: Index, wanted: CaseFilter) -> list[Sql]:
     """Every pair of characters of every word stands in the case's words; the number is its own.
 
     Pairs that stand apart are found too: without the words themselves that cannot be told. Who

@@ -21,8 +21,9 @@ from domain.history import Recorded
 from domain.personal import SEALED
 from domain.places import EVERYWHERE
 from domain.roles import Actor, Reading, Scope, scope
-from projections import search, worklist
+from projections import worklist
 from projections.audit import AuditRow, Step
+from projections.blind_index import Index
 from projections.catalog import NAMES
 from projections.conditions import (
     RELATED_DAYS,
@@ -116,7 +117,7 @@ class Gateway:
         ``search_key`` is the one that the read model ``search`` is built with.
         """
         self._pool = pool
-        self._index = search.Index(search_key)
+        self._index = Index(search_key)
         self._wait_seconds = wait_seconds
         self.figures = Figures(self._ready)
 

@@ -1,9 +1,7 @@
 """Search, and the masks that lists show (检索与脱敏): the only read model that reads opened events.
 
-It keeps no clear text of a case: masks, and a blind index. A token is 30 bits of a keyed hash of
-two neighbouring characters, or 64 of that of a whole phone number: who has the key finds. Who has
-stolen the table without it sees which cases share characters, and could guess the commonest by
-counting. Names of staff stand in clear, for colleagues are named.
+It keeps no clear text of a case: masks, and a blind index (``blind_index``). Names of staff stand
+in clear, for colleagues are named.
 
 Who is forgotten is wiped here by the event: what stands at an earlier position, wherever the two
 are met first. A rebuild after the keys are gone reads ``FORGOTTEN`` where they protected something
@@ -11,10 +9,7 @@ and comes to the same bytes: what the event wipes is just what those keys protec
 what was empty stays empty.
 """
 
-import hashlib
-import hmac
-import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -28,9 +23,10 @@ from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
 from domain.staff import UserAdded
 from projections import masking
+from projections.blind_index import Index
 from projections.projection import Projection
 from projections.shapes import class_of
-from projections.tables import Apply, Stepwise, Table, Texts, case_id
+from projections.tables import Apply, Packed, Stepwise, Table, Texts, case_id
 
 NAME: Final = "search"
 
@@ -75,7 +71,7 @@ class SearchRow:
 
     ``position`` is where it was reported. ``pairs`` are of what is not personal and outlive the
     person; ``personal_pairs`` of the description and the address; ``phone`` is of the reporter's
-    whole number.
+    whole number. Both are ``list[int]`` in a row that is saved, and packed in one that is copied.
     """
 
     case: str
@@ -87,8 +83,8 @@ class SearchRow:
     reporter_name: str
     reporter_phone: str
     reporter_address: str
-    pairs: list[int]
-    personal_pairs: list[int]
+    pairs: list[int] | Packed
+    personal_pairs: list[int] | Packed
     phone: int | None
 
 
@@ -112,105 +108,6 @@ class Forgotten:
 CASES: Final = Table("cases", SearchRow, key=("case",), copied=True, by_row=True)
 STAFF_NAMES: Final = Table("staff_names", NameRow, key=("user",))
 FORGOTTEN_SUBJECTS: Final = Table("forgotten", Forgotten, key=("subject",))
-
-
-PAIR_BITS: Final = 30
-"""What is kept of 64 bits for a pair of characters. Two pairs share a token once in a thousand
-million, so a pair shares that of any of a hundred thousand others once in ten thousand: nothing
-beside what else is found by pairs, a case that has all of them but in no such word. Python puts
-numbers of so many bits in order in two thirds of the time, and PostgreSQL keeps them in half the
-room. Of a phone number, found alone among millions, all bits are kept.
-"""
-
-
-KNOWN_PAIRS: Final = 65_536
-"""How many tokens are kept at hand: a district's words are made of some thousand characters."""
-
-
-KNOWN_NAMES: Final = 8_192
-"""The same of a place and a category together: some 10 MB."""
-
-
-_UTF_32: Final = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
-
-_ACROSS: Final = 1 << PAIR_BITS
-"""In the place of the token of a pair with a space in it: it is no token."""
-
-
-class _Pairs(dict[int, int]):
-    """The token of each pair of characters, which is eight bytes of a text as a number."""
-
-    def __init__(self, token: Callable[[bytes, str], int]) -> None:
-        super().__init__()
-        self._token = token
-
-    def __missing__(self, pair: int) -> int:
-        text = pair.to_bytes(8, sys.byteorder).decode(_UTF_32, "surrogatepass")
-        across = any(map(str.isspace, text))
-        token = _ACROSS if across else self._token(b"pair:", text) >> 64 - PAIR_BITS
-        self[pair] = token
-        return token
-
-
-class Index:
-    """Makes tokens out of words: the same words give the same tokens under the same key only."""
-
-    def __init__(self, key: bytes) -> None:
-        """``key`` of 16 to 64 bytes, see ``index_key``."""
-        if not 16 <= len(key) <= 64:
-            raise ValueError("the key of the search index is of 16 to 64 bytes")
-        self._hash = hashlib.blake2b(key=key, digest_size=8)
-        self._pairs = _Pairs(self._token)
-        self._named: dict[tuple[str, ...], tuple[frozenset[int], list[int]]] = {}
-
-    def names(self, case: str, *texts: str) -> list[int]:
-        """As ``words`` of the number of a case and of names, which come together again and again:
-        what they give is kept at hand, in order."""
-        known = self._named.get(texts)
-        if known is None:
-            if len(self._named) >= KNOWN_NAMES:
-                self._named.clear()
-            tokens = self._tokens(*texts)
-            known = self._named[texts] = frozenset(tokens), sorted(tokens)
-        found = known[1].copy()
-        found += self._tokens(case).difference(known[0])
-        found.sort()
-        return found
-
-    def words(self, *texts: str | None) -> list[int]:
-        """The tokens of some texts, each once, sorted: in the order of the text they would tell
-        whoever has stolen the table much more of it."""
-        return sorted(self._tokens(*filter(None, texts)))
-
-    def _tokens(self, *texts: str) -> set[int]:
-        """The tokens of all pairs of neighbouring characters, without those across a space."""
-        if len(self._pairs) > KNOWN_PAIRS:
-            self._pairs.clear()
-        # Each eight bytes are a pair: those from the first character on, and from the second.
-        units = memoryview("\n".join(texts).lower().encode(_UTF_32, "surrogatepass"))
-        even, odd = len(units) // 8 * 8, (len(units) - 4) // 8 * 8 + 4
-        found = set(map(self._pairs.__getitem__, units[:even].cast("Q")))
-        found.update(map(self._pairs.__getitem__, units[4:odd].cast("Q")))
-        found.discard(_ACROSS)
-        return found
-
-    def phone(self, text: str) -> int | None:
-        """The token of a whole phone number, however it is written; None where there is none."""
-        digits = masking.normal_phone(text)
-        return self._token(b"phone:", digits) if digits else None
-
-    def _token(self, kind: bytes, text: str) -> int:
-        made = self._hash.copy()  # which has taken in the key: half of what it takes
-        made.update(kind + text.encode())
-        return int.from_bytes(made.digest(), signed=True)
-
-
-def index_key(secret: bytes) -> bytes:
-    """The key of the index, out of the installation's secret: who learns one knows no other.
-
-    With another secret nothing is found any more until the read model is rebuilt.
-    """
-    return hmac.new(secret, b"search index", hashlib.sha256).digest()
 
 
 _READS: Final = {
@@ -262,23 +159,36 @@ def _applying(index: Index) -> Apply:
         rows = {} if asked is None else CASES.asked(asked)
         names: dict[str, NameRow] = {}
         forgotten: dict[str, int] = {}
-        named: dict[str, tuple[str, ...]] = {}
+        said: dict[str, str] = {}
+        category: dict[str, tuple[str, ...]] = {}
         for recorded in page:
             event: Any = recorded.event
             kind = class_of(type(event))
             if kind is e.CaseReported:
                 rows[event.case] = _reported(index, recorded.position, event)
-                named[event.case] = ()
+                clear = [
+                    each
+                    for each in (event.description, event.spot.address)
+                    if each not in _UNREADABLE
+                ]
+                said[event.case] = "\n".join(clear)
+                category[event.case] = ()
             elif kind is UserAdded:
                 names[event.user] = NameRow(event.user, recorded.position, event.name)
             elif kind is PersonForgotten:
                 for subject in (f"person:{event.person}", *map("case:{}".format, event.cases)):
                     forgotten[subject] = max(recorded.position, forgotten.get(subject, 0))
             else:
-                named[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
-        for case, category in named.items():
-            if (row := rows.get(case)) is not None:  # else its report was left out
-                row.pairs = index.names(case, row.place_name, *category)
+                category[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
+        named = {
+            case: "\n".join((case, row.place_name, *names))
+            for case, names in category.items()
+            if (row := rows.get(case)) is not None  # else its report was left out
+        }
+        for case, pairs in _pairs(index, named, fresh):
+            rows[case].pairs = pairs
+        for case, pairs in _pairs(index, said, fresh):
+            rows[case].personal_pairs = pairs
         put = Table.append if fresh else Table.save
         put(CASES, connection, rows.values())
         put(STAFF_NAMES, connection, names.values())
@@ -359,9 +269,23 @@ def _wiping(*, everything: bool) -> list[bytes]:
     return [sql.SQL(each).format(which=which, **masks).as_bytes(None) for each in _WIPE]
 
 
+def _said(event: Any) -> str:
+    """What a report says, as far as it can be read."""
+    texts = event.description, event.spot.address
+    return "\n".join([text for text in texts if text not in _UNREADABLE])
+
+
+def _pairs(
+    index: Index, texts: Mapping[str, str], fresh: bool
+) -> Iterator[tuple[str, list[int] | Packed]]:
+    """The tokens of the text of each case."""
+    found = index.packed(texts.values()) if fresh else map(index.words, texts.values())
+    return zip(texts, found, strict=True)
+
+
 def _reported(index: Index, position: int, event: Any) -> SearchRow:
+    """The row of a case as it was reported, still without its pairs."""
     who, where, what = event.reporter, event.spot.address, event.description
-    words = [text for text in (what, where) if text not in _UNREADABLE]
     return SearchRow(
         case=event.case,
         position=position,
@@ -372,8 +296,8 @@ def _reported(index: Index, position: int, event: Any) -> SearchRow:
         reporter_name=masking.name(who.name) if who else "",
         reporter_phone=masking.phone(who.phone) if who else "",
         reporter_address=masking.address(who.address) if who else "",
-        pairs=[],  # once it is known what the page says of it
-        personal_pairs=index.words(*words),
+        pairs=[],
+        personal_pairs=[],
         phone=index.phone(who.phone) if who and who.phone not in _UNREADABLE else None,
     )
 

@@ -6,11 +6,9 @@ live schema or to one that is being rebuilt beside it.
 """
 
 import struct
-import sys
-from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, TypeAlias, TypeVar
 
@@ -150,26 +148,31 @@ class Table(Generic[Row]):
         )
 
 
+class Packed(bytes):
+    """The value of an integer[] as COPY sends it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def integers(cls, elements: bytes) -> "Packed":
+        """Of its elements, 32 bits in network order with their length, 4, before each."""
+        count = len(elements) // 8
+        return cls(_ARRAY(1, 0, 23, count, 1) + elements if count else _NO_INTEGERS)
+
+
+_ARRAY: Final = struct.Struct("!iiiii").pack
+_NO_INTEGERS: Final = struct.pack("!iii", 0, 0, 23)
+
+
 class _Integers(Dumper):
-    """integer[] for COPY, of whole numbers and never NULL: a tenth of what it takes in general."""
+    """integer[] for COPY, whose values come packed: one by one they cost more than all else."""
 
     format = Format.BINARY
     oid = 1007
 
-    def dump(self, obj: list[int]) -> bytes:
+    def dump(self, obj: Packed) -> bytes:
         """The array as it is sent."""
-        sent, values = _zeros(len(obj))[:], array("i", obj)
-        if sys.byteorder == "little":
-            values.byteswap()
-        sent[6::2] = values
-        return sent.tobytes()
-
-
-@cache
-def _zeros(count: int) -> "array[int]":
-    """An array of so many zeros as it is sent: its head, and each with its length before it."""
-    head = [1, 0, 23, count, 1] if count else [0, 0, 23]
-    return array("i", struct.pack(f"!{len(head) + 2 * count}i", *head, *[4, 0] * count))
+        return obj
 
 
 class Texts(list[str]):

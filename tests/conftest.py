@@ -19,10 +19,10 @@ from infra.log_source import LogSource
 from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.vault import KeyFile, Vault
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.gateway import Gateway
 from projections.runner import Runner
-from projections.search import index_key
 from tests.databases import copied
 from tests.forked import Nursery
 

@@ -13,11 +13,11 @@ from infra import logging
 from infra.deadlines import Deadlines
 from infra.installation import Installation, opened
 from infra.settings import Settings
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.deadlines import Backlog
 from projections.gateway import Gateway
 from projections.runner import OnProgress, Projection, Runner
-from projections.search import index_key
 
 OPERATOR: Final = Actor("system:cli", (Grant(Role.ADMINISTRATOR, ""),))
 """Who asks on the command line: whoever can start it owns the data, and sees all of it."""

@@ -24,11 +24,11 @@ from infra.log_source import LogSource
 from infra.migrations import role_dsn
 from infra.vault import KeyFile, Vault
 from projections import schemas
+from projections.blind_index import index_key
 from projections.catalog import NAMES, read_models
 from projections.crew import Bench, Crew
 from projections.runner import Poisoned
 from projections.runner import Progress as Advance
-from projections.search import index_key
 from projections.standing import Standing, standings
 
 

@@ -37,10 +37,10 @@ from infra.postgres import EmbeddedPostgres
 from infra.reports import render
 from infra.vault import KeyFile, Vault
 from infra.webhooks import Receivers, secret_of
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.gateway import Gateway
 from projections.runner import Runner
-from projections.search import index_key
 from tests import samples
 from tests.databases import copied, copy_database
 from tests.domain import schedules

@@ -32,6 +32,7 @@ from domain.roles import Actor, Grant, Role
 from domain.territory import Place, TerritoryCreated
 from infra.migrations import migrate, role_dsn
 from projections import schemas
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.conditions import CaseFilter, Order, PendingFilter
 from projections.counting import Question
@@ -40,7 +41,6 @@ from projections.metrics import METRICS
 from projections.past import Moment
 from projections.projection import Projection
 from projections.quality import CELL_DEGREES, ROW
-from projections.search import index_key
 from projections.tables import AnyTable
 from tests import samples
 from tests.bench.measure import Row, console, create_database, durable_postgres, percentile, publish

@@ -42,10 +42,10 @@ from infra.installation import Installation, opened
 from infra.postgres import EmbeddedPostgres
 from infra.settings import Settings
 from projections import schemas
+from projections.blind_index import index_key
 from projections.catalog import NAMES, read_models
 from projections.projection import Projection
 from projections.runner import Runner
-from projections.search import index_key
 from tests.bench import biglog
 from tests.bench.measure import (
     Row,

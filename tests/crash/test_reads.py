@@ -17,10 +17,10 @@ from psycopg_pool import ConnectionPool
 from domain.roles import Actor, Grant, Role
 from infra.installation import Installation, opened
 from infra.settings import Settings
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.gateway import Behind, Gateway
 from projections.runner import Runner, reached
-from projections.search import index_key
 from tests import samples
 from tests.crash.faults import Faults
 from tests.crash.world import Office, World

@@ -18,9 +18,9 @@ from infra.kafka_relay import Relay
 from infra.kafka_topic import Topic
 from infra.migrations import role_dsn
 from infra.postgres import EmbeddedPostgres
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.runner import Projection, Runner
-from projections.search import index_key
 from tests.databases import copied
 from tests.kafka.broker import Kafka, kafka
 

@@ -35,9 +35,9 @@ from infra.migrations import migrate, role_dsn
 from infra.postgres import EmbeddedPostgres
 from infra.vault import KeyFile, Vault
 from projections import schemas
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.runner import Projection, Runner
-from projections.search import index_key
 from projections.standing import carried
 from tests.kafka.broker import Kafka, kafka
 from tests.kafka.carried import held, logged, violations

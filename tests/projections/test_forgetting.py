@@ -6,21 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from domain import staff
 from domain.case import commands as c
 from domain.personal import FORGOTTEN, SEALED
 from domain.privacy import PersonForgotten
 from domain.roles import Grant, Role
-from projections import search
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.runner import NotTheSame, Projection, Runner
 from tests import samples
 from tests.projections.sealed_log import SealedLog, personal_texts
 
-KEY = search.index_key(b"a secret for tests only, 32 bytes")
+KEY = index_key(b"a secret for tests only, 32 bytes")
 MODELS = read_models(KEY)
 ALONE = [name for name in samples.PATHS if name not in ("unknown", "merged")]
 PEOPLE = ["wang", "zhao", "p-1"]
@@ -254,50 +252,3 @@ def test_every_metric_is_the_same_before_and_after(
 
 def test_only_search_opens_anything() -> None:
     assert [model.name for model in MODELS.values() if model.opens] == ["search"]
-
-
-_WORDS = st.text(
-    st.one_of(
-        st.sampled_from("王东风路破损Aa1Σσς İı😀\u3000\n\t\x1c\x85"), st.characters(codec="utf-8")
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=200)
-@given(st.lists(_WORDS, max_size=4), st.data())
-def test_a_text_is_found_by_what_two_neighbours_in_it_are(
-    texts: list[str], data: st.DataObject
-) -> None:
-    """Whatever it is kept at hand: each pair has one token, and a space is between two words."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "KNOWN_PAIRS", data.draw(st.sampled_from([0, 5, 65_536])))
-        patch.setattr(search, "KNOWN_NAMES", data.draw(st.sampled_from([1, 8_192])))
-        index = search.Index(KEY)
-        for _ in range(2):
-            pairs = {
-                word[at : at + 2]
-                for text in texts
-                for word in text.lower().split()
-                for at in range(len(word) - 1)
-            }
-            expected = sorted(t for pair in pairs for t in search.Index(KEY).words(pair))
-            assert index.words(*texts) == expected
-            assert len(set(expected)) == len(pairs)
-            assert index.names("", *texts) == expected
-            assert index.names("12", *texts) == sorted({*expected, *index.words("12")})
-
-
-def test_the_index_is_nothing_without_its_key(log: SealedLog, over: Callable[..., Runner]) -> None:
-    ours, theirs = (
-        search.Index(KEY),
-        search.Index(search.index_key(b"another secret of 32 bytes ....")),
-    )
-    assert ours.words("楼道堆物") == ours.words("楼道堆物", "堆物")
-    assert not set(ours.words("楼道堆物")) & set(theirs.words("楼道堆物"))
-    assert ours.phone("138 1234 5678") == ours.phone("+8613812345678")
-    assert ours.phone("13812345678") != theirs.phone("13812345678")
-    # A number is no pair of characters, though both may be written the same.
-    assert ours.phone("12") not in ours.words("12")
-    with pytest.raises(ValueError, match="16 to 64"):
-        search.Index(b"")

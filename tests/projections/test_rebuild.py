@@ -20,11 +20,11 @@ from infra.event_store import EventStore
 from infra.log_source import LogSource
 from infra.migrations import role_dsn
 from projections import bulk, schemas
+from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.crew import Crew
 from projections.projection import NotTheSame, Poisoned, Projection
 from projections.runner import Runner
-from projections.search import index_key
 from projections.standing import standings
 from tests import samples
 from tests.projections.test_runner import fill

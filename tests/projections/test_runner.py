@@ -20,6 +20,7 @@ from domain.history import KeysAway, Recorded
 from infra.event_store import EventStore
 from infra.migrations import role_dsn
 from infra.vault import WrongKeyFile
+from projections.blind_index import index_key
 from projections.catalog import NAMES, read_models
 from projections.runner import (
     NotTheSame,
@@ -30,7 +31,6 @@ from projections.runner import (
     Superseded,
     reached,
 )
-from projections.search import index_key
 from projections.standing import standings
 from tests import samples
 
@@ -86,7 +86,7 @@ from infra.vault import KeyFile, Vault
 from pathlib import Path
 from projections.catalog import read_models
 from projections.runner import Runner
-from projections.search import index_key
+from projections.blind_index import index_key
 dsn, what, vault_dsn, kek, secret = sys.argv[1:]
 ALL = tuple(read_models(index_key(bytes.fromhex(secret))).values())
 with (
