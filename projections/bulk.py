@@ -289,6 +289,8 @@ def finish(connection: psycopg.Connection, job: Job, *, waits: bool = True) -> b
         schemas.use(connection, job.schema)
         if not _is_planned(connection):
             return True  # by somebody else, or by a run that was stopped afterwards
+        if schemas.version_of(connection, job.schema) != job.projection.version:
+            return False  # taken away by another version: ``work`` says so
         left = connection.execute("SELECT number FROM stretch WHERE NOT done LIMIT 1")
         if left.fetchone() is not None:
             return False

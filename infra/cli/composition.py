@@ -10,9 +10,11 @@ from psycopg_pool import ConnectionPool
 
 from domain.roles import Actor, Grant, Role
 from infra import logging
+from infra.cli.frame import err
 from infra.deadlines import Deadlines
 from infra.installation import Installation, opened
 from infra.settings import Settings
+from projections import schemas
 from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.deadlines import Backlog
@@ -43,6 +45,24 @@ class Opened:
         if self.fed:
             return
         Runner(self.runner.source, self.runner.connect, needed).catch_up(on_progress)
+
+    def bring_up(self, *needed: Projection, on_progress: OnProgress | None = None) -> None:
+        """The same for who only asks: what somebody has paused stays where it is, and that is said.
+
+        Raises:
+            Poisoned: as in ``catch_up``.
+        """
+        with self.installation.pool.connection() as connection:
+            paused = schemas.paused(connection)
+        for name in sorted({each.name for each in needed} & paused):
+            err.print(
+                f"{name} 已暂停，只到它停下的位置；恢复：wangge project resume {name}。\n"
+                f"{name} is paused, and stays where it is: wangge project resume {name}.",
+                highlight=False,
+                soft_wrap=True,
+            )
+        going = [each for each in needed if each.name not in paused]
+        self.catch_up(*going, on_progress=on_progress)
 
 
 @contextmanager

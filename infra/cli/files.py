@@ -142,7 +142,7 @@ def report(
         )
         with progress_if_long("read models") as advance:
             needed = (opened_.models[name] for name in reports.MODELS)
-            opened_.catch_up(*needed, on_progress=advance)
+            opened_.bring_up(*needed, on_progress=advance)
         figures, history = opened_.gateway.figures, installation.store.history
         made = reports.report(figures, OPERATOR, asked, history)
     path = to or Path(f"{made.title.zh}{made.since:%Y-%m-%d}.{form}")

@@ -77,7 +77,7 @@ def metrics(
         if territory:
             opened_.installation.store.office().territory.node(territory)
         with progress_if_long(name) as advance:
-            opened_.catch_up(opened_.models[METRICS[name].model], on_progress=advance)
+            opened_.bring_up(opened_.models[METRICS[name].model], on_progress=advance)
         figures = opened_.gateway.figures
         match name:
             case "backlog":
@@ -195,7 +195,7 @@ def deadlines_list(
     now = datetime.now(UTC)
     with composed() as opened_:
         with progress_if_long("deadlines") as advance:
-            opened_.catch_up(opened_.models["deadlines"], on_progress=advance)
+            opened_.bring_up(opened_.models["deadlines"], on_progress=advance)
         office = opened_.installation.store.office()
         found = opened_.gateway.pending(
             OPERATOR,
@@ -234,7 +234,7 @@ def deadlines_run() -> None:
     """办理一次已到期的。Do what is due now, once; a server does it by itself every few seconds."""
     with composed() as opened_:
         with progress_if_long("deadlines") as advance:
-            opened_.catch_up(opened_.models["deadlines"], on_progress=advance)
+            opened_.bring_up(opened_.models["deadlines"], on_progress=advance)
         done = deadlines_of(opened_).run()
     if done is None:
         out.print("另一进程正在办理。Another process is at it.", highlight=False)

@@ -668,5 +668,28 @@ def test_an_event_is_left_out_by_a_named_person_with_a_reason(
     assert "nyc311-2" in listed.stdout
     assert wangge("project", "pause", "deadlines").returncode == 0
     assert "已暂停" in wangge("project", "status").stdout
+
+    # What somebody has paused does not go on because somebody else asks.
+    def stands_at() -> int:
+        with psycopg.connect(database) as connection:
+            row = connection.execute("SELECT position FROM deadlines.checkpoint").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def head() -> int:
+        with psycopg.connect(database) as connection:
+            row = connection.execute("SELECT position FROM log.head").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    paused_at = stands_at()
+    (folder / "more.csv").write_text(HEADER + request("3"))
+    answer(wangge("import", "nyc311", "more.csv", "--json"))
+    for asking in (("deadlines", "list"), ("deadlines", "run")):
+        asked = wangge(*asking)
+        assert (asked.returncode, "deadlines 已暂停" in asked.stderr) == (0, True), asked.stderr
+    assert stands_at() == paused_at < head()
     assert wangge("project", "resume", "deadlines").returncode == 0
+    assert "已暂停" not in wangge("deadlines", "list").stderr
+    assert stands_at() == head()
     assert wangge("project", "skip", "no-such", "1", "--by", "x", "--reason", "y").returncode == 2

@@ -23,7 +23,7 @@ from projections import bulk, schemas
 from projections.blind_index import index_key
 from projections.catalog import read_models
 from projections.crew import Crew
-from projections.projection import NotTheSame, Poisoned, Projection
+from projections.projection import NotTheSame, Poisoned, Projection, Superseded
 from projections.runner import Runner
 from projections.standing import standings
 from tests import samples
@@ -95,6 +95,22 @@ def test_what_another_finishes_is_not_waited_for(store: EventStore, runner: Runn
         assert not bulk.finish(connection, jobs[0])
         bulk.work(connection, jobs, runner.source, lambda _: True)
         assert bulk.finish(connection, jobs[0])
+
+
+def test_what_another_version_has_taken_is_not_finished(store: EventStore, runner: Runner) -> None:
+    fill(store, 6)
+    model = BY_NAME["audit"]
+    job = bulk.Job(model, "audit_rebuild", model.wanted(frozenset()))
+    newer = job._replace(projection=replace(model, version=model.version + 1))
+    with runner.connect() as connection:
+        assert isinstance(runner.source, LogSource)
+        bulk.plan(connection, newer.projection, job.schema, runner.source, 20, 10)
+        assert bulk.work(connection, [newer], runner.source, lambda _: True) == {}
+        assert not bulk.finish(connection, job)
+        assert not bulk.finish_all(connection, [job])
+        stopped = bulk.work(connection, [job], runner.source, lambda _: True)
+        assert isinstance(stopped[job.schema], Superseded)
+        assert bulk.finish(connection, newer)
 
 
 @contextmanager
