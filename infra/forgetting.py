@@ -27,7 +27,7 @@ from psycopg import sql
 from domain.case.events import CaseReported
 from domain.errors import Conflict
 from domain.history import LOG, Recorded, Wanted
-from domain.privacy import ForgetMissed, PersonForgotten
+from domain.privacy import ForgetMissed, PersonForgotten, person_stream
 from domain.roles import system
 from infra.event_store import EventStore
 from infra.log_source import LogSource
@@ -49,6 +49,9 @@ STEP: Final = 2_000
 
 LOCK_TIMEOUT: Final = "5s"
 """How long a table may be waited for: whoever asks for it meanwhile waits behind us."""
+
+_PERSONS: Final = (person_stream(""), person_stream("")[:-1] + ";")
+"""Their streams begin with the first, and the second is what comes behind them all."""
 
 _BY: Final = system("forgetting")
 
@@ -76,8 +79,8 @@ class Forgetting:
     def finish(self) -> int:
         """Destroy the keys that the log says are to be, and that are still there; how many.
 
-        Looks at what is new since the last time, at first at the whole log. A key that was made
-        after the forgetting belongs to somebody who has come back, and stays.
+        Looks at what is new since the last time, at first at all streams of persons. A key that was
+        made after the forgetting belongs to somebody who has come back, and stays.
 
         Raises:
             psycopg.Error: what is left is done the next time.
@@ -85,8 +88,13 @@ class Forgetting:
         destroyed, wanted = 0, Wanted((PersonForgotten,))
         with self._lock:
             while self._done < (head := self._source.head()):
-                upto = min(self._done + PAGE, head)
-                for recorded in self._source.read(LOG, self._done, upto, wanted).events:
+                if self._done:
+                    upto = min(self._done + PAGE, head)
+                    events = self._source.read(LOG, self._done, upto, wanted).events
+                else:  # a few of millions of events: found by the names of their streams
+                    upto = head
+                    events = self._source.streams(*_PERSONS, upto, (wanted,))(wanted)
+                for recorded in events:
                     destroyed += self._forget(recorded.event, recorded.recorded_at)
                     self._complete(recorded)
                 self._done = upto
