@@ -411,7 +411,7 @@ class _Quick:
             together = _texts_from_json(_decrypted(key, sealed.keys[id_], stored, bound))
             clear.append((key.subject, paths, together))
         if sealed.fields:
-            mine = {id_: keys[id_] for id_ in sealed.keys}  # each asked for once
+            mine = {id_: keys[id_] for id_ in sealed.keys}  # one seals several
             for path, (id_, stored) in sealed.fields.items():
                 key, bound = mine[id_], _bound_to(stream, version, path, id_)
                 text = _decrypted(key, sealed.keys[id_], stored, bound).decode()

@@ -8,7 +8,7 @@ characters, and could guess the commonest by counting.
 import hashlib
 import hmac
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -31,7 +31,10 @@ KNOWN_PAIRS: Final = 65_536
 """How many tokens are kept at hand: a district's words are made of some thousand characters."""
 
 PLACE_BITS: Final = 18
-"""Of as many places for tokens, four for each of ``KNOWN_PAIRS``, some 3 MB."""
+"""There are two to the power of it places for tokens, four for each of ``KNOWN_PAIRS``: 3 MB."""
+
+TOGETHER: Final = 1 << 18
+"""How many characters are worked on together: some 20 MB while they are, however many come."""
 
 _UTF_32: Final = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 
@@ -61,11 +64,24 @@ class Index:
         found.discard(_ACROSS)
         return sorted(found)
 
-    def packed(self, texts: Collection[str]) -> list[Packed]:
-        """The ``words`` of each of many texts, ready for COPY: all at once, in a third of the time.
+    def packed(self, texts: Iterable[str]) -> list[Packed]:
+        """The ``words`` of each of many texts, ready for COPY: in less than a third of the time.
 
-        The first call takes a tenth of a second and 20 MB: for builds, not for a page now and then.
+        For builds, not for a page now and then: the first call takes a tenth of a second and 20 MB.
+        Not for several threads at once.
         """
+        found: list[Packed] = []
+        some: list[str] = []
+        length = 0
+        for text in texts:
+            some.append(text)
+            length += len(text)
+            if length >= TOGETHER:
+                found += self._packed(some)
+                some, length = [], 0
+        return found + self._packed(some)
+
+    def _packed(self, texts: list[str]) -> list[Packed]:
         import numpy as np
 
         lowered = [text.lower() for text in texts]

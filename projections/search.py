@@ -71,7 +71,7 @@ class SearchRow:
 
     ``position`` is where it was reported. ``pairs`` are of what is not personal and outlive the
     person; ``personal_pairs`` of the description and the address; ``phone`` is of the reporter's
-    whole number. Both are ``list[int]`` in a row that is saved, and packed in one that is copied.
+    whole number. Lists of pairs are packed in a row that is copied.
     """
 
     case: str
@@ -166,12 +166,7 @@ def _applying(index: Index) -> Apply:
             kind = class_of(type(event))
             if kind is e.CaseReported:
                 rows[event.case] = _reported(index, recorded.position, event)
-                clear = [
-                    each
-                    for each in (event.description, event.spot.address)
-                    if each not in _UNREADABLE
-                ]
-                said[event.case] = "\n".join(clear)
+                said[event.case] = _said(event)
                 category[event.case] = ()
             elif kind is UserAdded:
                 names[event.user] = NameRow(event.user, recorded.position, event.name)
@@ -181,8 +176,8 @@ def _applying(index: Index) -> Apply:
             else:
                 category[case_id(recorded)] = event.terms.name_zh, event.terms.name_en
         named = {
-            case: "\n".join((case, row.place_name, *names))
-            for case, names in category.items()
+            case: "\n".join((case, row.place_name, *called))
+            for case, called in category.items()
             if (row := rows.get(case)) is not None  # else its report was left out
         }
         for case, pairs in _pairs(index, named, fresh):

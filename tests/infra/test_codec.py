@@ -713,6 +713,10 @@ TAMPERED: dict[str, tuple[Change, str]] = EITHER | {
     ),
     "an older, destroyed key": (_name("person:p-81c2#9", _committed(MINE)), "reporter.phone"),
     "a field less": (lambda raw: raw["sealed"]["fields"].pop("description"), "description"),
+    "one of several fields less": (
+        lambda raw: raw["sealed"]["fields"].pop("reporter.name"),
+        "reporter.name",
+    ),
     "a field more": (
         _set("sealed", "fields", "territory", to=[CASE_KEY, "AAAA"]),
         "territory",

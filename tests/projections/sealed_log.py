@@ -4,8 +4,9 @@ Personal fields read as ``SEALED``; opened, they read in clear, or as ``FORGOTTE
 gone. Each subject has one key after another: what comes after a forgetting is sealed with the next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from types import NoneType
 from typing import Any, get_type_hints
 
@@ -13,7 +14,7 @@ import msgspec
 
 from domain.aggregates import decider_of
 from domain.errors import Refused
-from domain.history import LOG, Page, Recorded, Wanted
+from domain.history import LOG, Page, Reading, Recorded, Wanted
 from domain.personal import FORGOTTEN, SEALED, PersonalMark
 from domain.privacy import PersonForgotten
 from infra.codec import NAMES
@@ -69,14 +70,19 @@ class SealedLog:
     def bounds(self, upto: int, each: int) -> list[str]:
         return sorted({recorded.stream for recorded in self.events[:upto]})[each - 1 :: each]
 
-    def streams(self, after: str, until: str | None, upto: int, wanted: Wanted) -> Page:
+    def between(self, after: int, upto: int, wanted: Collection[Wanted]) -> Reading:
+        return partial(self._chosen, self.events[after:upto])
+
+    def streams(
+        self, after: str, until: str | None, upto: int, wanted: Collection[Wanted]
+    ) -> Reading:
         within = [
             recorded
             for recorded in self.events[:upto]
             if after < recorded.stream and (until is None or recorded.stream <= until)
         ]
         within.sort(key=lambda recorded: (recorded.stream, recorded.version))
-        return Page(self._chosen(within, wanted), upto)
+        return partial(self._chosen, within)
 
     def skipped(self, projection: str) -> frozenset[int]:
         return frozenset()
@@ -127,6 +133,13 @@ class SealedLog:
 
         case = "case:" + recorded.stream.partition(":")[2]
         return _with_personal(recorded.event, case, read)
+
+
+class Paged:
+    """The same as a source that knows pages only, as a topic does."""
+
+    def __init__(self, log: SealedLog) -> None:
+        self.parts, self.head, self.read, self.skipped = log.parts, log.head, log.read, log.skipped
 
 
 def _shaped(event: Any, wanted: Wanted) -> Any:

@@ -1,5 +1,8 @@
 """Words are found by numbers that are nothing without the key, however many are made at once."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +56,52 @@ def test_many_texts_at_once_give_what_each_gives(pages: list[list[str]], places:
         for texts in [*pages, *pages]:
             expected = [Index(KEY).words(text) for text in texts]
             assert list(map(_unpacked, index.packed(texts))) == expected
+
+
+@pytest.mark.parametrize("token", [-(1 << 29), -1, 0, (1 << 29) - 1])
+def test_any_token_may_come_first(token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Index, "_token", lambda *_: token << 64 - blind_index.PAIR_BITS)
+    _demand_the_same(["ab", "", "ab", "abc"])
+    _demand_the_same(["", "a", "ab"])
+    _demand_the_same(["a b"])
+
+
+@pytest.mark.parametrize("texts", [["İİİ", "路灯坏了"], ["\0\0", "a\0\0"]])
+def test_letters_that_grow_and_numbers_that_are_zero(texts: list[str]) -> None:
+    _demand_the_same(texts)
+
+
+@pytest.mark.parametrize("together", [1, 2, 7, 1 << 18])
+def test_no_more_is_worked_on_together_than_there_is_room_for(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blind_index, "TOGETHER", together)
+    _demand_the_same(["楼道堆物", "", "路灯坏了", "a", "路灯", "楼道里堆物"])
+    _demand_the_same([])
+
+
+def _demand_the_same(texts: list[str]) -> None:
+    assert list(map(_unpacked, Index(KEY).packed(texts))) == [Index(KEY).words(t) for t in texts]
+
+
+def test_what_only_asks_or_follows_loads_no_numpy() -> None:
+    """It would be 16 MB more of each server, and a tenth of a second of its start."""
+    script = (
+        "import sys, infra.cli, infra.cli.servers, api.app\n"
+        "from projections.blind_index import Index\n"
+        "Index(bytes(32)).words('楼道堆物')\n"
+        "assert 'numpy' not in sys.modules\n"
+        "Index(bytes(32)).packed(['楼道堆物'])\n"
+        "assert 'numpy' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_only_so_many_tokens_are_kept_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind_index, "KNOWN_PAIRS", 5)
+    index = Index(KEY)
+    index.words("abcdefghijklmnopqrstuvwxyz")
+    assert len(index._known) <= 5
 
 
 def _unpacked(sent: bytes) -> list[int]:

@@ -14,9 +14,10 @@ from domain.privacy import PersonForgotten
 from domain.roles import Grant, Role
 from projections.blind_index import index_key
 from projections.catalog import read_models
-from projections.runner import NotTheSame, Projection, Runner
+from projections.projection import Log
+from projections.runner import NotTheSame, Projection, Runner, Source
 from tests import samples
-from tests.projections.sealed_log import SealedLog, personal_texts
+from tests.projections.sealed_log import Paged, SealedLog, personal_texts
 
 KEY = index_key(b"a secret for tests only, 32 bytes")
 MODELS = read_models(KEY)
@@ -101,11 +102,16 @@ def log() -> SealedLog:
 
 @pytest.fixture
 def over(runner: Runner, log: SealedLog) -> Callable[..., Runner]:
-    """A runner over the log in memory, in the database of this test."""
+    """A runner over the log in memory, in the database of this test.
 
-    def made(*projections: Projection, page: int = 5000) -> Runner:
+    It rebuilds by streams, ``page`` events at a time, or ``paged`` in the order of the log.
+    """
+    assert isinstance(log, Log)  # else all of it would be by pages, unseen
+
+    def made(*projections: Projection, page: int = 5000, paged: bool = False) -> Runner:
+        source: Source = Paged(log) if paged else log
         return Runner(
-            log, runner.connect, projections or tuple(MODELS.values()), page=page, stretch=page
+            source, runner.connect, projections or tuple(MODELS.values()), page=page, stretch=page
         )
 
     return made
@@ -131,7 +137,9 @@ def test_the_same_bytes_live_and_rebuilt_before_and_after_the_keys_are_gone(
     assert after == before
     for name in TOLD:
         for page in (1, chance.randint(2, 20)):
-            assert over(page=page).rebuild(MODELS[name], verify=True) == before[name]
+            for paged in (False, True):
+                made = over(page=page, paged=paged).rebuild(MODELS[name], verify=True)
+                assert made == before[name]
 
 
 @pytest.mark.parametrize("name", TOLD)
