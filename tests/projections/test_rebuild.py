@@ -13,8 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain.history import LOG
+from domain.history import LOG, Unreadable
 from domain.operations import SkipEvent
+from infra import log_source
 from infra.cli.models import bench
 from infra.event_store import EventStore
 from infra.log_source import LogSource
@@ -95,6 +96,32 @@ def test_what_another_finishes_is_not_waited_for(store: EventStore, runner: Runn
         assert not bulk.finish(connection, jobs[0])
         bulk.work(connection, jobs, runner.source, lambda _: True)
         assert bulk.finish(connection, jobs[0])
+
+
+@pytest.mark.parametrize("together", [1, 3, 500])
+def test_what_one_reads_of_streams_is_made_as_it_comes_in(
+    store: EventStore, runner: Runner, database: str, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(log_source, "TOGETHER", together)
+    fill(store, 6)
+    assert isinstance(runner.source, LogSource)
+    head, wanted = runner.source.head(), BY_NAME["worklist"].wanted(frozenset())
+
+    def read() -> list[tuple[Any, ...]]:
+        assert isinstance(runner.source, LogSource)
+        return list(runner.source.streams("", None, head, (wanted,))(wanted))
+
+    by_position = runner.source.between(0, head, (wanted,))(wanted)
+    assert read() == sorted(by_position, key=lambda each: (each.stream, each.version))
+    bad = read()[4]
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("ALTER TABLE log.event DISABLE TRIGGER ALL")
+        owner.execute("UPDATE log.event SET data = '{' WHERE position = %s", (bad[0],))
+    for _ in range(8):  # as often as there are connections: each is of use again
+        with pytest.raises(Unreadable) as found:
+            read()
+        assert (found.value.position, found.value.stream) == bad[:2]
+    assert runner.source.head() == head
 
 
 def test_what_another_version_has_taken_is_not_finished(store: EventStore, runner: Runner) -> None:
